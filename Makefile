@@ -1,0 +1,70 @@
+# Every target makes what it needs: the environment in $(VENV) and the package in it, both once.
+#
+#   make test PYTHON=python3.12 VENV=.venv-3.12     another Python, in an environment of its own
+#   make test ARGS="-k simplex -x"                  arguments for pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint docs figures bench clean
+
+SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
+# The first of these that runs and is new enough; python3 where none is, so that its version can be named.
+PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(SUITABLE)' >/dev/null 2>&1 && echo $$p && break; done),python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= .
+ARGS ?=
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --retries 5
+
+# No target opens a window.
+export MPLBACKEND ?= Agg
+
+help: ## this list
+	@echo "Targets:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.installed-demo ## fit eight schools: its summary, eight_schools.nc and eight_schools.png
+	@$(BIN)/bbvi fit eight_schools --out $(OUT)
+
+test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-lint ## ruff and mypy
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy
+
+docs: figures ## the documentation, in docs/_build/html; a warning is an error
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+figures: $(VENV)/.installed-docs ## the pictures and tables of the documentation, computed afresh
+	@$(BIN)/python docs/figures
+
+bench: $(VENV)/.installed-demo ## time and cost against hand-written code
+	@$(BIN)/python tests/benchmarks
+
+clean: ## remove what the other targets made
+	[ ! -e $(VENV)/.created ] || rm -rf $(VENV)
+	rm -rf build dist *.egg-info docs/_build docs/figures/out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f $(OUT)/eight_schools.nc $(OUT)/eight_schools.png
+	find bbvi models tests examples docs -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps are written when all went well, so a broken set-up is begun again.
+$(VENV)/.created:
+	@$(PYTHON) -c '$(SUITABLE)' || { echo "bbvi needs Python 3.11 or newer, and $(PYTHON) is \
+	$$($(PYTHON) --version 2>&1). Name a newer one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Making the environment $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.created setup.cfg pyproject.toml
+	@echo "Installing bbvi into $(VENV) (the first time takes a minute)"
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.created setup.cfg pyproject.toml
+	@echo "Installing bbvi[$*] into $(VENV) (the first time takes a minute)"
+	@$(PIP_INSTALL) --editable ".[$*]"
+	@touch $@ $(VENV)/.installed-demo

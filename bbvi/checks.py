@@ -1,0 +1,163 @@
+"""Checks of a model's log joint before any work: finite, proper, dependent on every latent, and with true gradients."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import transforms
+from .target import Target
+
+Array = np.ndarray
+
+_FAR = np.array([1e3, 1e5, 1e8])
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
+
+
+class GradientCheck(NamedTuple):
+    """How far gradients are from being the derivative of the values: worst ratio, and where it was found.
+
+    The ratio is that of the unexplained change of the log density to the change that the gradient accounts for.
+    """
+
+    ok: bool
+    ratio: float
+    label: str
+
+    def __str__(self) -> str:
+        return (
+            f"along {self.label} the log joint changes by other amounts than its gradient says "
+            f"(unexplained: {self.ratio:.0%} of the change)"
+        )
+
+
+def check_batching(target: Target, u: Array) -> None:
+    """For a vectorized model: one value per draw, each that of its draw alone.
+
+    Raises
+    ------
+    ValueError
+        If the value of a draw depends on which other draws are in the batch.
+    """
+    if not target.model.vectorized:
+        return
+    batch = u[:3] if len(u) >= 3 else np.repeat(u[:1], 3, axis=0) + np.arange(3)[:, None] * 0.01
+    together = target.values(batch)
+    alone = np.concatenate([target.values(row[None]) for row in batch])
+    if not np.allclose(together, alone, rtol=1e-6, atol=1e-8, equal_nan=True):
+        raise ValueError(
+            "log_joint: with vectorized=True the value of a draw must not depend on the other draws of the batch; "
+            f"got {together[0]:.6g} in a batch of {len(batch)} and {alone[0]:.6g} alone. Sum over data, not over draws."
+        )
+
+
+def check_dependence(target: Target, u: Array, rng: np.random.Generator) -> None:
+    """Every latent must matter to the log joint, unless its support is bounded and a constant is a proper density.
+
+    Raises
+    ------
+    ValueError
+        Naming the latents that the log joint does not depend on.
+    """
+    bounded = _bounded(target)
+    rows = np.flatnonzero(~bounded)
+    moved = np.tile(u, (len(rows) + 1, 1))
+    moved[np.arange(1, len(rows) + 1), rows] += rng.uniform(0.5, 1.0, size=len(rows))
+    values = _without_jacobian(target, moved)
+    still = rows[values[1:] == values[0]]
+    if len(still):
+        # Once more and further off, since a step function may be flat nearby.
+        moved = np.tile(u, (2 * len(still) + 1, 1))
+        moved[1:, :][np.arange(2 * len(still)), np.tile(still, 2)] += np.repeat([-2.5, 4.0], len(still))
+        values = _without_jacobian(target, moved)
+        still = still[(values[1:].reshape(2, -1) == values[0]).all(axis=0)]
+    if len(still):
+        labels = _labels(target, still)
+        raise ValueError(
+            f"log_joint: expected a function of every latent, but it is constant in {labels}; "
+            "give it a prior density, or remove it from latents"
+        )
+
+
+def check_proper(target: Target, u: Array) -> None:
+    """Far out along each latent the log density must fall below its value at `u`, (D,).
+
+    Only for functions that are evaluated in one pass: others may not bear values this far out.
+
+    Raises
+    ------
+    ValueError
+        Naming the latents along which the density does not fall off.
+    """
+    if not target.recorded:
+        return
+    dim = target.dim
+    for sign in (1.0, -1.0):
+        start = target.values(u[None])[0]
+        steps = np.zeros((len(_FAR), dim, dim))
+        steps[:, np.arange(dim), np.arange(dim)] = sign * _FAR[:, None]
+        values = target.values((u + steps).reshape(-1, dim)).reshape(len(_FAR), dim)
+        # A proper density falls below any level, and goes on falling; -inf has fallen.
+        rising = (values[-1] >= start) | (np.isfinite(values).all(axis=0) & (values[-1] >= values[0]))
+        if rising.any():
+            labels = _labels(target, np.flatnonzero(rising))
+            raise ValueError(
+                f"log_joint: expected a proper density, but towards {'+' if sign > 0 else '-'}infinity of {labels} "
+                "(on the unconstrained scale) it does not fall off; use a proper prior, or check the sign of the terms"
+            )
+
+
+def check_gradient(target: Target, mean: Array, sd: Array, rng: np.random.Generator) -> GradientCheck:
+    """Compare gradients with differences of values, over a region of q's own size.
+
+    The integral of the gradient along a line must be the difference of the values at its ends. Small differences
+    would agree also for a step function, whose gradient is zero nearly everywhere; those of the size of q do not.
+    """
+    dim = len(mean)
+    if dim <= 20:
+        directions, names = np.diag(sd), list(target.model.unconstrained_labels)
+    else:
+        directions = sd * rng.standard_normal((8, dim)) / np.sqrt(dim)
+        names = ["a random direction"] * 8
+    ends = target.values(np.concatenate([mean - directions, mean + directions])).reshape(2, -1)
+    change = ends[1] - ends[0]
+    points = mean + _NODES[:, None, None] * directions
+    values, gradients = target.gradients(points.reshape(-1, dim))
+    slopes = np.einsum("ned,ed->ne", gradients.reshape(len(_NODES), -1, dim), directions)
+    with np.errstate(invalid="ignore"):
+        integral = _NODE_WEIGHTS @ slopes
+        size = _NODE_WEIGHTS @ np.abs(slopes)
+        error = np.abs(change - integral)
+        ratio = error / (size + np.abs(change) + 1e-12)
+        wrong = (ratio > 0.03) & (error > 0.02 + 1e-9 * np.abs(ends).max(axis=0))
+    wrong &= np.isfinite(ends).all(axis=0) & np.isfinite(slopes).all(axis=0)
+    if not wrong.any():
+        return GradientCheck(True, 0.0, "")
+    worst = int(np.argmax(np.where(wrong, ratio, 0.0)))
+    return GradientCheck(False, float(ratio[worst]), names[worst])
+
+
+def _without_jacobian(target: Target, u: Array) -> Array:
+    values = target.values(u)
+    with np.errstate(all="ignore"):
+        log_jacobian = target.constrain(u)[1]
+    # Rounded to what a difference of two such numbers can show.
+    difference = values - log_jacobian
+    digits = 1e-13 * (1 + np.abs(values) + np.abs(log_jacobian))
+    return np.where(np.isfinite(difference), np.round(difference / digits.max(initial=1e-13)), np.nan)
+
+
+def _bounded(target: Target) -> Array:
+    """Which unconstrained coordinates belong to latents of bounded support, (D,)."""
+    bounded = np.zeros(target.dim, dtype=bool)
+    kinds = (transforms.Bounded, transforms.Simplex, transforms.CholeskyCorrelation)
+    for name, latent in target.model.latents.items():
+        bounded[target.model.slices[name]] = isinstance(latent.transform, kinds)
+    return bounded
+
+
+def _labels(target: Target, indices: Array) -> str:
+    labels = [target.model.unconstrained_labels[i] for i in indices[:5]]
+    more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+    return ", ".join(map(repr, labels)) + more

@@ -1,0 +1,167 @@
+"""The verdict: whether a fit may be relied on, why, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from .importance import ImportanceResult
+from .starts import Mode
+from .status import Status
+
+Array = np.ndarray
+
+# A mode whose ELBO is lower by more nats than this holds less than a thousandth of the posterior.
+MODE_MARGIN = 7.0
+
+
+class Verdict(IntEnum):
+    """Ordered, so that the worst finding decides."""
+
+    RELIABLE = 0
+    CAUTION = 1
+    UNRELIABLE = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass
+class Findings:
+    """Collects reasons; the verdict is the gravest of them."""
+
+    verdict: Verdict = Verdict.RELIABLE
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, verdict: Verdict, reason: str) -> None:
+        self.verdict = max(self.verdict, verdict)
+        self.reasons.append(reason)
+
+
+def judge(
+    *,
+    labels: Sequence[str],
+    status: Status,
+    message: str,
+    kind: str,
+    khat: float,
+    importance: ImportanceResult | None,
+    refused: str,
+    covariance: Array | None,
+    sd: Array,
+    modes: Sequence[Mode],
+    notes: Sequence[str],
+    noise_sd: float,
+) -> Findings:
+    """Weigh everything that is known about a fit.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Names of the unconstrained coordinates.
+    kind : str
+        The kind of the posterior in use, and `khat` of its weights.
+    refused : str
+        Why there is no linear response covariance; empty where there is one.
+    modes : sequence of Mode
+        Local optima that the starts found, the fitted one first.
+    notes : sequence of str
+        What happened on the way and makes the result unreliable whatever else is said.
+    noise_sd : float
+        Noise of the log joint, in nats; 0 if deterministic.
+    """
+    found = Findings()
+    for note in notes:
+        found.add(Verdict.UNRELIABLE, note)
+    _judge_status(found, status, message)
+    _judge_modes(found, labels, modes)
+    if noise_sd > 0:
+        found.add(
+            Verdict.CAUTION,
+            f"The log joint is noisy (sd {noise_sd:.2g} nats), so importance weights mean nothing and were not used: "
+            "the sds are mean field's. Average several evaluations in the log joint to go further.",
+        )
+    elif importance is None:
+        found.add(
+            Verdict.CAUTION,
+            "No importance weights were drawn to check the approximation against the posterior: "
+            "fit again with a larger max_evaluations.",
+        )
+    else:
+        _judge_importance(found, labels, kind, khat, importance)
+    if refused and kind != "importance":
+        found.add(
+            Verdict.UNRELIABLE,
+            f"There is no linear response covariance: {refused}. The sds are mean field's, which are too small where "
+            "latents are correlated: reparameterize, or hand over to MCMC with fit.starts.",
+        )
+    if found.verdict > Verdict.RELIABLE and covariance is not None:
+        _name_correlated(found, labels, covariance, sd)
+    if found.verdict is Verdict.RELIABLE:
+        found.reasons.append(
+            f"The importance weights agree with the approximation (k-hat {khat:.2f}), and no start found another mode."
+        )
+    return found
+
+
+def _judge_status(found: Findings, status: Status, message: str) -> None:
+    if status is Status.DIVERGED:
+        found.add(Verdict.UNRELIABLE, f"{message} {status.sentence}")
+    elif status is not Status.CONVERGED:
+        found.add(Verdict.CAUTION, f"{message} {status.sentence}")
+
+
+def _judge_modes(found: Findings, labels: Sequence[str], modes: Sequence[Mode]) -> None:
+    if not modes:
+        return
+    best = modes[0]
+    for other in modes[1:]:
+        if other.elbo < best.elbo - MODE_MARGIN:
+            continue
+        distance = np.abs(other.mean - best.mean) / np.exp(np.minimum(best.log_sd, other.log_sd))
+        far = np.argsort(-distance)[:3]
+        where = ", ".join(f"{labels[i]} = {other.mean[i]:.3g} instead of {best.mean[i]:.3g}" for i in far)
+        found.add(
+            Verdict.UNRELIABLE,
+            f"There is a second mode at {where} (unconstrained scale), {best.elbo - other.elbo:.1f} nats below: one "
+            "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), or fit each "
+            "mode with init= and compare their ELBOs.",
+        )
+        return
+
+
+def _judge_importance(
+    found: Findings, labels: Sequence[str], kind: str, khat: float, importance: ImportanceResult
+) -> None:
+    if kind == "importance" and importance.reliable:
+        return
+    grave = Verdict.UNRELIABLE if khat > 0.7 else Verdict.CAUTION
+    if importance.problems:
+        found.add(grave, "Importance sampling found: " + "; ".join(importance.problems) + ".")
+    heavy = [labels[i] for i in np.flatnonzero(importance.heavy_tails)[:5]]
+    if heavy:
+        found.add(
+            Verdict.UNRELIABLE,
+            f"The posterior has a heavy tail in {', '.join(heavy)}: its mean or sd may not even exist. Report quantiles, "
+            "use tighter priors, or hand over to MCMC.",
+        )
+    if khat > 0.7:
+        found.add(
+            Verdict.UNRELIABLE,
+            f"k-hat is {khat:.2f}, above 0.7: the approximation misses parts of the posterior. Reparameterize (non-centre "
+            "hierarchical latents), or hand over to MCMC with fit.starts and fit.inverse_metric.",
+        )
+
+
+def _name_correlated(found: Findings, labels: Sequence[str], covariance: Array, sd: Array) -> None:
+    ratio = np.sqrt(np.diag(covariance)) / sd
+    worst = np.argsort(-ratio)[:4]
+    block = [labels[i] for i in worst if ratio[i] > 3]
+    if len(block) > 1:
+        found.reasons.append(
+            f"{', '.join(block)} are strongly correlated (mean field's sds are up to {ratio.max():.0f} times too small): "
+            "centre the predictors or reparameterize the block to make the fit easier."
+        )

@@ -1,0 +1,182 @@
+"""Bias, variance and cost of gradient estimators, measured side by side."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Estimator, as_estimator, positive_int
+from .cost import FunctionCost, TargetCost, as_cost
+from .quadrature import exact_gradient
+from .score_function import ScoreFunction
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+Array = np.ndarray
+
+COLUMNS = ["estimator", "draws", "coordinate", "bias", "bias_se", "variance", "evaluations"]
+
+
+def compare_estimators(
+    cost_or_model: Any,
+    q: Any,
+    estimators: Iterable[Any] = ("pathwise", "score"),
+    draws: int | Iterable[int] = (10, 100),
+    repeats: int = 200,
+    exact: Any = None,
+    seed: Any = None,
+) -> pd.DataFrame:
+    """Measure estimators on a cost: which one, and how many draws?
+
+    Parameters
+    ----------
+    cost_or_model : callable or Model
+        As for `estimate_gradient`.
+    q : MeanFieldGaussian or any object with ``sample`` and ``score`` (and ``path`` for pathwise)
+        The distribution of the draws.
+    estimators : iterable of str or Estimator
+        Their labels in the table are unique and in this order.
+    draws : int or iterable of int
+        Numbers of draws to measure at.
+    repeats : int
+        Independent estimates for each estimator and number of draws, at least 2. Their variance has a relative
+        standard error of about ``sqrt(2 / repeats)``, more where the estimates have long tails.
+    exact : array_like, shape (P,), optional
+        The true gradient. Without it Gauss-Hermite quadrature is the reference where it can be (a Gaussian q of at
+        most three coordinates, a cost that is finite there), else the bias is NaN.
+    seed : int, SeedSequence or None
+        Every row of the table has a random stream of its own.
+
+    Returns
+    -------
+    DataFrame
+        A row for each estimator, number of draws and coordinate, with columns ``estimator``, ``draws``,
+        ``coordinate`` (``mean[0]``, ``log_sd[0]``, ...), ``bias``, ``bias_se`` (its Monte Carlo error),
+        ``variance`` (that of the N-draw estimate) and ``evaluations`` (of the cost, per estimate; a gradient counts
+        as one). Which terms a latent touches is found once per estimator and not counted in its rows;
+        ``attrs["probe_evaluations"]`` has what that took, by label.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of these kinds.
+    """
+    import pandas as pd
+
+    if isinstance(estimators, str) or not isinstance(estimators, Iterable):
+        estimators = [estimators]
+    chosen = [as_estimator(estimator) for estimator in estimators]
+    if not chosen:
+        raise ValueError("estimators: expected at least one")
+    counts = [positive_int("draws", n) for n in (draws if isinstance(draws, Iterable) else [draws])]
+    positive_int("repeats", repeats, least=2)
+    cost = as_cost(cost_or_model, q)
+    names = _parameter_names(q)
+    reference = exact_gradient(cost, q) if exact is None else _as_gradient(exact, len(names))
+    labels, frames, probes = unique_labels(chosen), [], {}
+    seeds = np.random.SeedSequence(seed) if not isinstance(seed, np.random.SeedSequence) else seed
+    for label, estimator in zip(labels, chosen, strict=True):
+        structure_seed, *seeds_of_counts = (np.random.default_rng(s) for s in seeds.spawn(1 + len(counts)))
+        known, before = {}, cost.evaluations
+        if isinstance(estimator, ScoreFunction):
+            known["structure"] = estimator.structure(cost, q, structure_seed)
+        probes[label] = cost.evaluations - before
+        for n, rng in zip(counts, seeds_of_counts, strict=True):
+            gradients, evaluations = _measure(estimator, cost, q, n, repeats, rng, **known)
+            columns = {"estimator": label, "draws": n, "coordinate": names, **_summarize(gradients, reference)}
+            frames.append(pd.DataFrame({**columns, "evaluations": evaluations})[COLUMNS])
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+    table.attrs["probe_evaluations"] = probes
+    return table
+
+
+def plot_comparison(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Variance against draws on log-log axes: a colour per estimator, a thin line per coordinate.
+
+    An estimator whose variance is zero throughout has no place on a log axis; the legend says so.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `compare_estimators`.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.figure().add_subplot()
+    largest = float(table["variance"].max())
+    for index, (label, rows) in enumerate(table.groupby("estimator", sort=False)):
+        shown = rows[rows["variance"] > 1e-24 * largest]
+        lines = list(shown.groupby("coordinate", sort=False))
+        colour = f"C{index % 10}"
+        if not lines:
+            ax.plot([], [], color=colour, label=f"{label}: variance 0")
+        for place, (_, line) in enumerate(lines):
+            line = line.sort_values("draws")
+            ax.plot(
+                line["draws"], line["variance"], marker="o", markersize=3, linewidth=1, color=colour,
+                alpha=max(0.3, len(lines) ** -0.5), label=None if place else str(label),
+            )  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="draws", ylabel="variance of the estimate")
+    ax.legend()
+    return ax
+
+
+def unique_labels(estimators: list[Estimator]) -> list[str]:
+    """A label for each estimator; one that was taken already gets a number."""
+    labels: list[str] = []
+    seen: Counter[str] = Counter()
+    for estimator in estimators:
+        base = str(getattr(estimator, "label", type(estimator).__name__))
+        label = base
+        while label in labels:
+            seen[base] += 1
+            label = f"{base} #{seen[base] + 1}"
+        labels.append(label)
+    return labels
+
+
+def _measure(
+    estimator: Estimator,
+    cost: FunctionCost | TargetCost,
+    q: Any,
+    draws: int,
+    repeats: int,
+    rng: np.random.Generator,
+    **known: Any,
+) -> tuple[Array, float]:
+    """Estimates (repeats, P), and evaluations per estimate."""
+    before = cost.evaluations
+    gradients = [estimator.estimate(cost, q, draws, rng, **known).gradient for _ in range(repeats)]
+    return np.array(gradients), (cost.evaluations - before) / repeats
+
+
+def _summarize(gradients: Array, exact: Array | None) -> dict[str, Array]:
+    variance = np.var(gradients, axis=0, ddof=1)
+    bias = np.full(variance.shape, np.nan) if exact is None else np.mean(gradients, axis=0) - exact
+    return {"bias": bias, "bias_se": np.sqrt(variance / len(gradients)), "variance": variance}
+
+
+def _parameter_names(q: Any) -> list[str]:
+    if hasattr(q, "parameters"):
+        return list(q.parameters)
+    return [f"parameter[{i}]" for i in range(np.shape(q.score(q.sample(1, np.random.default_rng(0))))[1])]
+
+
+def _as_gradient(exact: Any, size: int) -> Array:
+    gradient = np.asarray(exact, dtype=float).reshape(-1)
+    if gradient.size != size:
+        raise ValueError(f"exact: expected {size} values, one per parameter of q, got {gradient.size}")
+    return gradient

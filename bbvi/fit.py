@@ -1,0 +1,444 @@
+"""`fit`: the one entry point, from a model to a posterior with a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import checks, importance, linear_response, starts
+from .diagnostics import judge
+from .draws import orthogonal
+from .estimators import Pathwise, ScoreFunction
+from .families import MeanFieldGaussian
+from .importance import ImportanceResult
+from .model import Model
+from .psis import psis
+from .results import Fit
+from .solvers import newton
+from .solvers.fixed_draws import FixedDraws
+from .solvers.loop import Limits, Progress, Solver, run
+from .solvers.natural_gradient import NaturalGradient
+from .solvers.state import State
+from .solvers.stochastic import Stochastic
+from .starts import Mode
+from .status import Status
+from .target import Target
+
+Array = np.ndarray
+logger = logging.getLogger("bbvi")
+
+_PAIRS = (
+    "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An estimator and a solver that go together, by object; `name` is the estimator's."""
+
+    name: str
+    estimator: Any
+    solver: Any
+
+
+def fit(
+    model: Model | Callable[..., Any],
+    latents: Mapping[str, Any] | int | None = None,
+    *,
+    estimator: Any = "auto",
+    solver: Any = "auto",
+    seed: int | None = None,
+    init: Any = None,
+    tolerance: float = 0.05,
+    max_evaluations: int | None = None,
+    max_seconds: float | None = None,
+    callback: Callable[[Progress], Any] | None = None,
+    progress: bool | None = None,
+    executor: Any = None,
+    checkpoint: str | Path | None = None,
+) -> Fit:
+    """Fit a mean-field Gaussian by maximising the ELBO, correct it, and say how far it can be relied on.
+
+    Parameters
+    ----------
+    model : Model or callable
+        A log joint alone is wrapped in a `Model`, with `latents`.
+    latents : dict or int, optional
+        Only with a callable.
+    estimator : str or object
+        ``"auto"`` (pathwise where a gradient exists, else score), ``"pathwise"``, ``"score"``, `Pathwise` or
+        `ScoreFunction`. Where gradients are not the derivative of the values (rounding, steps), the score function is
+        used and the fit says so.
+    solver : str or object
+        ``"auto"``, `FixedDraws` (the default for pathwise), `NaturalGradient` (for score) or `Stochastic` (any).
+    seed : int, optional
+        Makes the fit, and everything drawn from it, reproducible.
+    init : dict, array or Fit, optional
+        Where to start: values of the latents on the constrained scale, flat unconstrained values (D,), or an earlier fit.
+        Without it a handful of dispersed starts is compared.
+    tolerance : float
+        Monte Carlo error that the fit may leave in a mean, in posterior sds.
+    max_evaluations, max_seconds : optional
+        Budgets. Evaluations count per draw, everything included.
+    callback : callable, optional
+        Called with a `Progress` after each step; returning True ends the fit.
+    progress : bool, optional
+        Progress bar on standard error; None shows it in a terminal, for fits of over two seconds.
+    executor : concurrent.futures.Executor, optional
+        Evaluates draws in parallel.
+    checkpoint : path, optional
+        Written while the fit runs, and continued from where it exists.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument or the log joint is not what it should be; the message names it.
+    """
+    started = time.perf_counter()
+    model = _as_model(model, latents)
+    method = choose_method(estimator, solver)
+    limits = _limits(max_evaluations, max_seconds, callback, progress, checkpoint)
+    if not (isinstance(tolerance, (int, float)) and tolerance > 0):
+        raise ValueError(f"tolerance: expected a positive number, got {tolerance!r}")
+    seed = _seed(seed)
+    rng = np.random.default_rng(seed)
+    target = Target(model, executor)
+    given = _start(target, init)
+    notes: list[str] = []
+    if method.name != "score":
+        method, note = _gradient_or_score(target, method, given, rng)
+        notes += note
+    work = _fit_pathwise if isinstance(method.solver, FixedDraws) else _fit_values
+    return work(target, method, given, rng, seed, tolerance, limits, started, notes)
+
+
+# ---- arguments ------------------------------------------------------------------------------------------------------
+
+
+def choose_method(estimator: Any, solver: Any) -> Method:
+    """The estimator and solver that the arguments of `fit` mean; ``"auto"`` is resolved later for the estimator."""
+    named = {"auto": None, "pathwise": Pathwise(), "score": ScoreFunction()}
+    if isinstance(estimator, str):
+        if estimator not in named:
+            raise ValueError(f"estimator: expected 'auto', 'pathwise', 'score' or an estimator object, got {estimator!r}")
+        chosen = named[estimator]
+    elif isinstance(estimator, (Pathwise, ScoreFunction)):
+        chosen = estimator
+    else:
+        raise TypeError(f"estimator: expected 'auto', 'pathwise', 'score' or an estimator object, got {estimator!r}")
+    solvers = (FixedDraws, NaturalGradient, Stochastic)
+    if isinstance(solver, type) or (not isinstance(solver, solvers) and solver != "auto"):
+        raise TypeError(f"solver: expected 'auto', FixedDraws(), NaturalGradient() or Stochastic(), got {solver!r}")
+    if chosen is None and isinstance(solver, NaturalGradient):
+        chosen = ScoreFunction()
+    if solver == "auto":
+        solver = _default_solver(chosen)
+    name = "auto" if chosen is None else "score" if isinstance(chosen, ScoreFunction) else "pathwise"
+    if (name == "score" and isinstance(solver, FixedDraws)) or (name == "pathwise" and isinstance(solver, NaturalGradient)):
+        raise ValueError(f"solver: {type(solver).__name__} does not go with the {name} estimator; {_PAIRS}")
+    return Method(name, chosen, solver)
+
+
+def _default_solver(estimator: Any) -> Any:
+    """Deterministic or regression solvers where they do what the estimator's options say, else the stochastic one."""
+    if estimator is None or estimator == Pathwise():
+        return FixedDraws()
+    return NaturalGradient() if estimator == ScoreFunction() else Stochastic()
+
+
+def _as_model(model: Any, latents: Any) -> Model:
+    if isinstance(model, Model):
+        if latents is not None:
+            raise ValueError("latents: expected none beside a Model, which has its own")
+        return model
+    if callable(model):
+        return Model(model, latents)
+    raise TypeError(f"model: expected a bbvi.Model or a log joint function, got {model!r}")
+
+
+def _limits(
+    max_evaluations: Any, max_seconds: Any, callback: Any, progress: Any, checkpoint: Any
+) -> Limits:
+    for name, value in (("max_evaluations", max_evaluations), ("max_seconds", max_seconds)):
+        if value is not None and not (isinstance(value, (int, float, np.number)) and value > 0):
+            raise ValueError(f"{name}: expected a positive number or None, got {value!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: expected a function of a Progress, got {callback!r}")
+    return Limits(
+        float("inf") if max_evaluations is None else max_evaluations,
+        float("inf") if max_seconds is None else max_seconds,
+        callback,
+        progress,
+        None if checkpoint is None else Path(checkpoint),
+    )
+
+
+def _seed(seed: Any) -> int:
+    if seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed: expected a non-negative integer or None, got {seed!r}")
+    return int(seed)
+
+
+def _start(target: Target, init: Any) -> tuple[Array, Array | None] | None:
+    """Flat unconstrained mean (D,), and log sds where an earlier fit gives them; None without `init`."""
+    if init is None:
+        return None
+    if isinstance(init, Fit):
+        q = init.approximation
+        if q.dim != target.dim:
+            raise ValueError(f"init: expected a fit of {target.dim} latents, got one of {q.dim}")
+        return np.array(q.mean), np.log(q.sd)
+    latents = target.model.latents
+    if isinstance(init, Mapping):
+        missing = [name for name in latents if name not in init]
+        unknown = [name for name in init if name not in latents]
+        if missing or unknown:
+            raise ValueError(
+                f"init: expected a value for each of {', '.join(latents)}, got {', '.join(map(str, init)) or 'none'}"
+            )
+        try:
+            mean = target.unconstrain({name: np.asarray(init[name], dtype=float) for name in latents})
+        except ValueError as error:
+            raise ValueError(f"init: {error}") from None
+    else:
+        try:
+            mean = np.array(init, dtype=float)
+        except (TypeError, ValueError):
+            raise TypeError(f"init: expected a dict by latent, a flat array or a Fit, got {init!r}") from None
+        if mean.shape != (target.dim,):
+            raise ValueError(f"init: expected a flat unconstrained array of shape ({target.dim},), got {mean.shape}")
+    if not np.isfinite(mean).all():
+        raise ValueError("init: expected finite values")
+    value = target.values(mean[None])[0]
+    if not np.isfinite(value):
+        raise ValueError(f"init: the log joint is not finite there: {target.nonfinite}")
+    return mean, None
+
+
+# ---- with gradients -------------------------------------------------------------------------------------------------
+
+
+def _gradient_or_score(
+    target: Target, method: Method, given: tuple[Array, Array | None] | None, rng: np.random.Generator
+) -> tuple[Method, list[str]]:
+    """Settle ``"auto"``, and leave the pathwise estimator where gradients are missing or not the derivative."""
+    point = np.zeros(target.dim) if given is None else given[0]
+    # Evaluated on plain arrays first, so that an error in the function shows as itself.
+    target.values(point[None])
+    score = Method("score", ScoreFunction(), _score_solver(method.solver))
+    if not target.has_gradient:
+        if method.name == "pathwise":
+            raise ValueError(
+                "estimator: 'pathwise' needs a gradient, but autograd cannot trace the log joint; write it with "
+                "autograd.numpy and bbvi.stats, give gradient=, or use estimator='score'"
+            )
+        return score, []
+    if given is None:
+        point = starts.candidates(target, rng, 8)[0][0]
+    sd = np.exp(starts.initial_log_sd(target, point[None])[0])
+    found = checks.check_gradient(target, point, sd, rng)
+    if found.ok:
+        return Method("pathwise", method.estimator or Pathwise(), method.solver), []
+    if "gradient" in target.model.functions:
+        raise ValueError(f"gradient: it contradicts finite differences of log_joint: {found}")
+    warnings.warn(
+        f"the log joint is not differentiable as autograd sees it, so the score function is used: {found}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+    logger.warning("gradient check failed: %s", found)
+    return score, []
+
+
+def _score_solver(solver: Any) -> Any:
+    return solver if isinstance(solver, Stochastic) else NaturalGradient()
+
+
+def _fit_pathwise(
+    target: Target,
+    method: Method,
+    given: tuple[Array, Array | None] | None,
+    rng: np.random.Generator,
+    seed: int,
+    tolerance: float,
+    limits: Limits,
+    started: float,
+    notes: list[str],
+) -> Fit:
+    if given is None:
+        points, _ = starts.candidates(target, rng)
+    else:
+        points = given[0][None]
+    checks.check_batching(target, points)
+    checks.check_dependence(target, points[0], rng)
+    checks.check_proper(target, points[0])
+    modes = starts.find_modes(target, starts.chosen(points), rng) if given is None else []
+    if given is not None:
+        log_sd = starts.initial_log_sd(target, points)[0] if given[1] is None else given[1]
+        begin = (given[0], log_sd)
+    elif modes:
+        begin = (modes[0].mean, modes[0].log_sd)
+    else:
+        begin = (points[0], starts.initial_log_sd(target, points[:1])[0])
+    state, trace = run(method.solver, target, begin, rng, tolerance, limits, started)
+    eps = getattr(state, "eps", None)
+    hessian = getattr(state, "hessian", np.empty((0, 0)))
+    found = linear_response.LinearResponse(None, "the optimum was not reached")
+    if state.status is not Status.DIVERGED and target.dim <= linear_response.DENSE_LIMIT:
+        if not hessian.size and eps is not None and state.status is Status.CONVERGED:
+            hessian = newton.hessian(target, state.mean, state.log_sd, eps)
+        if hessian.size:
+            found = linear_response.from_hessian(hessian, state.log_sd)
+    elif target.dim > linear_response.DENSE_LIMIT:
+        found = linear_response.LinearResponse(None, "there are too many latents; fit.covariance_of solves for some")
+    if not target.verify(state.mean + np.exp(state.log_sd) * orthogonal(4, target.dim, rng)):
+        notes.append(
+            "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or draws random "
+            "numbers): the fit is void. Fit again with estimator='score', or make the function pure."
+        )
+    return assemble(target, method, state, trace, rng, seed, limits, started, notes, found, modes)
+
+
+# ---- from values ----------------------------------------------------------------------------------------------------
+
+
+def _fit_values(
+    target: Target,
+    method: Method,
+    given: tuple[Array, Array | None] | None,
+    rng: np.random.Generator,
+    seed: int,
+    tolerance: float,
+    limits: Limits,
+    started: float,
+    notes: list[str],
+) -> Fit:
+    points = starts.candidates(target, rng, 9)[0] if given is None else given[0][None]
+    checks.check_batching(target, points)
+    checks.check_dependence(target, points[0], rng)
+    log_sd = np.zeros(target.dim) if given is None or given[1] is None else given[1]
+    solver: Solver = method.solver
+    if isinstance(solver, Stochastic):
+        solver = dataclasses.replace(solver, estimator=method.estimator)
+    # What the fit's own checks will cost is kept back.
+    reserve = 0.2 * limits.max_evaluations if np.isfinite(limits.max_evaluations) else 0.0
+    inner = dataclasses.replace(limits, max_evaluations=limits.max_evaluations - reserve)
+    state, trace = run(solver, target, (points[0], log_sd), rng, tolerance, inner, started)
+    refused = linear_response.LinearResponse(None, "only values of the log joint are known")
+    return assemble(target, method, state, trace, rng, seed, limits, started, notes, refused, [])
+
+
+# ---- what every fit ends with ---------------------------------------------------------------------------------------
+
+
+def assemble(
+    target: Target,
+    method: Method,
+    state: State,
+    trace: Any,
+    rng: np.random.Generator,
+    seed: int,
+    limits: Limits,
+    started: float,
+    notes: list[str],
+    response: linear_response.LinearResponse,
+    modes: list[Mode],
+) -> Fit:
+    """ELBO and k-hat of fresh draws, the importance correction, and the verdict."""
+    q = MeanFieldGaussian(state.mean, np.exp(state.log_sd))
+    left = limits.max_evaluations - target.evaluations
+    cheap = method.name == "pathwise"
+    wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
+    elbo, elbo_se, khat = _fresh_elbo(target, q, int(min(wanted, max(left, 16))), rng)
+    noise_sd = float(getattr(state, "noise_sd", 0.0))
+    surrogate = getattr(state, "surrogate_covariance", np.empty((0, 0)))
+    surrogate = surrogate if surrogate.size else None
+    khats = {"mean-field": khat}
+    result = None
+    covariance = response.covariance
+    sampled = noise_sd == 0 and np.isfinite(elbo) and state.status is not Status.DIVERGED
+    if sampled and target.dim <= 1000:
+        proposal = covariance if covariance is not None else surrogate
+        proposal = np.diag(q.sd**2) if proposal is None else proposal
+        budget = 40_000 if cheap else int(np.clip(0.15 * target.evaluations, 100, 10_000))
+        budget = int(min(budget, limits.max_evaluations - target.evaluations))
+        if budget >= 50:
+            result = importance.correct(target.values, q.mean, proposal, rng, max_evaluations=budget)
+            khats["importance"] = result.khat
+            if covariance is not None:
+                khats["linear-response"] = result.initial_khat
+    kind = _best(result, covariance)
+    found = judge(
+        labels=target.model.unconstrained_labels,
+        status=state.status or Status.BUDGET,
+        message=state.message,
+        kind=kind,
+        khat=khats.get(kind, khat),
+        importance=result,
+        refused=response.refused if covariance is None and cheap else "",
+        covariance=covariance,
+        sd=q.sd,
+        modes=modes,
+        notes=notes,
+        noise_sd=noise_sd,
+    )
+    return Fit(
+        model=target.model,
+        status=state.status or Status.BUDGET,
+        message=state.message,
+        verdict=str(found.verdict),
+        reasons=found.reasons,
+        approximation=q,
+        covariance=covariance,
+        elbo=elbo,
+        elbo_se=elbo_se,
+        khat=float(khats.get(kind, khat)),
+        khats=khats,
+        kind=kind,
+        trace=trace,
+        seconds=time.perf_counter() - started,
+        mean_se=state.mean_se,
+        log_sd_se=state.log_sd_se,
+        estimator=method.name,
+        solver=type(method.solver).__name__,
+        seed=seed,
+        target=target,
+        importance=result,
+        surrogate_covariance=surrogate,
+        log_evidence=float("nan") if result is None else result.log_evidence,
+        log_evidence_se=float("nan") if result is None else result.log_evidence_se,
+        modes=modes,
+        noise_sd=noise_sd,
+        eps=getattr(state, "eps", None),
+    )
+
+
+def _fresh_elbo(
+    target: Target, q: MeanFieldGaussian, draws: int, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """ELBO, its standard error, and k-hat of mean field, all of the same fresh draws."""
+    u = q.sample(draws, rng)
+    log_ratio = target.values(u) - q.log_density(u)
+    khat = float(psis(log_ratio)[1])
+    with np.errstate(invalid="ignore"):
+        return float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(draws)), khat
+
+
+def _best(result: ImportanceResult | None, covariance: Array | None) -> str:
+    if result is not None and result.khat < 0.7:
+        return "importance"
+    return "mean-field" if covariance is None else "linear-response"

@@ -1,0 +1,81 @@
+"""Draws spread over the workers of a `concurrent.futures.Executor`, in chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import time
+import warnings
+from concurrent.futures import BrokenExecutor, Executor
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+# A task should take long enough for its own overhead not to matter, and be short enough to share the work out evenly.
+_TASK_SECONDS = 0.05
+_unpickled: dict[str, Any] = {}
+
+
+class Parallel:
+    """Calls methods of an object on the rows of a batch, on an executor; the results are those of one process, in order.
+
+    Parameters
+    ----------
+    worker : object
+        Is sent to the workers once, pickled; its methods take (S, ...) and return (S, ...).
+    executor : concurrent.futures.Executor
+        Anything with ``submit``.
+    """
+
+    def __init__(self, worker: Any, executor: Any) -> None:
+        if not (isinstance(executor, Executor) or callable(getattr(executor, "submit", None))):
+            raise TypeError(f"executor: expected a concurrent.futures.Executor, got {type(executor).__name__}")
+        self.executor = executor
+        self.payload = _pickled(worker)
+        self.key = hashlib.sha256(self.payload).hexdigest()
+        self.workers = int(getattr(executor, "_max_workers", None) or os.cpu_count() or 1)
+        self.seconds_per_draw: float | None = None
+
+    def map(self, method: str, u: Array) -> Array:
+        """Apply a method to the rows of `u`, chunk by chunk."""
+        if len(u) == 0:
+            return evaluate(self.payload, self.key, method, u)[0]
+        rows = 1
+        if self.seconds_per_draw is not None:
+            even = -(-len(u) // (4 * self.workers))
+            rows = max(1, min(even, int(_TASK_SECONDS / max(self.seconds_per_draw, 1e-9))))
+        chunks = [u[start : start + rows] for start in range(0, len(u), rows)]
+        try:
+            futures = [self.executor.submit(evaluate, self.payload, self.key, method, chunk) for chunk in chunks]
+            results = [future.result() for future in futures]
+        except BrokenExecutor as error:
+            warnings.warn(f"executor: its workers died ({error}); going on in this process", RuntimeWarning, stacklevel=2)
+            results = [evaluate(self.payload, self.key, method, u)]
+        self.seconds_per_draw = sum(seconds for _, seconds in results) / len(u)
+        return np.concatenate([values for values, _ in results])
+
+
+def evaluate(payload: bytes, key: str, method: str, u: Array) -> tuple[Array, float]:
+    """What a worker does: unpickle the object once, evaluate a chunk, and say how long that took."""
+    worker = _unpickled.get(key)
+    if worker is None:
+        _unpickled.clear()
+        worker = _unpickled[key] = pickle.loads(payload)
+    start = time.perf_counter()
+    values = getattr(worker, method)(u)
+    return values, time.perf_counter() - start
+
+
+def _pickled(worker: Any) -> bytes:
+    try:
+        import cloudpickle
+    except ModuleNotFoundError:
+        cloudpickle = None
+    try:
+        return bytes((cloudpickle or pickle).dumps(worker))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        hint = "" if cloudpickle else "; define its functions at the top level of a module, or install cloudpickle"
+        raise TypeError(f"executor: the model cannot be sent to workers ({error}){hint}") from error

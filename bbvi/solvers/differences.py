@@ -1,0 +1,133 @@
+"""Structured differences of a log density at the scale of q: slopes, curvatures and couplings without gradients.
+
+Along each axis, two values at m +- h s_i and the centre give slope and curvature in units of s_i. With h = sqrt(3)
+these are the three nodes of Gauss-Hermite quadrature: they equal s_i E[d log p / dz_i] and -s_i^2 E[d2 log p / dz_i^2]
+over N(m_i, s_i^2) for log densities up to degree five in that coordinate, so that climbing with them climbs the ELBO,
+not the density, and a density without a mode (a funnel) is as good as any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+Array = np.ndarray
+
+QUADRATURE = np.sqrt(3.0)  # outer node of three-point Gauss-Hermite quadrature
+NOISE_RATIO = 12.0  # with noise, step out until log p is expected to change by so many times the noise
+ON_SCALE = (0.25, 4.0)  # a curvature within these counts as s_i = 1 / sqrt(curvature)
+LARGEST_RESCALE = 100.0  # in one round: further than that, a curvature says little
+
+
+class Values(Protocol):
+    """The part of a target that values-only solvers see."""
+
+    dim: int
+
+    def values(self, u: Array) -> Array:
+        """Log density (S,) of draws (S, D)."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Centre and axial measurements; slope and curvature in units of exp(log_sd)."""
+
+    mean: Array
+    log_sd: Array
+    centre: float
+    slope: Array
+    curvature: Array
+
+    @property
+    def elbo(self) -> float:
+        """Additive approximation of the ELBO, without the entropy's constant."""
+        return float(self.centre - 0.5 * self.curvature.sum() + self.log_sd.sum())
+
+
+def reach(noise_sd: float) -> float:
+    """Distance of the axial points from the centre, in units of s."""
+    return float(max(QUADRATURE, np.sqrt(NOISE_RATIO * noise_sd)))
+
+
+def measure(target: Values, axes: Axes, which: Array, h: float) -> Axes:
+    """Slope and curvature along the axes ``which``; a point that is not finite leaves an infinite curvature."""
+    offsets = np.zeros((len(which), target.dim))
+    offsets[np.arange(len(which)), which] = h * np.exp(axes.log_sd[which])
+    values = target.values(np.concatenate([axes.mean + offsets, axes.mean - offsets])) - axes.centre
+    up, down = np.split(values, 2)
+    finite = np.isfinite(up) & np.isfinite(down)
+    up, down = np.where(finite, up, 0.0), np.where(finite, down, 0.0)
+    slope, curvature = axes.slope.copy(), axes.curvature.copy()
+    slope[which] = (up - down) / (2 * h)
+    curvature[which] = np.where(finite, -(up + down) / h**2, np.inf)
+    return replace(axes, slope=slope, curvature=curvature)
+
+
+def rescale(target: Values, axes: Axes, h: float, rounds: int) -> Axes:
+    """Measure all axes, then change each s_i until its curvature is near one, at most ``rounds`` times.
+
+    Where log p is convex along an axis there is no such scale: there log p is to change by about one.
+    """
+    axes = measure(target, axes, np.arange(target.dim), h)
+    for _ in range(rounds):
+        factor = _scale_factor(axes)
+        which = np.flatnonzero(factor != 1)
+        if len(which) == 0:
+            break
+        axes = measure(target, replace(axes, log_sd=axes.log_sd + np.log(factor)), which, h)
+    # An axis that is not finite at any scale lies at the edge of the support: leave it alone.
+    return replace(axes, curvature=np.where(np.isfinite(axes.curvature), axes.curvature, 1.0))
+
+
+def _scale_factor(axes: Axes) -> Array:
+    slope, curvature = np.abs(axes.slope), axes.curvature
+    factor = np.ones(len(slope))
+    # Differences of values of this size are rounding error.
+    rounding = 1e-13 * max(1.0, abs(axes.centre))
+    concave = curvature > rounding
+    off = concave & ((curvature < ON_SCALE[0]) | (curvature > ON_SCALE[1]))
+    factor[off] = 1 / np.sqrt(curvature[off])
+    steep, flat = ~concave & (slope > 4), ~concave & (slope < 0.25)
+    factor[steep] = 1 / slope[steep]
+    factor[flat] = 4.0
+    factor[~np.isfinite(curvature)] = 0.25
+    return np.clip(factor, 1 / LARGEST_RESCALE, LARGEST_RESCALE)
+
+
+def coupling_pairs(dim: int) -> tuple[Array, Array]:
+    """All pairs i < j, in the order in which their coupling is measured."""
+    return np.triu_indices(dim, 1)
+
+
+def measure_coupling(target: Values, axes: Axes, h: float, first: Array, second: Array) -> Array:
+    """-s_i s_j d2 log p / dz_i dz_j, scaled to a partial correlation, from one value for each pair.
+
+    The corner lies uphill, where the log density is most likely to be finite and smooth.
+    """
+    sd = np.exp(axes.log_sd)
+    sign = np.where(axes.slope >= 0, 1.0, -1.0)
+    corners = np.tile(axes.mean, (len(first), 1))
+    rows = np.arange(len(first))
+    corners[rows, first] += sign[first] * h * sd[first]
+    corners[rows, second] += sign[second] * h * sd[second]
+    along = h * np.abs(axes.slope) - 0.5 * h**2 * axes.curvature  # log p at the axial point uphill, from the centre
+    mixed = target.values(corners) - axes.centre - along[first] - along[second]
+    mixed = np.where(np.isfinite(mixed), mixed, 0.0)
+    size = np.maximum(np.abs(axes.curvature), 0.1)
+    partial = -sign[first] * sign[second] * mixed / h**2 / np.sqrt(size[first] * size[second])
+    return np.clip(partial, -1.0, 1.0)
+
+
+def positive_definite(matrix: Array, floor: float) -> Array:
+    """The symmetric matrix with every eigenvalue replaced by its absolute value, at least ``floor``."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(np.abs(values), floor)) @ vectors.T
+
+
+def precision(curvature: Array, coupling: Array, floor: float) -> Array:
+    """Positive definite precision, in units of s, from curvatures and partial correlations."""
+    root = np.sqrt(np.maximum(np.abs(curvature), 0.1))
+    matrix = positive_definite(coupling + np.eye(len(root)), floor)
+    return matrix * np.outer(root, root)

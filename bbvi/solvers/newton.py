@@ -1,0 +1,221 @@
+"""Trust-region Newton-CG in q's own metric, for several mean-field problems on fixed draws at once.
+
+With draws eps (S, D) the ELBO of ``N(m, diag(exp(2 r)))`` becomes the deterministic function
+
+    F(m, r) = -(1/S) sum_s log p(m + exp(r) eps_s) - sum r
+
+(Giordano, Ingram, Broderick 2024, eq. 4, up to a constant). Everything below lives in the natural coordinates
+``x = (dm / exp(r), sqrt(2) dr)``, in which the Fisher information of q is the identity, so that no step, radius or
+tolerance knows the scale of a latent. A leading axis K runs over problems that have nothing to do with each other;
+they share the calls of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+_ROOT2 = np.sqrt(2.0)
+# One step may change a scale by no more than this factor's logarithm: exp(r) is far from linear beyond.
+_MAX_LOG_SD_STEP = 2.0
+
+
+class Local(NamedTuple):
+    """F (K,), its gradient (K, 2D) and Hessian product in natural coordinates; `finite` (K,) says where they are."""
+
+    value: Array
+    gradient: Array
+    product: Callable[[Array], Array]
+    finite: Array
+
+
+class Step(NamedTuple):
+    """One trust-region iteration of K problems.
+
+    Attributes
+    ----------
+    mean, log_sd : (K, D)
+    value : (K,)
+    radius : (K,)
+    length : (K,)
+        Natural length of the step that was tried.
+    gradient_norm : (K,)
+        Natural norm of the gradient before the step.
+    accepted, newton : (K,) of bool
+        Whether the step was taken; whether it was a full Newton step, which says how far the optimum is.
+    """
+
+    mean: Array
+    log_sd: Array
+    value: Array
+    radius: Array
+    length: Array
+    gradient_norm: Array
+    accepted: Array
+    newton: Array
+
+
+def objective(target: Any, mean: Array, log_sd: Array, eps: Array) -> Array:
+    """F of K problems: mean, log_sd (K, D), eps (K, S, D) -> (K,); ``inf`` where a draw has no finite density."""
+    k, s, d = eps.shape
+    u = mean[:, None] + np.exp(log_sd)[:, None] * eps
+    values = target.values(u.reshape(k * s, d)).reshape(k, s)
+    return -values.mean(axis=1) - log_sd.sum(axis=1)
+
+
+def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
+    """F, gradient and Hessian product of K problems; one gradient and, per product, one Hessian product per draw.
+
+    With g_s the gradient at draw s in q's scales, and h_s the Hessian product there,
+    grad = (-mean g, (-mean eps g - 1) / sqrt 2) and H (a, b) = (-mean h, (-mean eps h - b mean eps g / sqrt 2) / sqrt 2)
+    where h_s is taken along a + eps_s b / sqrt 2.
+    """
+    k, s, d = eps.shape
+    sd = np.exp(log_sd)[:, None]
+    u = mean[:, None] + sd * eps
+    values, gradients, hessian_product = target.linearize(u.reshape(k * s, d), sd.mean(axis=(0, 1)))
+    g = sd * gradients.reshape(k, s, d)
+    weight = (eps * g).mean(axis=1)
+    gradient = np.concatenate([-g.mean(axis=1), (-weight - 1) / _ROOT2], axis=1)
+    value = -values.reshape(k, s).mean(axis=1) - log_sd.sum(axis=1)
+
+    def product(x: Array) -> Array:
+        a, b = x[:, None, :d], x[:, None, d:] / _ROOT2
+        v = sd * (a + eps * b)
+        h = sd * hessian_product(v.reshape(k * s, d)).reshape(k, s, d)
+        low = (-(eps * h).mean(axis=1) - weight * b[:, 0]) / _ROOT2
+        return np.concatenate([-h.mean(axis=1), low], axis=1)
+
+    finite = np.isfinite(value) & np.isfinite(gradient).all(axis=1)
+    return Local(value, gradient, product, finite)
+
+
+def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> Array:
+    """Hessian of F in natural coordinates, (2D, 2D), of one problem: mean, log_sd (D,), eps (S, D). Costs D products."""
+    s, d = eps.shape
+    sd = np.exp(log_sd)
+    linear = target.linearize(mean + sd * eps, sd)
+    g = sd * linear.gradients
+    mm, mr, rr = np.empty((3, d, d))
+    for j in range(d):
+        direction = np.zeros((s, d))
+        direction[:, j] = sd[j]
+        column = sd * linear.hessian_product(direction)
+        mm[j] = -column.mean(axis=0)
+        mr[j] = -(column * eps).mean(axis=0) / _ROOT2
+        rr[j] = -(column * eps * eps[:, j : j + 1]).mean(axis=0) / 2
+    rr -= np.diag((eps * g).mean(axis=0)) / 2
+    full = np.block([[mm, mr], [mr.T, rr]])
+    return (full + full.T) / 2
+
+
+def conjugate_gradient(
+    product: Callable[[Array], Array], rhs: Array, *, radius: Array, tolerance: Array, iterations: int
+) -> tuple[Array, Array, Array]:
+    """Steihaug's truncated conjugate gradients for K systems ``H x = rhs`` at once.
+
+    Parameters
+    ----------
+    product : callable
+        (K, P) -> (K, P).
+    rhs : (K, P)
+    radius, tolerance : (K,)
+        Length that x may have, and norm that the residual may keep.
+    iterations : int
+
+    Returns
+    -------
+    x : (K, P)
+    Hx : (K, P)
+    interior : (K,) of bool
+        False where negative curvature or the radius ended the iteration on the boundary.
+    """
+    x, hx = np.zeros_like(rhs), np.zeros_like(rhs)
+    residual = rhs.copy()
+    direction = residual.copy()
+    squared = np.sum(residual**2, axis=1)
+    interior = np.ones(len(rhs), dtype=bool)
+    active = np.sqrt(squared) > tolerance
+    for _ in range(iterations):
+        if not active.any():
+            break
+        h = product(direction)
+        curvature = np.sum(direction * h, axis=1)
+        with np.errstate(all="ignore"):
+            alpha = np.where(curvature > 0, squared / curvature, np.inf)
+            reach = _to_boundary(x, direction, radius)
+            # A NaN in the product ends that system where it is.
+            broken = active & ~np.isfinite(curvature)
+            ends = active & ((alpha >= reach) | broken)
+            alpha = np.where(ends, np.where(broken, 0.0, reach), alpha)
+        alpha = np.where(active, alpha, 0.0)[:, None]
+        x = x + alpha * direction
+        hx = hx + np.where(alpha == 0, 0.0, alpha * h)
+        interior &= ~ends
+        active = active & ~ends
+        residual = np.where(active[:, None], residual - np.where(active[:, None], alpha * h, 0.0), residual)
+        fresh = np.sum(residual**2, axis=1)
+        active &= np.sqrt(fresh) > tolerance
+        with np.errstate(all="ignore"):
+            beta = np.where(active, fresh / squared, 0.0)
+        direction = np.where(active[:, None], residual + beta[:, None] * direction, direction)
+        squared = np.where(active, fresh, squared)
+    return x, hx, interior & ~active
+
+
+def iterate(
+    target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2
+) -> Step:
+    """One trust-region Newton-CG iteration of each of K problems.
+
+    mean, log_sd (K, D), eps (K, S, D), radius (K,). The forcing term min(precision, |gradient|) makes convergence
+    quadratic (Nocedal and Wright 2006, eq. 7.3).
+    """
+    local = localize(target, mean, log_sd, eps)
+    d = mean.shape[1]
+    norm = np.linalg.norm(local.gradient, axis=1)
+    gradient = np.where(local.finite[:, None], local.gradient, 0.0)
+    forcing = np.where(local.finite, np.minimum(precision, norm) * norm, np.inf)
+    x, hx, interior = conjugate_gradient(
+        local.product, -gradient, radius=radius, tolerance=forcing, iterations=4 * d + 10
+    )
+    clipped = np.abs(x[:, d:]).max(axis=1) > _ROOT2 * _MAX_LOG_SD_STEP
+    if clipped.any():
+        x[:, d:] = np.clip(x[:, d:], -_ROOT2 * _MAX_LOG_SD_STEP, _ROOT2 * _MAX_LOG_SD_STEP)
+        hx = local.product(x)
+    predicted = -np.sum(x * (gradient + hx / 2), axis=1)
+    sd = np.exp(log_sd)
+    new_mean, new_log_sd = mean + sd * x[:, :d], log_sd + x[:, d:] / _ROOT2
+    value = objective(target, new_mean, new_log_sd, eps)
+    # Below this F is rounding error, and the ratio must not decide (Conn, Gould, Toint 2000, section 17.4.2).
+    noise = 1e-14 * eps.shape[1] * np.maximum(np.abs(local.value), 1.0)
+    with np.errstate(all="ignore"):
+        ratio = (local.value - value + noise) / (predicted + noise)
+    length = np.linalg.norm(x, axis=1)
+    good = np.isfinite(value) & local.finite & (ratio > 1e-4)
+    boundary = ~interior & (length > 0.9 * radius)
+    radius = np.where(good & (ratio > 0.75) & boundary, 4 * radius, radius)
+    radius = np.where(~good | (ratio < 0.25), np.minimum(radius, length) / 4, radius)
+    keep = good[:, None]
+    return Step(
+        mean=np.where(keep, new_mean, mean),
+        log_sd=np.where(keep, new_log_sd, log_sd),
+        value=np.where(good, value, local.value),
+        radius=radius,
+        length=length,
+        gradient_norm=norm,
+        accepted=good,
+        newton=interior & ~clipped,
+    )
+
+
+def _to_boundary(x: Array, direction: Array, radius: Array) -> Array:
+    """The positive t with |x + t direction| = radius, (K,)."""
+    a = np.sum(direction**2, axis=1)
+    b = np.sum(x * direction, axis=1)
+    c = np.minimum(np.sum(x**2, axis=1) - radius**2, 0.0)
+    return (-b + np.sqrt(b**2 - a * c)) / a

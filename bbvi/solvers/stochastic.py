@@ -1,0 +1,343 @@
+"""`Stochastic`: Monte Carlo gradients of any estimator, an adaptive step, and averaged iterates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..estimators.base import Estimate, Estimator, as_estimator, positive_int
+from ..estimators.cost import TargetCost
+from ..estimators.pathwise import Pathwise
+from ..estimators.score_function import ScoreFunction
+from ..families import MeanFieldGaussian
+from ..status import Status
+from . import stopping
+from .state import State
+
+Array = np.ndarray
+
+OPTIMIZERS = ("adam", "adagrad", "sgd")
+# A step of the solver is so many iterations, and fewer where their evaluations would be more than these.
+_ITERATIONS, _EVALUATIONS = 25, 1000
+_MOMENTUM, _MEMORY = 0.9, 0.99
+# Natural gradients below this are followed in proportion: without noise, iterates then converge instead of cycling.
+_FLOOR = 0.1
+_LONGEST = 5.0
+_MAX_BLOCKS = 256
+_MAX_LOG_SD = 60.0
+_MAX_FAILURES = 100
+_PROBE_SHARE = 0.2
+
+
+@dataclass
+class StochasticState(State):
+    """`State` with the current iterate, the moments of its gradients and the history of its stage.
+
+    Attributes
+    ----------
+    iterate, sound : ndarray, shape (2D,)
+        Mean and log sd now, and the last that had a finite gradient. `mean` and `log_sd` are averages.
+    velocity, square : ndarray, shape (2D,)
+        Running moments of the natural gradient.
+    blocks : ndarray, shape (B, 2D)
+        Averages of `width` iterates each, of this stage.
+    partial : ndarray, shape (2D,)
+        Sum of the `pending` iterates that wait for their block to be full.
+    previous, previous_error : ndarray, shape (2D,)
+        Average of the stage before and its error; NaN in the first stage.
+    structure : ndarray of bool, shape (D, T)
+        Which terms each latent was seen to touch; empty if that was not asked for.
+    """
+
+    iterate: Array = field(default_factory=lambda: np.empty(0))
+    sound: Array = field(default_factory=lambda: np.empty(0))
+    velocity: Array = field(default_factory=lambda: np.empty(0))
+    square: Array = field(default_factory=lambda: np.empty(0))
+    blocks: Array = field(default_factory=lambda: np.empty((0, 0)))
+    partial: Array = field(default_factory=lambda: np.empty(0))
+    previous: Array = field(default_factory=lambda: np.empty(0))
+    previous_error: Array = field(default_factory=lambda: np.empty(0))
+    structure: Array = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
+    width: int = 1
+    pending: int = 0
+    steps: int = 0
+    stage: int = 0
+    stage_iterations: int = 0
+    previous_iterations: int = 0
+    iterations: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True)
+class Stochastic:
+    """Follow Monte Carlo gradients with a fixed adaptive step, average, halve the step, stop when it pays no more.
+
+    Each iterate moves along the natural gradient, in units of q's own scale, divided by its root mean square so far
+    (Kingma and Ba 2015; Duchi, Hazan and Singer 2011). With a fixed step the iterates settle around the optimum;
+    split R-hat shows when, and their average is the answer, with the Monte Carlo error that autocorrelation leaves.
+    The step is then halved, until a further stage is not worth its cost (Welandawe et al. 2022).
+
+    Parameters
+    ----------
+    draws : int, optional
+        Draws per gradient. By default 10, and for the score function with regression at least 2 (2 D + 1) up to
+        400, so that the regression has its squares.
+    step_size : float
+        The first step, in sds of q.
+    optimizer : {"adam", "adagrad", "sgd"}
+        How the natural gradient is scaled: by its recent size, by its accumulated size, or not at all.
+    decay : float
+        With a positive decay the step of iteration t is ``step_size * (1 + t) ** -decay`` and is not halved (Robbins and
+        Monro 1951: above 0.5 and up to 1).
+    batch_size : int, optional
+        Observations in a mini-batch; by default all of them.
+    estimator : Estimator, optional
+        By default pathwise where the target has a gradient, else the score function.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of its range.
+    """
+
+    state_type: ClassVar[type[StochasticState]] = StochasticState
+
+    draws: int | None = None
+    step_size: float = 0.1
+    optimizer: str = "adam"
+    decay: float = 0.0
+    batch_size: int | None = None
+    estimator: Estimator | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "batch_size"):
+            if getattr(self, name) is not None:
+                positive_int(f"Stochastic: {name}", getattr(self, name))
+        if not _is_number(self.step_size) or not 0 < self.step_size <= 1:
+            raise ValueError(f"Stochastic: expected step_size above 0 and at most 1, got {self.step_size!r}")
+        if not _is_number(self.decay) or not 0 <= self.decay <= 1:
+            raise ValueError(f"Stochastic: expected decay between 0 and 1, got {self.decay!r}")
+        if self.optimizer not in OPTIMIZERS:
+            known = ", ".join(repr(name) for name in OPTIMIZERS)
+            raise ValueError(f"Stochastic: expected optimizer to be one of {known}, got {self.optimizer!r}")
+        if self.estimator is not None:
+            as_estimator(self.estimator)
+
+    def init(
+        self, target: Any, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+    ) -> StochasticState:
+        """The state before the first step; no evaluation is made."""
+        start = np.concatenate([start_mean, start_log_sd]).astype(float)
+        unknown = np.full(start.size, np.nan)
+        dim = len(start_mean)
+        return StochasticState(
+            mean=start[:dim].copy(),
+            log_sd=start[dim:].copy(),
+            elbo=np.nan,
+            gradient_norm=np.inf,
+            step_size=self.step_size,
+            mean_se=unknown[:dim].copy(),
+            log_sd_se=unknown[dim:].copy(),
+            iterate=start,
+            sound=start.copy(),
+            velocity=np.zeros(start.size),
+            square=np.zeros(start.size),
+            blocks=np.empty((0, start.size)),
+            partial=np.zeros(start.size),
+            previous=unknown,
+            previous_error=unknown.copy(),
+        )
+
+    def step(
+        self, target: Any, state: StochasticState, rng: np.random.Generator, tolerance: float
+    ) -> StochasticState:
+        """Up to 25 iterations, and then the question whether their stage, and the fit, has come to its end."""
+        estimator = self._estimator(target)
+        draws = self._draws(estimator, target.dim)
+        count = max(1, min(_ITERATIONS, _EVALUATIONS // draws))
+        state = self._with_structure(target, estimator, state, count * draws, rng)
+        known = {"structure": state.structure} if state.structure.size else {}
+        elbos, naturals = [], []
+        for _ in range(count):
+            part = target if self.batch_size is None else target.minibatch(self.batch_size, rng)
+            q = _gaussian(state.iterate)
+            estimate = estimator.estimate(TargetCost(part), q, draws, rng, **known)
+            if not (np.isfinite(estimate.value) and np.all(np.isfinite(estimate.gradient))):
+                state = _recovered(state)
+                continue
+            natural = _natural(estimate.gradient, q)
+            state = self._advanced(state, natural, q.sd)
+            elbos.append(estimate.value)
+            naturals.append(natural)
+        state = replace(state, steps=state.steps + 1, iterations=state.iterations + count)
+        if elbos:
+            norm = float(np.linalg.norm(np.mean(naturals, axis=0)))
+            state = replace(state, elbo=float(np.mean(elbos)), gradient_norm=norm)
+        return self._judged(state, tolerance)
+
+    def _estimator(self, target: Any) -> Estimator:
+        if self.estimator is not None:
+            return as_estimator(self.estimator)
+        return Pathwise() if target.has_gradient else ScoreFunction()
+
+    def _draws(self, estimator: Estimator, dim: int) -> int:
+        if self.draws is not None:
+            return self.draws
+        if isinstance(estimator, ScoreFunction) and estimator.control_variate == "regression":
+            return max(10, min(2 * (2 * dim + 1), 400))
+        return 10
+
+    def _with_structure(
+        self, target: Any, estimator: Estimator, state: StochasticState, spent: int, rng: np.random.Generator
+    ) -> StochasticState:
+        """Terms that each latent touches, added to from time to time: q moves, and sees more of them."""
+        # The terms of a mini-batch are other ones each time.
+        if not isinstance(estimator, ScoreFunction) or self.batch_size is not None:
+            everything = np.ones((1, 1), dtype=bool) if isinstance(estimator, ScoreFunction) else state.structure
+            return replace(state, structure=everything)
+        every = int(np.ceil(3 * (target.dim + 1) / (_PROBE_SHARE * spent)))
+        if state.steps % every or (state.structure.size and np.all(state.structure)):
+            return state
+        found = estimator.structure(TargetCost(target), _gaussian(state.iterate), rng)
+        return replace(state, structure=found | state.structure if state.structure.size else found)
+
+    def _advanced(self, state: StochasticState, natural: Array, sd: Array) -> StochasticState:
+        t = state.stage_iterations
+        # A plain mean at first, then an exponential one.
+        momentum, memory = (min(limit, t / (t + 1.0)) for limit in (_MOMENTUM, _MEMORY))
+        velocity = momentum * state.velocity + (1.0 - momentum) * natural
+        fresh = natural * natural
+        # The gradient is divided by what was known before it: by itself it would be a biased direction.
+        known = state.square if t else fresh
+        if self.optimizer == "adam":
+            size, square = np.sqrt(known) + _FLOOR, memory * known + (1.0 - memory) * fresh
+        elif self.optimizer == "adagrad":
+            size, square = np.sqrt(known) + _FLOOR, known + fresh
+        else:
+            size, square = np.ones_like(known), known
+        length = state.step_size * (1.0 + t) ** -self.decay
+        move = np.clip(length * velocity / size, -_LONGEST * length, _LONGEST * length)
+        iterate = state.iterate + np.concatenate([sd, np.full(sd.size, np.sqrt(0.5))]) * move
+        state = replace(
+            state, iterate=iterate, sound=state.iterate, velocity=velocity, square=square,
+            stage_iterations=t + 1, failures=0,
+        )  # fmt: skip
+        return _recorded(state)
+
+    def _judged(self, state: StochasticState, tolerance: float) -> StochasticState:
+        dim = state.mean.size
+        if state.failures >= _MAX_FAILURES:
+            return _diverged(state, "The log joint is not finite where its draws fall, however narrow q is made.")
+        if not np.all(np.abs(state.iterate[dim:]) < _MAX_LOG_SD):
+            widest = int(np.argmax(np.abs(state.iterate[dim:])))
+            return _diverged(state, f"The scale of latent {widest} grew or shrank without bound.")
+        if len(state.blocks) < 2:
+            return state
+        unit = np.concatenate([np.exp(state.iterate[dim:]), np.full(dim, np.sqrt(0.5))])
+        x = state.blocks / unit
+        start, rhat = stopping.settled_window(x, ignore=0.25 * tolerance)
+        settled = rhat <= stopping.RHAT
+        if state.stage == 0 or settled:
+            average = np.mean(state.blocks[start:], axis=0)
+            state = replace(state, mean=average[:dim], log_sd=average[dim:])
+        if not settled:
+            return state
+        error = stopping.average_error(x[start:])
+        left = np.sqrt(error**2 + self._bias(state, unit, error) ** 2) * unit
+        state = replace(state, mean_se=left[:dim], log_sd_se=left[dim:])
+        if np.max(error) > tolerance:
+            return state
+        return self._next_stage(state, unit, error, tolerance)
+
+    def _bias(self, state: StochasticState, unit: Array, error: Array) -> Array:
+        """What the fixed step may still bias the average by, in natural units: its move beyond Monte Carlo error."""
+        if state.stage == 0:
+            return np.zeros_like(error)
+        moved, noise = _moved(state, unit, error)
+        return np.sqrt(np.maximum(moved**2 - noise**2, 0.0))
+
+    def _next_stage(
+        self, state: StochasticState, unit: Array, error: Array, tolerance: float
+    ) -> StochasticState:
+        if self.decay > 0:
+            return _converged(state)
+        if state.stage > 0:
+            moved, noise = _moved(state, unit, error)
+            following = state.stage_iterations * state.stage_iterations / state.previous_iterations
+            if not stopping.worth_continuing(moved, noise, state.iterations, following, tolerance):
+                return _converged(state)
+        average = np.concatenate([state.mean, state.log_sd])
+        return replace(
+            state,
+            step_size=0.5 * state.step_size,
+            stage=state.stage + 1,
+            previous=average,
+            previous_error=error * unit,
+            previous_iterations=state.stage_iterations,
+            iterate=average.copy(),
+            sound=average.copy(),
+            velocity=np.zeros_like(average),
+            square=np.zeros_like(average),
+            blocks=np.empty((0, average.size)),
+            partial=np.zeros_like(average),
+            pending=0,
+            stage_iterations=0,
+            width=1,
+        )
+
+
+def _gaussian(iterate: Array) -> MeanFieldGaussian:
+    dim = iterate.size // 2
+    return MeanFieldGaussian(iterate[:dim], np.exp(iterate[dim:]))
+
+
+def _natural(gradient: Array, q: MeanFieldGaussian) -> Array:
+    """The gradient in coordinates (mean / sd, sqrt(2) log_sd), in which q's Fisher information is the identity."""
+    return gradient * np.concatenate([q.sd, np.full(q.dim, np.sqrt(0.5))])
+
+
+def _recorded(state: StochasticState) -> StochasticState:
+    """Add the iterate to its block; when there are too many blocks, make them twice as wide."""
+    partial, pending = state.partial + state.iterate, state.pending + 1
+    if pending < state.width:
+        return replace(state, partial=partial, pending=pending)
+    blocks = np.concatenate([state.blocks, partial[None, :] / pending])
+    width = state.width
+    if len(blocks) == _MAX_BLOCKS:
+        blocks, width = 0.5 * (blocks[0::2] + blocks[1::2]), 2 * width
+    return replace(state, blocks=blocks, width=width, partial=np.zeros_like(partial), pending=0)
+
+
+def _recovered(state: StochasticState) -> StochasticState:
+    """After a value that is not finite: half way back; the second time in a row also narrower, in smaller steps."""
+    iterate = 0.5 * (state.iterate + state.sound)
+    step_size = state.step_size
+    if state.failures >= 1:
+        dim = iterate.size // 2
+        iterate = np.concatenate([iterate[:dim], iterate[dim:] - 0.25])
+        step_size = max(0.5 * step_size, 1e-3)
+    return replace(
+        state, iterate=iterate, velocity=np.zeros_like(state.velocity), step_size=step_size,
+        failures=state.failures + 1,
+    )  # fmt: skip
+
+
+def _moved(state: StochasticState, unit: Array, error: Array) -> tuple[Array, Array]:
+    """How far the average has moved since the stage before, and the error of that, in natural units."""
+    average = np.concatenate([state.mean, state.log_sd])
+    return (average - state.previous) / unit, np.hypot(error, state.previous_error / unit)
+
+
+def _converged(state: StochasticState) -> StochasticState:
+    message = "The averaged iterates are known to the tolerance, and a smaller step would not pay for itself."
+    return replace(state, status=Status.CONVERGED, message=message)
+
+
+def _diverged(state: StochasticState, message: str) -> StochasticState:
+    return replace(state, status=Status.DIVERGED, message=message)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)

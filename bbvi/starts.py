@@ -1,0 +1,142 @@
+"""Where a fit begins: dispersed starts, each pulled into its mode, compared by ELBO."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .draws import orthogonal
+from .solvers import newton
+from .target import Target
+
+Array = np.ndarray
+
+_CANDIDATES = 32
+_STARTS = 8
+_COARSE_DRAWS = 8
+_COARSE_STEPS = 40
+_SETTLED = 0.03
+
+
+class Mode(NamedTuple):
+    """A local optimum of the coarse ELBO: mean, log_sd (D,), its ELBO in nats, how many starts ended in it."""
+
+    mean: Array
+    log_sd: Array
+    elbo: float
+    starts: int
+
+
+def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATES) -> tuple[Array, Array]:
+    """Finite candidates and their log densities, best first: the origin and pairs from U(-2, 2), narrower if need be.
+
+    Raises
+    ------
+    ValueError
+        If the log joint is finite at none of them; the message names the latents' values at one.
+    """
+    half = rng.uniform(-2.0, 2.0, size=((count - 1) // 2, target.dim))
+    for width in (1.0, 0.1, 5.0):
+        u = np.concatenate([np.zeros((1, target.dim)), width * half, -width * half])
+        values = target.values(u)
+        finite = np.isfinite(values)
+        if finite.any():
+            order = np.argsort(-values[finite], kind="stable")
+            return u[finite][order], values[finite][order]
+    raise ValueError(
+        f"log_joint: expected a finite value near the start, got none at {3 * len(u)} points; for example "
+        f"{target.nonfinite}. Check the data and the supports of the latents, or give init= inside the support."
+        + _nan_data(target)
+    )
+
+
+def chosen(points: Array) -> Array:
+    """The starts worth a pull, from candidates that are sorted best first: half the best, half spread over the rest."""
+    half = _STARTS // 2
+    if len(points) <= _STARTS:
+        return points
+    rest = np.linspace(half, len(points) - 1, half).astype(int)
+    return points[np.concatenate([np.arange(half), rest])]
+
+
+def find_modes(target: Target, points: Array, rng: np.random.Generator) -> list[Mode]:
+    """Pull starting points (K, D) into their modes by Newton steps on a few shared draws; the best mode first.
+
+    Starts that end in one place are one mode. The ELBO is that of the shared draws, so that modes are compared alike.
+    """
+    k, d = points.shape
+    mean, log_sd = points.copy(), initial_log_sd(target, points)
+    eps = np.broadcast_to(orthogonal(_COARSE_DRAWS, d, rng), (k, _COARSE_DRAWS, d))
+    radius = np.full(k, np.sqrt(d))
+    value = newton.objective(target, mean, log_sd, eps)
+    for _ in range(20):
+        if np.isfinite(value).all():
+            break
+        log_sd = np.where(np.isfinite(value)[:, None], log_sd, log_sd - 1.0)
+        value = newton.objective(target, mean, log_sd, eps)
+    active = np.isfinite(value)
+    settled = np.zeros(k, dtype=bool)
+    for _ in range(_COARSE_STEPS):
+        rows = np.flatnonzero(active)
+        if not len(rows):
+            break
+        step = newton.iterate(target, mean[rows], log_sd[rows], eps[rows], radius[rows], precision=0.1)
+        mean[rows], log_sd[rows], value[rows], radius[rows] = step.mean, step.log_sd, step.value, step.radius
+        done = step.accepted & step.newton & (step.length < _SETTLED)
+        lost = ~np.isfinite(step.gradient_norm) | (step.radius < 1e-8) | (step.log_sd.max(axis=1) > 60)
+        settled[rows[done]] = True
+        active[rows[done | lost]] = False
+        if settled.any():
+            # A start still this far below a settled one will not become the mode that is fitted.
+            active[rows[value[rows] > value[settled].min() + 1e4]] = False
+    finite = np.isfinite(value)
+    order = np.flatnonzero(finite)[np.argsort(value[finite], kind="stable")]
+    if not len(order):
+        return []
+    keep = order if not settled.any() else order[settled[order]]
+    return _merged(mean[keep], log_sd[keep], value[keep], d)
+
+
+def initial_log_sd(target: Target, points: Array) -> Array:
+    """Log scales (K, D) from the curvature of the log density at points (K, D), one where there is none.
+
+    Up to 100 latents the diagonal of the Hessian is exact; beyond, it is estimated from random signs (Bekas, Kokiopoulou,
+    Saad 2007).
+    """
+    k, d = points.shape
+    linear = target.linearize(points)
+    if d <= 100:
+        diagonal = np.empty((k, d))
+        for j in range(d):
+            direction = np.zeros((k, d))
+            direction[:, j] = 1.0
+            diagonal[:, j] = linear.hessian_product(direction)[:, j]
+    else:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(24, k, d))
+        diagonal = np.mean([s * linear.hessian_product(s) for s in signs], axis=0)
+    curvature = np.abs(np.where(np.isfinite(diagonal), diagonal, 1.0))
+    return -0.5 * np.log(np.clip(np.where(curvature > 0, curvature, 1.0), 1e-16, 1e16))
+
+
+def _merged(mean: Array, log_sd: Array, value: Array, dim: int) -> list[Mode]:
+    """One mode for all starts whose means agree to half a conditional sd in every latent."""
+    modes: list[Mode] = []
+    for m, r, f in zip(mean, log_sd, value, strict=True):
+        elbo = float(-f + 0.5 * dim * np.log(2 * np.pi * np.e))
+        for i, other in enumerate(modes):
+            if np.max(np.abs(m - other.mean) / np.exp(np.maximum(r, other.log_sd))) < 0.5:
+                modes[i] = other._replace(starts=other.starts + 1)
+                break
+        else:
+            modes.append(Mode(m, r, elbo, 1))
+    return modes
+
+
+def _nan_data(target: Target) -> str:
+    bad = [
+        name
+        for name, value in target.model.data.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all()
+    ]
+    return f" The data {', '.join(map(repr, bad))} are not finite everywhere." if bad else ""

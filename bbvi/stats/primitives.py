@@ -1,0 +1,176 @@
+"""Makes autograd primitives that act elementwise, from a value and its partial derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import vspace
+from autograd.extend import defvjp_argnums, primitive
+from autograd.tracer import isbox
+
+Function = Callable[..., Any]
+Array = np.ndarray
+
+elementwise_primitives: set[Function] = set()
+
+
+def elementwise(
+    name: str, value: Function, partials: Sequence[Function | None], joint: Function | None = None
+) -> Function:
+    """
+    Make an elementwise, broadcasting primitive.
+
+    Parameters
+    ----------
+    name
+        The name that the primitive carries in error messages.
+    value
+        Plain NumPy function of the arguments.
+    partials
+        For each argument the partial derivative, a function of the same arguments that autograd can differentiate
+        (another primitive, or a formula in ``autograd.numpy``); None where it is zero everywhere.
+    joint
+        Optional shortcut for plain arrays: of the same arguments, returns a function from an argument's position to
+        its partial derivative, which lets the partials share what they have in common.
+
+    Returns
+    -------
+    The primitive. It takes positional arguments only.
+    """
+    fun = primitive(value)
+    fun.__name__ = name
+
+    def vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Function:
+        shared: list[Function] = []
+
+        def partial(i: int) -> Any:
+            if joint is None or any(map(isbox, args)):
+                return partials[i](*args)  # type: ignore[misc]
+            if not shared:
+                shared.append(joint(*args))
+            return shared[0](i)
+
+        pullbacks = [_pullback(partials[i] and partial, i, args[i]) for i in argnums]
+        return lambda g: tuple(pullback(g) for pullback in pullbacks)
+
+    defvjp_argnums(fun, vjps)
+    elementwise_primitives.add(fun)
+    return fun
+
+
+def _pullback(partial: Function | None, position: int, target: Any) -> Function:
+    """The vjp for one argument. The partial is kept: Hessian products pull back many vectors at one point."""
+    if partial is None:
+        return lambda g: vspace(target).zeros()
+    shape = np.shape(target)
+    kept: list[Any] = []
+
+    def pullback(g: Any) -> Any:
+        if not kept:
+            kept.append(partial(position))
+        return contract(g, kept[0], shape)
+
+    return pullback
+
+
+def contract(g: Any, partial: Any, shape: tuple[int, ...]) -> Any:
+    """``g * partial``, summed over the axes along which an argument of this shape was broadcast."""
+    if isbox(g) or isbox(partial):
+        return unbroadcast(g * partial, shape)
+    full = np.shape(g)
+    if full == shape:
+        return g * partial
+    if np.shape(partial) != full:
+        return unbroadcast(g * partial, shape)
+    # One pass and no temporary, where a product followed by a sum needs two and one.
+    lead = len(full) - len(shape)
+    axes = list(range(len(full)))
+    kept = [axis for axis in axes[lead:] if shape[axis - lead] == full[axis]]
+    return np.einsum(g, axes, partial, axes, kept).reshape(shape)[()]
+
+
+def inplace(ufunc: np.ufunc, out: Any, other: Any) -> Any:
+    """``ufunc(out, other)``, written over the temporary ``out`` where it has the shape and type of the result."""
+    if isinstance(out, np.ndarray) and out.dtype == np.float64:
+        shape = np.shape(other)
+        if not shape or shape == out.shape or np.broadcast_shapes(shape, out.shape) == out.shape:
+            return ufunc(out, other, out=out)
+    return ufunc(out, other)
+
+
+def unbroadcast(x: Any, shape: tuple[int, ...]) -> Any:
+    """Sum x over the axes along which an array of this shape was broadcast."""
+    full = np.shape(x)
+    if full == shape:
+        return x
+    lead = len(full) - len(shape)
+    axes = tuple(a for a, size in enumerate(full) if a < lead or (shape[a - lead] == 1 and size != 1))
+    return anp.reshape(anp.sum(x, axis=axes), shape)
+
+
+def operand(x: Any) -> Any:
+    """What a user passed, as something to compute with: a float array, a Python number or a box."""
+    if isbox(x) or isinstance(x, float):
+        return x
+    if isinstance(x, np.ndarray):
+        return x if x.dtype.kind == "f" else x.astype(float)
+    if isinstance(x, bool | int):
+        return int(x)
+    if isinstance(x, list | tuple):
+        return operand(anp.array(x))
+    return operand(np.asarray(x))
+
+
+def public(fun: Function, name: str, arguments: str, doc: str) -> Function:
+    """
+    The function that users call: keyword arguments, defaults, sequences as arrays.
+
+    ``arguments`` is the signature, such as ``"x, loc=0, scale=1"``; autograd differentiates positional arguments
+    only, so that is what the primitive gets.
+    """
+    pairs = [part.strip().partition("=") for part in arguments.split(",")]
+    names = [pair[0] for pair in pairs]
+    defaults = tuple(int(pair[2]) for pair in pairs if pair[1])
+    required = len(names) - len(defaults)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = len(args)
+        if kwargs or given < required or given > len(names):
+            args = _bind(name, names, required, defaults, args, kwargs)
+        elif given < len(names):
+            args += defaults[given - required :]
+        return fun(*[operand(arg) for arg in args])
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"{name}({arguments})\n\n{doc}"
+    call.__text_signature__ = f"({arguments})"  # type: ignore[attr-defined]
+    return call
+
+
+def _bind(
+    name: str,
+    names: list[str],
+    required: int,
+    defaults: tuple[int, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, ...]:
+    """Positional arguments from positional and keyword ones, or the TypeError that Python would raise."""
+    if len(args) > len(names):
+        raise TypeError(f"{name}() takes at most {len(names)} arguments ({', '.join(names)}), got {len(args)}")
+    values = dict(zip(names, args, strict=False))
+    for key, value in kwargs.items():
+        if key not in names:
+            raise TypeError(f"{name}() has no argument {key!r}; its arguments are {', '.join(names)}")
+        if key in values:
+            raise TypeError(f"{name}() got {key!r} twice")
+        values[key] = value
+    for key, default in zip(names[required:], defaults, strict=True):
+        values.setdefault(key, default)
+    missing = [key for key in names if key not in values]
+    if missing:
+        raise TypeError(f"{name}() misses {', '.join(missing)}; its arguments are {', '.join(names)}")
+    return tuple(values[key] for key in names)

@@ -1,0 +1,540 @@
+"""The unconstrained log density of a model for all draws at once: values, gradients, Hessian products, and their count."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.extend import defvjp, primitive
+from autograd.tracer import getval
+
+from .autodiff import vjp
+from .model import Draw, Model, describe_draw
+from .parallel import Parallel
+from .replay import Recording
+
+Array = np.ndarray
+logger = logging.getLogger("bbvi")
+
+# Elements that one operation may hold before draws are evaluated in chunks: two megabytes, which caches still hold.
+_CHUNK_ELEMENTS = 2**18
+_AGREEMENT = 1e-8
+_NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
+
+
+class Linearization(NamedTuple):
+    """Values (S,), gradients (S, D) and the Hessian product ``V (S, D) -> (S, D)``, one product per draw."""
+
+    values: Array
+    gradients: Array
+    hessian_product: Callable[[Array], Array]
+
+
+class NonFinite(NamedTuple):
+    """Where the log joint was not finite: how often, and the first time with its draw on the constrained scale."""
+
+    count: int
+    value: float
+    draw: dict[str, Array]
+
+    def __str__(self) -> str:
+        return f"the log joint was {self.value} at {describe_draw(self.draw)}"
+
+
+@primitive
+def _columns(u: Any, start: int, stop: int) -> Any:
+    return u[..., start:stop]
+
+
+@primitive
+def _padded(g: Any, start: int, stop: int, width: int) -> Any:
+    out = np.zeros((*g.shape[:-1], width))
+    out[..., start:stop] = g
+    return out
+
+
+defvjp(_columns, lambda ans, u, start, stop: lambda g: _padded(g, start, stop, np.shape(getval(u))[-1]), argnums=(0,))
+defvjp(_padded, lambda ans, g, start, stop, width: lambda h: _columns(h, start, stop), argnums=(0,))
+
+
+class Target:
+    """The log density of a `Model`'s unconstrained latents, with the log-Jacobians, batched over draws.
+
+    Parameters
+    ----------
+    model : Model
+    executor : concurrent.futures.Executor, optional
+        Spreads the draws of a call over workers.
+    replay : bool
+        False evaluates draw by draw.
+
+    Attributes
+    ----------
+    evaluations, gradient_evaluations : int
+        Cost so far, per draw and not per call. A Hessian product of one draw counts as one gradient.
+    nonfinite : NonFinite or None
+        What was met outside the support or as NaN. Such values come back as ``-inf``.
+    """
+
+    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True) -> None:
+        self.model = model
+        self.dim = model.dim
+        self.evaluations = 0
+        self.gradient_evaluations = 0
+        self.nonfinite: NonFinite | None = None
+        self._parallel = None if executor is None else Parallel(Target(model, replay=replay), executor)
+        self._recordings: dict[str, Recording | None] = {}
+        self._replay = replay and not model.vectorized
+        self._traceable: bool | None = None
+
+    # ---- scales -----------------------------------------------------------------------------------------------------
+
+    def constrain(self, u: Any) -> tuple[dict[str, Any], Any]:
+        """Draws ``u`` (S, D) on the constrained scale, each latent (S, *shape), and their log-Jacobian (S,) or 0."""
+        draws, log_jacobian = {}, 0.0
+        single = len(self.model.latents) == 1
+        for name, latent in self.model.latents.items():
+            part = self.model.slices[name]
+            columns = u if single else _columns(u, part.start, part.stop)
+            draws[name], jacobian = latent.transform.constrain(columns)
+            log_jacobian = log_jacobian + jacobian
+        return draws, log_jacobian
+
+    def unconstrain(self, values: Mapping[str, Any]) -> Array:
+        """Values by latent, any leading axes, as flat unconstrained draws (..., D)."""
+        parts = [latent.unconstrain(values[name]) for name, latent in self.model.latents.items()]
+        return np.concatenate(parts, axis=-1)
+
+    # ---- values and derivatives -------------------------------------------------------------------------------------
+
+    @property
+    def recorded(self) -> bool:
+        """Whether all draws are evaluated in one pass (None of the functions has to be looped over draws)."""
+        return self.model.vectorized or self._recordings.get("density") is not None
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether gradients exist: the user's, or autograd's where it gets through. Costs one gradient, once."""
+        if self._traceable is None:
+            if "gradient" in self.model.functions:
+                self._traceable = True
+            else:
+                self._traceable = self._try_tracing(np.zeros((1, self.dim)))
+        return self._traceable
+
+    def values(self, u: Array) -> Array:
+        """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        if self._parallel is not None:
+            return self._finite(self._parallel.map("_raw_values", u), u)
+        return self._finite(self._raw_values(u), u)
+
+    def gradients(self, u: Array) -> tuple[Array, Array]:
+        """Log density (S,) and its gradients (S, D); rows of draws without a finite gradient hold NaN."""
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        self.gradient_evaluations += len(u)
+        if self._parallel is not None:
+            both = self._parallel.map("_raw_gradients", u)
+        else:
+            both = self._raw_gradients(u)
+        return self._finite(both[:, 0], u), both[:, 1:]
+
+    def linearize(self, u: Array, scale: Array | None = None) -> Linearization:
+        """Values, gradients and a Hessian product at draws `u`, (S, D).
+
+        `scale` (D,) is the size of a small region of interest around the draws, used only where Hessian products come
+        from differences of the user's gradients.
+        """
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        self.gradient_evaluations += len(u)
+        if self._parallel is not None or "gradient" in self.model.functions:
+            both = self._parallel.map("_raw_gradients", u) if self._parallel else self._raw_gradients(u)
+            values, gradients = both[:, 0], both[:, 1:]
+            product = self._differences(u, np.ones(self.dim) if scale is None else scale)
+        else:
+            values, gradients, product = self._linearized(u)
+
+        def counted(v: Array) -> Array:
+            self.gradient_evaluations += len(u)
+            with np.errstate(all="ignore"):
+                return product(v)
+
+        return Linearization(self._finite(values, u), gradients, counted)
+
+    def terms(self, u: Array) -> Array:
+        """Terms whose sum is the log density, (S, T): the user's, then the log-Jacobian of each latent that has one."""
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        with np.errstate(all="ignore"):
+            draws, _ = self.constrain(u)
+            terms = np.reshape(self._evaluate("terms", draws), (len(u), -1))
+            jacobians = []
+            for name, latent in self.model.latents.items():
+                jacobian = latent.transform.constrain(u[:, self.model.slices[name]])[1]
+                if np.ndim(jacobian):
+                    jacobians.append(np.asarray(jacobian)[:, None])
+        return np.concatenate([terms, *jacobians], axis=1)
+
+    def quantities(self, name: str, u: Array) -> dict[str, Array]:
+        """``derived`` or ``pointwise`` (the log likelihood) at draws `u`, each array with a leading draws axis."""
+        with np.errstate(all="ignore"):
+            draws = {key: np.asarray(x) for key, x in self.constrain(np.array(u, dtype=float))[0].items()}
+            return {key: np.asarray(x) for key, x in self._evaluate(name, draws).items()}
+
+    def apply(self, function: Callable[[Any], Any], u: Array) -> Array:
+        """Any function of one draw (latents and derived quantities by name) at draws `u`, with a leading draws axis."""
+        with np.errstate(all="ignore"):
+            draws = self._plain_draws(u)
+            if "derived" in self.model.functions:
+                draws = draws | {key: np.asarray(x) for key, x in self._evaluate("derived", draws).items()}
+            only = draws["z"] if self.model.flat and len(draws) == 1 else None
+
+            def of_one(draw: dict[str, Any]) -> Any:
+                return function(draw["z"] if only is not None else Draw(draw))
+
+            try:
+                recording = Recording(of_one, self._one(draws, 0))
+                result = np.asarray(recording(draws))
+                if _equal(_stack([of_one(self._one(draws, s)) for s in (1, -1)]), result[[1, -1]]):
+                    return result
+            # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
+            except Exception as error:
+                logger.info("a function is evaluated draw by draw: %s", error)
+            return np.asarray(_stack([of_one(self._one(draws, s)) for s in range(len(u))]))
+
+    def minibatch(self, size: int, rng: np.random.Generator) -> Target:
+        """An unbiased target of `size` random observations, whose log likelihood is weighted by N / size."""
+        return MiniBatch(self, size, rng)
+
+    def verify(self, u: Array) -> bool:
+        """Whether the recording still agrees with the user's function, draw by draw, at draws `u` (S, D)."""
+        recording = self._recordings.get("density")
+        if recording is None:
+            return True
+        draws = self._plain_draws(u)
+        self.evaluations += len(u)
+        if self._agrees(recording, "density", draws):
+            return True
+        self._recordings["density"] = None
+        return False
+
+    # ---- evaluation without counting --------------------------------------------------------------------------------
+
+    def _raw_values(self, u: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.concatenate([self._guarded_values(u[chunk]) for chunk in self._chunks(u)])
+
+    def _guarded_values(self, u: Array) -> Array:
+        try:
+            return np.asarray(self._log_density(u))
+        except _NUMERICAL:
+            if len(u) == 1:
+                return np.array([np.nan])
+            return np.concatenate([self._guarded_values(u[s : s + 1]) for s in range(len(u))])
+
+    def _raw_gradients(self, u: Array) -> Array:
+        """Values in column 0, gradients behind."""
+        with np.errstate(all="ignore"):
+            return np.concatenate([self._guarded_gradients(u[chunk]) for chunk in self._chunks(u)])
+
+    def _guarded_gradients(self, u: Array) -> Array:
+        try:
+            if "gradient" in self.model.functions:
+                return self._users_gradients(u)
+            if self._batched("density", u):
+                product, values = vjp(self._log_density, u)
+                return np.column_stack([values, product(np.ones(len(u)))])
+            rows = [vjp(self._log_density_of_one, row) for row in u]
+            return np.array([[value, *product(1.0)] for product, value in rows])
+        except _NUMERICAL:
+            if len(u) == 1:
+                return np.full((1, self.dim + 1), np.nan)
+            return np.concatenate([self._guarded_gradients(u[s : s + 1]) for s in range(len(u))])
+
+    def _users_gradients(self, u: Array) -> Array:
+        """Chain rule through the transforms for a gradient that the user gives on the constrained scale."""
+
+        def flat(v: Any) -> Any:
+            draws, log_jacobian = self.constrain(v)
+            parts = [anp.reshape(x, (len(u), -1)) for x in draws.values()]
+            return anp.concatenate([*parts, anp.reshape(log_jacobian + anp.zeros(len(u)), (-1, 1))], axis=1)
+
+        product, constrained = vjp(flat, u)
+        draws = self._split(constrained[:, :-1])
+        if self.model.vectorized:
+            values, gradients = self.model.value_and_gradient(draws)
+            values = np.reshape(np.asarray(values, dtype=float), len(u))
+        else:
+            pairs = [self.model.value_and_gradient(self._one(draws, s)) for s in range(len(u))]
+            values = np.array([float(value) for value, _ in pairs])
+            gradients = np.array([gradient for _, gradient in pairs])
+        seeds = np.column_stack([gradients, np.ones(len(u))])
+        return np.column_stack([values + constrained[:, -1], product(seeds)])
+
+    def _linearized(self, u: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
+        pieces = []
+        with np.errstate(all="ignore"):
+            for chunk in self._chunks(u):
+                pieces += self._guarded_linearization(u[chunk])
+        values, gradients = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
+        if len(pieces) == 1:
+            return values, gradients, pieces[0][2]
+        ends = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
+
+        def product(v: Array) -> Array:
+            spans = zip(pieces, ends, ends[1:], strict=False)
+            return np.concatenate([piece[2](v[a:b]) for piece, a, b in spans])
+
+        return values, gradients, product
+
+    def _guarded_linearization(self, u: Array) -> list[tuple[Array, Array, Callable[[Array], Array]]]:
+        try:
+            if self._batched("density", u):
+                return [_linearize(self._log_density, u, np.ones(len(u)))]
+            return [_row(_linearize(self._log_density_of_one, row, 1.0)) for row in u]
+        except _NUMERICAL:
+            if len(u) == 1:
+                nan = np.full((1, self.dim), np.nan)
+                return [(np.array([np.nan]), nan, lambda v: nan)]
+            return [piece for s in range(len(u)) for piece in self._guarded_linearization(u[s : s + 1])]
+
+    def _differences(self, u: Array, scale: Array) -> Callable[[Array], Array]:
+        """Hessian products by central differences of gradients."""
+
+        def product(v: Array) -> Array:
+            length = np.max(np.abs(v) / scale, axis=1, keepdims=True)
+            step = 1e-4 / np.where(length > 0, length, 1.0)
+            both = np.concatenate([u + step * v, u - step * v])
+            self.evaluations += len(both)
+            self.gradient_evaluations += len(u)
+            raw = self._parallel.map("_raw_gradients", both) if self._parallel else self._raw_gradients(both)
+            return (raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step)
+
+        return product
+
+    def _log_density(self, u: Any) -> Any:
+        """(S, D) -> (S,), traced by autograd where `u` is."""
+        draws, log_jacobian = self.constrain(u)
+        return self._evaluate("density", draws) + log_jacobian
+
+    def _log_density_of_one(self, u: Any) -> Any:
+        """(D,) -> scalar."""
+        draws, log_jacobian = self.constrain(anp.reshape(u, (1, -1)))
+        value = self.model.density({name: x[0] for name, x in draws.items()})
+        return value + (log_jacobian[0] if anp.ndim(log_jacobian) else log_jacobian)
+
+    # ---- all draws at once, or one by one ---------------------------------------------------------------------------
+
+    def _evaluate(self, name: str, draws: Mapping[str, Any]) -> Any:
+        """One of the model's functions for all draws: as it is where vectorized, replayed, or looped over draws."""
+        count = len(next(iter(draws.values())))
+        function = self._function(name)
+        if self.model.vectorized:
+            return _check_leading_axis(name, function(draws), count)
+        if name not in self._recordings and self._replay:
+            self._record(name, {key: np.asarray(getval(x)) for key, x in draws.items()})
+        recording = self._recordings.get(name)
+        if recording is not None:
+            return recording(draws)
+        return _stack([function(self._one(draws, s)) for s in range(count)])
+
+    def _function(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
+        model = self.model
+        if name == "derived":
+            return lambda draw: model.named("derived", draw)
+        return {"density": model.density, "terms": model.terms, "pointwise": model.pointwise}[name]
+
+    def _batched(self, name: str, u: Array) -> bool:
+        """Whether a function takes a whole batch; records it on these draws if that was not tried yet."""
+        if self.model.vectorized:
+            return True
+        if name not in self._recordings and self._replay:
+            self._record(name, self._plain_draws(u))
+        return self._recordings.get(name) is not None
+
+    def _record(self, name: str, draws: dict[str, Array]) -> None:
+        """Record a function on the first draw and keep the recording only if it agrees with the function itself."""
+        self._recordings[name] = None
+        function = self._function(name)
+        first = self._one(draws, 0)
+        self.evaluations += name == "density"
+        try:
+            recording = Recording(function, first)
+        # Whatever a function does with autograd's boxes only shows that it wants plain arrays.
+        except Exception as error:
+            logger.info("%s is evaluated draw by draw: %s", name, error)
+            return
+        spread = self._spread(draws)
+        self.evaluations += (name == "density") * len(next(iter(spread.values())))
+        if self._agrees(recording, name, spread):
+            self._recordings[name] = recording
+        else:
+            logger.info("%s is evaluated draw by draw: its recording did not agree with it", name)
+
+    def _spread(self, draws: dict[str, Array], rows: int = 4) -> dict[str, Array]:
+        """A few draws for comparing: those at hand, and moved ones, so that another course of the function shows."""
+        count = len(next(iter(draws.values())))
+        u = self.unconstrain_safely({name: x[:rows] for name, x in draws.items()})
+        if count < rows:
+            moves = np.random.default_rng(0).normal(size=(rows - count, self.dim))
+            u = np.concatenate([u, u[:1] + moves])
+        return self._plain_draws(u)
+
+    def unconstrain_safely(self, draws: Mapping[str, Array]) -> Array:
+        """As `unconstrain`, but draws at the very edge of their support give the origin instead of an error."""
+        try:
+            return self.unconstrain(draws)
+        except ValueError:
+            return np.zeros((len(next(iter(draws.values()))), self.dim))
+
+    def _agrees(self, recording: Recording, name: str, draws: dict[str, Array]) -> bool:
+        function = self._function(name)
+        count = len(next(iter(draws.values())))
+        with np.errstate(all="ignore"):
+            for s in range(count):
+                row = {key: x[s : s + 1] for key, x in draws.items()}
+                try:
+                    expected = _stack([function(self._one(draws, s))])
+                except _NUMERICAL:
+                    continue
+                try:
+                    replayed = recording(row)
+                except (*_NUMERICAL, TypeError, ValueError, IndexError, AttributeError):
+                    return False
+                if not _equal(expected, replayed):
+                    return False
+        return True
+
+    def _try_tracing(self, u: Array) -> bool:
+        """Whether autograd gets through the log joint."""
+        self.evaluations += 1
+        self.gradient_evaluations += 1
+        with np.errstate(all="ignore"):
+            try:
+                if self._batched("density", u):
+                    product, value = vjp(self._log_density, u)
+                    gradient = product(np.ones(1))
+                else:
+                    product, value = vjp(self._log_density_of_one, u[0])
+                    gradient = product(1.0)
+            except _NUMERICAL:
+                return True
+            # As above: autograd's boxes met something that wants plain arrays. The user's own errors show without boxes.
+            except Exception as error:
+                logger.info("autograd cannot trace the log joint: %s", error)
+                return False
+        return np.shape(gradient)[-1:] == (self.dim,) and np.asarray(gradient).dtype != object
+
+    # ---- small helpers ----------------------------------------------------------------------------------------------
+
+    def _plain_draws(self, u: Array) -> dict[str, Array]:
+        with np.errstate(all="ignore"):
+            return {name: np.asarray(x) for name, x in self.constrain(np.asarray(u, dtype=float))[0].items()}
+
+    def _one(self, draws: Mapping[str, Any], s: int) -> dict[str, Any]:
+        """Draw `s` as the user's function sees it: arrays of its own."""
+        return {name: np.array(x[s]) if isinstance(x, np.ndarray) else x[s] for name, x in draws.items()}
+
+    def _split(self, flat: Array) -> dict[str, Array]:
+        draws, start = {}, 0
+        for name, latent in self.model.latents.items():
+            stop = start + int(np.prod(latent.shape))
+            draws[name] = flat[:, start:stop].reshape(len(flat), *latent.shape)
+            start = stop
+        return draws
+
+    def _chunks(self, u: Array) -> list[slice]:
+        recording = self._recordings.get("density")
+        rows = len(u) if recording is None else max(1, _CHUNK_ELEMENTS // recording.largest)
+        return [slice(start, start + rows) for start in range(0, len(u), rows)] or [slice(0, 0)]
+
+    def _finite(self, values: Array, u: Array) -> Array:
+        values = np.asarray(values, dtype=float)
+        bad = ~np.isfinite(values)
+        if not bad.any():
+            return values
+        first = int(np.argmax(bad))
+        if self.nonfinite is None:
+            draw = {name: x[0] for name, x in self._plain_draws(u[first : first + 1]).items()}
+            self.nonfinite = NonFinite(int(bad.sum()), float(values[first]), draw)
+        else:
+            self.nonfinite = self.nonfinite._replace(count=self.nonfinite.count + int(bad.sum()))
+        return np.where(bad, -np.inf, values)
+
+
+class MiniBatch(Target):
+    """A target of random observations; its evaluations count for the target that it was drawn from."""
+
+    def __init__(self, full: Target, size: int, rng: np.random.Generator) -> None:
+        observations = full.model.observations()
+        size = min(size, observations)
+        rows = rng.choice(observations, size=size, replace=False)
+        super().__init__(full.model.subset(rows), replay=full._replay)
+        self.full = full
+        self.weight = observations / size
+
+    def _function(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
+        if name != "density":
+            return super()._function(name)
+        return lambda draw: self.model.density(draw, likelihood_weight=self.weight)
+
+    def values(self, u: Array) -> Array:
+        self.full.evaluations += len(u)
+        return super().values(u)
+
+    def gradients(self, u: Array) -> tuple[Array, Array]:
+        self.full.evaluations += len(u)
+        self.full.gradient_evaluations += len(u)
+        return super().gradients(u)
+
+
+def _linearize(function: Callable[[Any], Any], u: Array, seed: Any) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Values, gradients and Hessian product; since the Hessian is symmetric, its product is a VJP of the gradient."""
+    values: list[Any] = []
+
+    def gradient(v: Any) -> Any:
+        product, value = vjp(function, v)
+        values.append(getval(value))
+        return product(seed)
+
+    product, gradients = vjp(gradient, u)
+    return np.asarray(values[0]), np.asarray(gradients), product
+
+
+def _row(piece: tuple[Array, Array, Callable[[Array], Array]]) -> tuple[Array, Array, Callable[[Array], Array]]:
+    value, gradient, product = piece
+    return np.reshape(value, 1), gradient[None], lambda v: np.asarray(product(v[0]))[None]
+
+
+def _stack(results: list[Any]) -> Any:
+    """Results of single draws with a leading draws axis; dicts key by key."""
+    if isinstance(results[0], Mapping):
+        return {key: _stack([result[key] for result in results]) for key in results[0]}
+    return anp.stack([anp.array(result) for result in results])
+
+
+def _equal(expected: Any, replayed: Any) -> bool:
+    if isinstance(expected, Mapping):
+        return all(_equal(value, replayed[key]) for key, value in expected.items())
+    if np.shape(expected) != np.shape(replayed):
+        return False
+    return bool(np.allclose(replayed, expected, rtol=_AGREEMENT, atol=_AGREEMENT, equal_nan=True))
+
+
+def _check_leading_axis(name: str, out: Any, count: int) -> Any:
+    label = {"density": "log_joint", "terms": "log_joint", "pointwise": "log_likelihood"}.get(name, name)
+    for key, part in out.items() if isinstance(out, Mapping) else [("", out)]:
+        shape = anp.shape(part)
+        if not shape or shape[0] != count:
+            what = f"{label}[{key!r}]" if key else label
+            raise ValueError(
+                f"{what}: expected one row per draw with vectorized=True, shape ({count},) or ({count}, terms) for "
+                f"{count} draws, got shape {shape}"
+            )
+    return out

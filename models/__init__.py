@@ -1,0 +1,49 @@
+"""The gallery: models that tell a story each, with reference posteriors from long runs of MCMC.
+
+``names()`` lists them, ``load(name)`` builds one, ``summary(name)`` is its line in the list, and ``reference(name)`` is what
+a fit of it should come to. A model is imported when it is asked for.
+"""
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from bbvi.models._reference import Reference, reference
+
+if TYPE_CHECKING:
+    from bbvi import Model
+
+__all__ = ["Reference", "load", "names", "reference", "summary"]
+
+
+def names() -> list[str]:
+    """Names of the gallery's models, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def load(name: str) -> "Model":
+    """
+    Build a model of the gallery.
+
+    Parameters
+    ----------
+    name
+        One of `names`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    """
+    return _module(name).model()
+
+
+def summary(name: str) -> str:
+    """The model's story in one line, the first of its docstring."""
+    return (_module(name).__doc__ or "").partition("\n")[0]
+
+
+def _module(name: str):
+    if name not in names():
+        raise ValueError(f"name: expected one of {', '.join(names())}; got {name!r}")
+    return importlib.import_module(f"bbvi.models.{name}")

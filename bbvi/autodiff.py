@@ -1,4 +1,4 @@
-"""Vector-Jacobian products through autograd, also of functions that do not depend on their argument."""
+"""What the package adds to autograd: products with Jacobians of any function, and cheap slices of the last axis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from autograd.core import VJPNode, backward_pass
+from autograd.extend import defvjp, primitive
 from autograd.tracer import getval, isbox, new_box, trace_stack
 
 
@@ -27,3 +28,21 @@ def vjp(function: Callable[[Any], Any], x: Any) -> tuple[Callable[[Any], Any], A
         return lambda g: np.zeros(np.shape(getval(x))), end
     node = end._node
     return lambda g: backward_pass(g, node), end._value
+
+
+@primitive
+def columns(u: Any, start: int, stop: int) -> Any:
+    """``u[..., start:stop]``; its gradient is one copy into zeros, where that of indexing is a scattered addition."""
+    return u[..., start:stop]
+
+
+@primitive
+def padded(g: Any, start: int, stop: int, width: int) -> Any:
+    """The adjoint of `columns`."""
+    out = np.zeros((*np.shape(g)[:-1], width))
+    out[..., start:stop] = g
+    return out
+
+
+defvjp(columns, lambda ans, u, start, stop: lambda g: padded(g, start, stop, np.shape(getval(u))[-1]), argnums=(0,))
+defvjp(padded, lambda ans, g, start, stop, width: lambda h: columns(h, start, stop), argnums=(0,))

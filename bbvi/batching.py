@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
 import scipy.special
 from autograd.builtins import container_take
-from autograd.numpy import numpy_wrapper
+from autograd.core import VSpace, sparse_add
+from autograd.numpy import numpy_vjps, numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from . import stats
+from . import autodiff, stats
 
 Batched = Any
 Rule = Callable[["Operation"], Callable[..., Batched]]
@@ -71,14 +72,16 @@ class Operation:
         return self.args[position] if len(self.args) > position else default
 
 
-def compile_operation(operation: Operation) -> Callable[..., Batched]:
-    """The batched form of an operation: by its rule, else by a loop over draws."""
+def compile_operation(operation: Operation, *, loop: bool = True) -> Callable[..., Batched]:
+    """The batched form of an operation: by its rule, else by a loop over draws, or `NoRule` where loops are not wanted."""
     rule = _rule_of(operation.fun)
     if rule is not None:
         try:
             return rule(operation)
         except NoRule:
             pass
+    if not loop:
+        raise NoRule(f"no batching rule for {getattr(operation.fun, '__name__', operation.fun)}")
     return _loop(operation)
 
 
@@ -236,7 +239,7 @@ def _diag(operation: Operation) -> Callable[..., Batched]:
 def _reshape(operation: Operation) -> Callable[..., Batched]:
     """For everything whose result is its operand in another shape, C order: reshape, ravel, squeeze, expand_dims."""
     operation.only(0)
-    if operation.kwargs.get("order", "C") != "C" or operation.shape is None:
+    if operation.kwargs.get("order") not in (None, "C") or operation.shape is None:
         raise NoRule
     shape = operation.shape
     return lambda x: anp.reshape(x, (x.shape[0], *shape))
@@ -270,13 +273,18 @@ def _getitem(operation: Operation) -> Callable[..., Batched]:
     operation.only(0)
     index = operation.args[1]
     index = index if isinstance(index, tuple) else (index,)
+    full = _batched_index(index)
+    return lambda x: x[full]
+
+
+def _batched_index(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The index with a draws axis before it."""
     # With advanced indices apart from each other NumPy moves their axes to the front, before the draws.
     advanced = [i for i, part in enumerate(index) if not (isinstance(part, slice) or part is None or part is Ellipsis)]
     arrays = [i for i in advanced if np.ndim(index[i]) > 0]
     if arrays and advanced[-1] - advanced[0] + 1 != len(advanced):
         raise NoRule
-    full = (slice(None), *index)
-    return lambda x: x[full]
+    return (slice(None), *index)
 
 
 def _items(operation: Operation, first: int) -> Callable[..., list[Batched]]:
@@ -440,7 +448,120 @@ def _norm(operation: Operation) -> Callable[..., Batched]:
     return lambda x: anp.sqrt(anp.sum(x * x, axis=axis))
 
 
-_IDENTITY_ON_SCALARS = frozenset({"sum", "mean", "prod", "max", "min", "amax", "amin", "logsumexp"})
+def _dot_adjoint(first: bool) -> Rule:
+    """The adjoints of dot in its first or second operand: products of the other operand with the incoming gradient g."""
+
+    def rule(operation: Operation) -> Callable[..., Batched]:
+        operation.only(0, 1)
+        ranks = (operation.args[2][1], operation.args[3][1])
+        formula = _ADJOINTS.get((first, *ranks))
+        if formula is None:
+            raise NoRule
+        fixed = operation.args[:2]
+
+        def apply(*operands: Batched) -> Batched:
+            pair = list(fixed)
+            for position, operand in zip(operation.positions, operands, strict=True):
+                pair[position] = operand
+            return formula(*pair)
+
+        return apply
+
+    return rule
+
+
+def _times_vector(matrix: Any, vector: Any) -> Any:
+    """Matrix (S, N, K) or (N, K) times vectors (S, K); with one matrix for all draws it is a single product."""
+    if np.ndim(matrix) == 2:
+        return np.matmul(vector, np.asarray(matrix).T)
+    return np.matmul(matrix, np.asarray(vector)[..., None])[..., 0]
+
+
+def _outer_product(x: Any, y: Any) -> Any:
+    return np.asarray(x)[..., :, None] * np.asarray(y)[..., None, :]
+
+
+def _swapped(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+_ADJOINTS: dict[tuple[bool, int, int], Callable[[Any, Any], Any]] = {
+    (True, 1, 1): lambda b, g: b * np.asarray(g)[..., None],
+    (False, 1, 1): lambda a, g: a * np.asarray(g)[..., None],
+    (True, 2, 1): lambda b, g: _outer_product(g, b),
+    (False, 2, 1): lambda a, g: _times_vector(_swapped(a), g),
+    (True, 1, 2): _times_vector,
+    (False, 1, 2): _outer_product,
+    (True, 2, 2): lambda b, g: np.matmul(g, _swapped(b)),
+    (False, 2, 2): lambda a, g: np.matmul(_swapped(a), g),
+}
+
+
+# ---- what backward passes are made of: sums of gradients, some of them known in a few places only -------------------
+
+
+class Scattered(NamedTuple):
+    """The gradient of an indexing operation, (S, ...): `values` at `index` (draws axis included), zero elsewhere."""
+
+    values: Batched
+    index: tuple[Any, ...]
+    repeats: bool
+
+
+def _untake(operation: Operation) -> Callable[..., Any]:
+    operation.only(0)
+    index = operation.args[1]
+    index = index if isinstance(index, tuple) else (index,)
+    full = _batched_index(index)
+    arrays = [np.asarray(part) for part in index if np.ndim(part) > 0]
+    # Boolean masks and distinct positions can be assigned to; repeated ones have to be accumulated.
+    repeats = any(a.dtype != bool and np.unique(a % (1 << 62)).size < a.size for a in arrays)
+    return lambda x: Scattered(x, full, repeats)
+
+
+def _sparse_add(operation: Operation) -> Callable[..., Batched]:
+    operation.only(1, 2)
+    if 2 not in operation.positions:
+        raise NoRule
+    space, before = operation.args[:2]
+    has_before = 1 in operation.positions
+
+    def apply(*operands: Any) -> Batched:
+        scattered = operands[-1]
+        if has_before:
+            total = operands[0]
+        else:
+            total = np.zeros((len(scattered.values), *space.shape))
+            if before is not None:
+                total += before
+        if scattered.repeats:
+            np.add.at(total, scattered.index, scattered.values)
+        else:
+            total[scattered.index] += scattered.values
+        return total
+
+    return apply
+
+
+def _vector_sum(operation: Operation) -> Callable[..., Batched]:
+    operation.only(1, 2)
+    before, new = operation.args[1:3]
+    if before is None:
+        return lambda x: np.array(x)
+    positions = tuple(position - 1 for position in operation.positions)
+    return _elementwise(Operation(anp.add, (before, new), {}, positions, operation.shape))
+
+
+def _as_it_is(operation: Operation) -> Callable[..., Batched]:
+    """For operations that are written for any leading axes."""
+    operation.only(0)
+    return lambda x: operation.call((x,))
+
+
+# Adds into its first operand, which the backward pass owns.
+ACCUMULATING = frozenset({sparse_add})
+
+_IDENTITY_ON_SCALARS =_IDENTITY_ON_SCALARS = frozenset({"sum", "mean", "prod", "max", "min", "amax", "amin", "logsumexp"})
 
 
 def _table() -> dict[Callable[..., Any], Rule]:
@@ -485,6 +606,14 @@ def _table() -> dict[Callable[..., Any], Rule]:
     rules[linalg.solve] = _solve
     for word in ("inv", "det", "slogdet", "cholesky", "eigh"):
         rules[getattr(linalg, word)] = _core((2,))
+    rules[numpy_vjps.dot_adjoint_0] = _dot_adjoint(first=True)
+    rules[numpy_vjps.dot_adjoint_1] = _dot_adjoint(first=False)
+    rules[numpy_vjps.untake] = _untake
+    rules[sparse_add] = _sparse_add
+    rules[VSpace.add] = _vector_sum
+    rules[VSpace.mut_add] = _vector_sum
+    rules[autodiff.columns] = _as_it_is
+    rules[autodiff.padded] = _as_it_is
     for primitive in stats.ELEMENTWISE:
         rules[primitive] = _elementwise
     for primitive, (inputs, _) in stats.CORE_DIMS.items():

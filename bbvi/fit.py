@@ -300,7 +300,7 @@ def _fit_pathwise(
     found = linear_response.LinearResponse(None, "the optimum was not reached")
     if state.status is not Status.DIVERGED and target.dim <= linear_response.DENSE_LIMIT:
         if not hessian.size and eps is not None and state.status is Status.CONVERGED:
-            hessian = newton.hessian(target, state.mean, state.log_sd, eps)
+            hessian = newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0]
         if hessian.size:
             found = linear_response.from_hessian(hessian, state.log_sd)
     elif target.dim > linear_response.DENSE_LIMIT:

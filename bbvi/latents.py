@@ -203,6 +203,9 @@ class Interval(Latent):
         if not np.all(ordered):
             got = f"lower {self.lower} and upper {self.upper}"
             raise ValueError(f"Interval: expected lower < upper everywhere, got {got}")
+        with np.errstate(over="ignore"):
+            if np.any(np.isinf(high - low) & np.isfinite(low) & np.isfinite(high)):
+                raise ValueError("Interval: expected a finite upper - lower where both are finite")
 
     def _transform(self, name: str, shape: Shape) -> Transform:
         for end in ("lower", "upper"):

@@ -12,7 +12,7 @@ import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, Node, isbox, new_box, trace_stack
 
-from .batching import Batched, Operation, compile_operation
+from .batching import ACCUMULATING, Batched, NoRule, Operation, compile_operation
 
 
 class NotRecordable(Exception):
@@ -97,13 +97,16 @@ def _recording_boxes() -> Iterator[None]:
         before, top = dict(Box.type_mappings), trace_stack.top
         try:
             Box.types.add(_RecordBox)
-            Box.type_mappings.update(dict.fromkeys(_RECORDED_TYPES, _RecordBox))
+            Box.type_mappings.update(dict.fromkeys((*_RECORDED_TYPES, _RecordBox), _RecordBox))
             yield
         finally:
             Box.type_mappings.clear()
             Box.type_mappings.update(before)
             # A trace that an exception ends would otherwise stay on autograd's stack.
             trace_stack.top = top
+
+
+Step = tuple[int, tuple[int, ...], Callable[..., Any], tuple[int, ...]]
 
 
 class Recording:
@@ -115,14 +118,25 @@ class Recording:
         Takes a dict of arrays, one draw, and returns an array, a number, or a dict of those.
     draw : mapping of str to ndarray
         The draw to record on; only its shapes matter later.
+    loop : bool
+        Whether operations without a batching rule may be looped over draws.
+    late : str, optional
+        An argument that will be given last, and many times for the same values of the others; see `bind`.
 
     Raises
     ------
     NotRecordable
-        If the function's course depends on the values of its latents.
+        If the function's course depends on the values of its latents, or an operation has no rule.
     """
 
-    def __init__(self, function: Callable[[dict[str, Any]], Any], draw: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        function: Callable[[dict[str, Any]], Any],
+        draw: Mapping[str, np.ndarray],
+        *,
+        loop: bool = True,
+        late: str | None = None,
+    ) -> None:
         tape = _Tape()
         with _recording_boxes(), trace_stack.new_trace() as trace:
             boxes = {
@@ -138,17 +152,29 @@ class Recording:
         self._is_dict = isinstance(result, dict)
         self._roots = {name: slot for slot, name in enumerate(draw)}
         self._size = tape.size
-        slots = {slot for slot in self._outputs.values() if isinstance(slot, int)}
-        program = []
+        wanted = {slot for slot in self._outputs.values() if isinstance(slot, int)}
+        last: list[tuple[int, Operation, tuple[int, ...]]] = []
+        needed = set(wanted)
         # Backwards, so that what no output needs is never carried out.
         for index in range(len(tape.operations) - 1, -1, -1):
             operation, parents = tape.operations[index]
-            slot = len(draw) + index
-            if slot in slots:
-                slots.update(parents)
-                program.append((slot, parents, compile_operation(operation)))
-        self._program = program[::-1]
-        shapes = [op.shape for op, _ in tape.operations if op.shape is not None]
+            if len(draw) + index in needed:
+                needed.update(parents)
+                last.append((len(draw) + index, operation, parents))
+        kept = last[::-1]
+        depends = {self._roots[late]} if late is not None else set()
+        for slot, _, parents in kept:
+            if depends.intersection(parents):
+                depends.add(slot)
+        first = [entry for entry in kept if entry[0] not in depends]
+        second = [entry for entry in kept if entry[0] in depends]
+        crossing = {parent for _, _, parents in second for parent in parents}
+        try:
+            self._first = _program(first, wanted | crossing, owned=None, loop=loop)
+            self._second = _program(second, wanted | {slot for slot, _, _ in first}, owned=depends, loop=loop)
+        except NoRule as error:
+            raise NotRecordable(str(error)) from None
+        shapes = [operation.shape for _, operation, _ in kept if operation.shape is not None]
         self.largest = max([1, *(int(np.prod(shape)) for shape in shapes)])
 
     def __call__(self, draws: Mapping[str, Batched]) -> Any:
@@ -163,17 +189,74 @@ class Recording:
         -------
         array, shape (S, ...), or a dict of those
         """
-        values: list[Any] = [None] * self._size
-        for name, slot in self._roots.items():
-            values[slot] = draws[name]
-        for slot, parents, apply in self._program:
-            values[slot] = apply(*[values[parent] for parent in parents])
+        values = self._begin(draws)
+        _carry_out(self._first, values)
+        _carry_out(self._second, values)
+        return self._end(values, len(next(iter(draws.values()))))
+
+    def bind(self, draws: Mapping[str, Batched]) -> tuple[dict[str, Any], Callable[[Batched], dict[str, Any]]]:
+        """Carry out all that does not depend on the late argument.
+
+        Returns the outputs that are known already, and the function of the late argument that gives the others.
+        """
         count = len(next(iter(draws.values())))
+        values = self._begin(draws)
+        _carry_out(self._first, values)
+        (late,) = set(self._roots) - set(draws)
+
+        def rest(argument: Batched) -> dict[str, Any]:
+            again = list(values)
+            again[self._roots[late]] = argument
+            _carry_out(self._second, again)
+            return self._end(again, count)
+
+        known = {
+            name: slot
+            for name, slot in self._outputs.items()
+            if not isinstance(slot, int) or values[slot] is not None
+        }
+        return self._end(values, count, known), rest
+
+    def _begin(self, draws: Mapping[str, Batched]) -> list[Any]:
+        values: list[Any] = [None] * self._size
+        for name, draw in draws.items():
+            values[self._roots[name]] = draw
+        return values
+
+    def _end(self, values: list[Any], count: int, chosen: Mapping[str, int | np.ndarray] | None = None) -> Any:
         outputs = {
             name: values[slot] if isinstance(slot, int) else np.broadcast_to(slot, (count, *slot.shape))
-            for name, slot in self._outputs.items()
+            for name, slot in (self._outputs if chosen is None else chosen).items()
         }
         return outputs if self._is_dict else outputs[""]
+
+
+def _program(
+    entries: list[tuple[int, Operation, tuple[int, ...]]], keep: set[int], *, owned: set[int] | None, loop: bool
+) -> list[Step]:
+    """Compiled steps; each says which slots nobody needs after it, so that memory is used again while it is warm."""
+    steps: list[Step] = []
+    seen = set(keep)
+    for slot, operation, parents in reversed(entries):
+        dead = tuple(set(parents) - seen)
+        seen.update(parents)
+        apply = compile_operation(operation, loop=loop)
+        if operation.fun in ACCUMULATING and owned is not None and len(parents) == 2 and parents[0] not in owned:
+            # What was computed before is used again for the next value of the late argument.
+            apply = _copying(apply)
+        steps.append((slot, parents, apply, dead))
+    return steps[::-1]
+
+
+def _copying(apply: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda first, *rest: apply(np.array(first), *rest)
+
+
+def _carry_out(steps: list[Step], values: list[Any]) -> None:
+    for slot, parents, apply, dead in steps:
+        values[slot] = apply(*[values[parent] for parent in parents])
+        for gone in dead:
+            values[gone] = None
 
 
 def _constant(value: Any) -> np.ndarray:

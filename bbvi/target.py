@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.extend import defvjp, primitive
-from autograd.tracer import getval
+from autograd.tracer import getval, isbox
 
-from .autodiff import vjp
+from .autodiff import columns, vjp
 from .model import Draw, Model, describe_draw
 from .parallel import Parallel
-from .replay import Recording
+from .replay import NotRecordable, Recording
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
@@ -42,22 +41,6 @@ class NonFinite(NamedTuple):
 
     def __str__(self) -> str:
         return f"the log joint was {self.value} at {describe_draw(self.draw)}"
-
-
-@primitive
-def _columns(u: Any, start: int, stop: int) -> Any:
-    return u[..., start:stop]
-
-
-@primitive
-def _padded(g: Any, start: int, stop: int, width: int) -> Any:
-    out = np.zeros((*g.shape[:-1], width))
-    out[..., start:stop] = g
-    return out
-
-
-defvjp(_columns, lambda ans, u, start, stop: lambda g: _padded(g, start, stop, np.shape(getval(u))[-1]), argnums=(0,))
-defvjp(_padded, lambda ans, g, start, stop, width: lambda h: _columns(h, start, stop), argnums=(0,))
 
 
 class Target:
@@ -98,8 +81,8 @@ class Target:
         single = len(self.model.latents) == 1
         for name, latent in self.model.latents.items():
             part = self.model.slices[name]
-            columns = u if single else _columns(u, part.start, part.stop)
-            draws[name], jacobian = latent.transform.constrain(columns)
+            own = u if single else columns(u, part.start, part.stop)
+            draws[name], jacobian = latent.transform.constrain(own)
             log_jacobian = log_jacobian + jacobian
         return draws, log_jacobian
 
@@ -114,6 +97,15 @@ class Target:
     def recorded(self) -> bool:
         """Whether all draws are evaluated in one pass (None of the functions has to be looped over draws)."""
         return self.model.vectorized or self._recordings.get("density") is not None
+
+    @property
+    def width(self) -> int:
+        """Elements that one draw takes in the largest operation of the log joint, the latents themselves at least."""
+        recording = self._recordings.get("density")
+        if recording is None and not self.model.vectorized:
+            return _CHUNK_ELEMENTS
+        sizes = [int(np.size(value)) for value in self.model.data.values() if isinstance(value, np.ndarray)]
+        return max([self.dim, *([recording.largest] if recording is not None else sizes)])
 
     @property
     def has_gradient(self) -> bool:
@@ -221,7 +213,7 @@ class Target:
         self.evaluations += len(u)
         if self._agrees(recording, "density", draws):
             return True
-        self._recordings["density"] = None
+        self._recordings = dict.fromkeys(self._recordings)
         return False
 
     # ---- evaluation without counting --------------------------------------------------------------------------------
@@ -248,6 +240,10 @@ class Target:
             if "gradient" in self.model.functions:
                 return self._users_gradients(u)
             if self._batched("density", u):
+                derivative = self._derivative("gradient", u)
+                if derivative is not None:
+                    both = derivative({"u": u})
+                    return np.column_stack([both["value"], both["gradient"]])
                 product, values = vjp(self._log_density, u)
                 return np.column_stack([values, product(np.ones(len(u)))])
             rows = [vjp(self._log_density_of_one, row) for row in u]
@@ -296,6 +292,10 @@ class Target:
     def _guarded_linearization(self, u: Array) -> list[tuple[Array, Array, Callable[[Array], Array]]]:
         try:
             if self._batched("density", u):
+                derivative = self._derivative("curvature", u)
+                if derivative is not None:
+                    known, rest = derivative.bind({"u": u})
+                    return [(known["value"], known["gradient"], lambda v: rest(v)["product"])]
                 return [_linearize(self._log_density, u, np.ones(len(u)))]
             return [_row(_linearize(self._log_density_of_one, row, 1.0)) for row in u]
         except _NUMERICAL:
@@ -325,9 +325,8 @@ class Target:
 
     def _log_density_of_one(self, u: Any) -> Any:
         """(D,) -> scalar."""
-        draws, log_jacobian = self.constrain(anp.reshape(u, (1, -1)))
-        value = self.model.density({name: x[0] for name, x in draws.items()})
-        return value + (log_jacobian[0] if anp.ndim(log_jacobian) else log_jacobian)
+        draws, log_jacobian = self.constrain(u)
+        return self.model.density(draws) + log_jacobian
 
     # ---- all draws at once, or one by one ---------------------------------------------------------------------------
 
@@ -376,6 +375,51 @@ class Target:
             self._recordings[name] = recording
         else:
             logger.info("%s is evaluated draw by draw: its recording did not agree with it", name)
+
+    def _derivative(self, name: str, u: Array) -> Recording | None:
+        """The recorded ``"gradient"`` or ``"curvature"`` (with Hessian products) of one draw, for all draws at once.
+
+        What autograd's backward pass does for one draw is itself a function that can be recorded; replayed it needs no
+        tracing. None where that is not possible, and then the batched log density is differentiated at each call.
+        """
+        if self.model.vectorized:
+            return None
+        if name not in self._recordings:
+            self._recordings[name] = None
+            try:
+                self._recordings[name] = self._recorded_derivative(name, u)
+            except (NotRecordable, *_NUMERICAL, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+                logger.info("the %s is traced at each call: %s", name, error)
+        return self._recordings[name]
+
+    def _recorded_derivative(self, name: str, u: Array) -> Recording | None:
+        def gradient(draw: dict[str, Any]) -> dict[str, Any]:
+            product, value = vjp(self._log_density_of_one, draw["u"])
+            return {"value": value, "gradient": product(1.0)}
+
+        def curvature(draw: dict[str, Any]) -> dict[str, Any]:
+            values: list[Any] = []
+
+            def of(v: Any) -> Any:
+                product, value = vjp(self._log_density_of_one, v)
+                values.append(value._value if isbox(value) and isbox(v) and value._trace == v._trace else value)
+                return product(1.0)
+
+            product, slope = vjp(of, draw["u"])
+            return {"value": values[0], "gradient": slope, "product": product(draw["v"])}
+
+        rows = u[: min(len(u), 3)]
+        v = np.linspace(0.5, 1.5, rows.size).reshape(rows.shape)
+        values, slopes, hessian_product = _linearize(self._log_density, rows, np.ones(len(rows)))
+        if name == "gradient":
+            recording = Recording(gradient, {"u": u[0]}, loop=False)
+            found = recording({"u": rows})
+            same = _equal({"value": values, "gradient": slopes}, found)
+        else:
+            recording = Recording(curvature, {"u": u[0], "v": v[0]}, loop=False, late="v")
+            found = recording({"u": rows, "v": v})
+            same = _equal({"value": values, "gradient": slopes, "product": hessian_product(v)}, found)
+        return recording if same else None
 
     def _spread(self, draws: dict[str, Array], rows: int = 4) -> dict[str, Array]:
         """A few draws for comparing: those at hand, and moved ones, so that another course of the function shows."""
@@ -450,8 +494,8 @@ class Target:
         return draws
 
     def _chunks(self, u: Array) -> list[slice]:
-        recording = self._recordings.get("density")
-        rows = len(u) if recording is None else max(1, _CHUNK_ELEMENTS // recording.largest)
+        recorded = [recording.largest for recording in self._recordings.values() if recording is not None]
+        rows = max(1, _CHUNK_ELEMENTS // max(recorded)) if recorded else len(u)
         return [slice(start, start + rows) for start in range(0, len(u), rows)] or [slice(0, 0)]
 
     def _finite(self, values: Array, u: Array) -> Array:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from docutils import nodes
@@ -9,8 +12,10 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
 
 import bbvi
+from bbvi import stats
 
 project = "bbvi"
 author = "the bbvi developers"
@@ -69,9 +74,45 @@ def _display(writer: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+class StatsTable(SphinxDirective):
+    """``stats-table`` with ``densities`` or ``functions``: what bbvi.stats has, from the module itself."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        rows = _densities() if self.arguments[0] == "densities" else _functions()
+        lines = [".. list-table::", "   :widths: 55 45", ""]
+        for signature, sentence in rows:
+            lines += [f"   * - ``{signature}``", f"     - {sentence}"]
+        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"]))
+
+
+def _densities() -> Iterator[tuple[str, str]]:
+    for name in stats.__all__:
+        methods = vars(getattr(stats, name)) if isinstance(getattr(stats, name), SimpleNamespace) else {}
+        for method, function in sorted(methods.items()):
+            signature, sentence = _described(method, function)
+            yield f"{name}.{signature}", sentence
+
+
+def _functions() -> Iterator[tuple[str, str]]:
+    for name in stats.__all__:
+        if inspect.isroutine(getattr(stats, name)):
+            yield _described(name, getattr(stats, name))
+
+
+def _described(name: str, function: Any) -> tuple[str, str]:
+    """Signature and first sentence; a docstring may begin with the signature, where Python shows none."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    named = paragraphs[0].startswith(f"{name}(")
+    signature = paragraphs.pop(0) if named else f"{name}{inspect.signature(function)}"
+    return signature, " ".join("".join(paragraphs[:1]).split())
+
+
 def setup(app: Sphinx) -> None:
     """Render mathematics as MathML, which browsers show without scripts from another site."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
+    app.add_directive("stats-table", StatsTable)
 
 
 html_math_renderer = "mathml"

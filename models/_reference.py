@@ -57,6 +57,7 @@ def reference(name: str) -> Reference:
     content = json.loads(file.read_text(encoding="utf-8"))
     table = np.array(list(content["rows"].values()), dtype=float)
     columns = dict(zip(content["columns"], table.T, strict=True))
+    exact = np.isnan(columns["ess"])  # null in the file, since JSON knows no infinity
     return Reference(
         rows=list(content["rows"]),
         mean=columns["mean"],
@@ -64,6 +65,6 @@ def reference(name: str) -> Reference:
         quantiles=np.column_stack([columns["q5"], columns["q50"], columns["q95"]]),
         mcse_mean=columns["mcse_mean"],
         mcse_sd=columns["mcse_sd"],
-        ess=columns["ess"],
+        ess=np.where(exact, np.inf, columns["ess"]),
         provenance=content["provenance"],
     )

@@ -1,6 +1,7 @@
 """A Bayesian neural network: a curve whose weights mean little.
 
-40 noisy values of sin(1.5 x) at random places in (-3, 3), simulated (``data/noisy_sine.csv``, made by ``data/make.py``).
+40 noisy values of sin(1.5 x) at random places in (-3, 3), simulated (``data/noisy_sine.csv``, made by
+``data/make.py``).
 
 Model, one layer of three hidden units::
 
@@ -12,9 +13,9 @@ Model, one layer of three hidden units::
     f(x) = bias + sum_h weight_h tanh(slope_h (x - center_h))
     y_i ~ Normal(f(x_i), sigma)
 
-What to look for: positive slopes and ordered centers remove the symmetries of sign and permutation, and still the weights
-are known by their joint effect rather than one by one. Judge the curve ``f``, reported at seven places. A bad start leaves
-two units in the same place.
+What to look for: positive slopes and ordered centers remove the symmetries of sign and permutation, and still
+the weights are known by their joint effect rather than one by one. Judge the curve ``f``, reported at seven
+places. A bad start leaves two units in the same place.
 """
 
 import autograd.numpy as np

@@ -1,8 +1,9 @@
 """A simulator without gradients: how fast was the ball thrown, and how much does the air slow it down?
 
-Six throws at angles of 15 to 65 degrees; the distance at which the ball landed was measured. The flight is simulated in
-small steps by plain Python, with ``float`` and a ``while`` loop, so that there is no derivative to be had. Data: the
-simulator's own distances at speed 30 m/s and drag 0.01 / m with errors of sd 0.5 m, rounded (made by ``data/make.py``).
+Six throws at angles of 15 to 65 degrees; the distance at which the ball landed was measured. The flight is
+simulated in small steps by plain Python, with ``float`` and a ``while`` loop, so that there is no derivative
+to be had. Data: the simulator's own distances at speed 30 m/s and drag 0.01 / m with errors of sd 0.5 m,
+rounded (made by ``data/make.py``).
 
 Model, for throw i::
 
@@ -11,8 +12,8 @@ Model, for throw i::
     sigma ~ HalfNormal(0, 2)                    m
     distance_i ~ Normal(flight(speed, drag, angle_i), sigma)
 
-What to look for: values alone are enough, by the score function. Speed and drag are strongly correlated: a faster ball
-in thicker air lands in the same place.
+What to look for: values alone are enough, by the score function. Speed and drag are strongly correlated: a
+faster ball in thicker air lands in the same place.
 """
 
 import math

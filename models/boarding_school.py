@@ -1,9 +1,11 @@
 """An epidemic: influenza in a boarding school.
 
-Boys confined to bed on each of 14 days, out of 763, after one boy came back ill. Data: Anonymous (1978), British Medical
-Journal 1, 587; the model follows Grinsztajn, Semenova, Margossian and Riou (2021), Statistics in Medicine 40, 6209-6234.
+Boys confined to bed on each of 14 days, out of 763, after one boy came back ill. Data: Anonymous (1978),
+British Medical Journal 1, 587; the model follows Grinsztajn, Semenova, Margossian and Riou (2021), Statistics
+in Medicine 40, 6209-6234.
 
-Model, with S susceptible and I infected, integrated by the classical Runge-Kutta method from (762, 1) on day 0::
+Model, with S susceptible and I infected, integrated by the classical Runge-Kutta method from (762, 1) on day
+0::
 
     dS/dt = -beta S I / 763,  dI/dt = beta S I / 763 - gamma I
     beta ~ Normal(2, 1), positive               contacts a day
@@ -11,8 +13,8 @@ Model, with S susceptible and I infected, integrated by the classical Runge-Kutt
     dispersion ~ Exponential(mean 0.2)
     in_bed_t ~ NegativeBinomial(mean I(t), variance I + dispersion I^2)
 
-What to look for: ``r0`` = beta / gamma, the number of boys that the first one infects, is far better known than its size
-would suggest.
+What to look for: ``r0`` = beta / gamma, the number of boys that the first one infects, is far better known
+than its size would suggest.
 """
 
 import autograd.numpy as np

@@ -1,15 +1,15 @@
 """A change point, summed out: when did coal mining become safer?
 
-Disasters with ten deaths or more in British coal mines, each year from 1851 to 1962. Data: Jarrett (1979), Biometrika
-66, 191-193 (191 disasters).
+Disasters with ten deaths or more in British coal mines, each year from 1851 to 1962. Data: Jarrett (1979),
+Biometrika 66, 191-193 (191 disasters).
 
 Model, with the first year s of the new rate uniform over the 112 years and summed out::
 
     early, late ~ Exponential(mean 2)       disasters a year
     count_t ~ Poisson(early) before year s, Poisson(late) from then on
 
-What to look for: a discrete parameter needs no special treatment when it can be summed out. ``change`` is the expected
-year of change given the rates; its average is the posterior mean of the year, around 1890.
+What to look for: a discrete parameter needs no special treatment when it can be summed out. ``change`` is the
+expected year of change given the rates; its average is the posterior mean of the year, around 1890.
 """
 
 import autograd.numpy as np
@@ -18,9 +18,10 @@ import bbvi
 from bbvi.stats import expon, logsumexp, poisson
 
 COUNT = [
-    4, 5, 4, 1, 0, 4, 3, 4, 0, 6, 3, 3, 4, 0, 2, 6, 3, 3, 5, 4, 5, 3, 1, 4, 4, 1, 5, 5, 3, 4, 2, 5, 2, 2, 3, 4, 2, 1,
-    3, 2, 2, 1, 1, 1, 1, 3, 0, 0, 1, 0, 1, 1, 0, 0, 3, 1, 0, 3, 2, 2, 0, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0, 2, 1, 0, 0, 0,
-    1, 1, 0, 2, 3, 3, 1, 1, 2, 1, 1, 1, 1, 2, 4, 2, 0, 0, 0, 1, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1,
+    4, 5, 4, 1, 0, 4, 3, 4, 0, 6, 3, 3, 4, 0, 2, 6, 3, 3, 5, 4, 5, 3, 1, 4, 4, 1, 5, 5, 3, 4, 2, 5, 2, 2, 3,
+    4, 2, 1, 3, 2, 2, 1, 1, 1, 1, 3, 0, 0, 1, 0, 1, 1, 0, 0, 3, 1, 0, 3, 2, 2, 0, 1, 1, 1, 0, 1, 0, 1, 0, 0,
+    0, 2, 1, 0, 0, 0, 1, 1, 0, 2, 3, 3, 1, 1, 2, 1, 1, 1, 1, 2, 4, 2, 0, 0, 0, 1, 4, 0, 0, 0, 1, 0, 0, 0, 0,
+    0, 1, 0, 0, 1, 0, 1,
 ]  # fmt: skip
 FIRST_YEAR = 1851
 

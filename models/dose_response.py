@@ -1,7 +1,7 @@
 """A dose-response curve on a raw scale: beetles and carbon disulphide.
 
-Beetles that died after five hours in gaseous carbon disulphide of eight concentrations (log10 mg/l). Data: Bliss (1935),
-Annals of Applied Biology 22, 134-167; as in Dobson and Barnett (2018), table 7.2.
+Beetles that died after five hours in gaseous carbon disulphide of eight concentrations (log10 mg/l). Data:
+Bliss (1935), Annals of Applied Biology 22, 134-167; as in Dobson and Barnett (2018), table 7.2.
 
 Model, for group i::
 
@@ -9,8 +9,9 @@ Model, for group i::
     beta ~ Normal(0, 100)
     died_i ~ Binomial(total_i, logit^-1(alpha + beta log_dose_i))
 
-What to look for: log doses lie between 1.69 and 1.88, so that intercept and slope are correlated to 0.9996. Mean field's
-sds are about 40 times too small; linear response is right. ``ld50`` is the log dose that kills half of the beetles.
+What to look for: log doses lie between 1.69 and 1.88, so that intercept and slope are correlated to 0.9996.
+Mean field's sds are about 40 times too small; linear response is right. ``ld50`` is the log dose that kills
+half of the beetles.
 """
 
 import bbvi

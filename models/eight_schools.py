@@ -1,8 +1,8 @@
 """Eight schools, non-centred: how much did coaching raise test scores?
 
-Eight schools ran the same coaching programme. Each reports an estimated effect ``y`` on the SAT verbal score and the
-standard error ``sigma`` of that estimate. Data: Rubin (1981), Journal of Educational Statistics 6, 377-401, table 1;
-as in Gelman et al. (2013), Bayesian Data Analysis, 3rd edition, table 5.2.
+Eight schools ran the same coaching programme. Each reports an estimated effect ``y`` on the SAT verbal score
+and the standard error ``sigma`` of that estimate. Data: Rubin (1981), Journal of Educational Statistics 6,
+377-401, table 1; as in Gelman et al. (2013), Bayesian Data Analysis, 3rd edition, table 5.2.
 
 Model, for school j::
 
@@ -12,9 +12,9 @@ Model, for school j::
     theta_j = mu + tau * eta_j      effect of school j
     y_j ~ Normal(theta_j, sigma_j)
 
-What to look for: the data say little about ``tau``, so ``theta`` is shrunk almost to a common value. Written with
-``eta`` the posterior is close to a product of independent factors and mean field does well; ``eight_schools_centered``
-is the same posterior in coordinates where it does not.
+What to look for: the data say little about ``tau``, so ``theta`` is shrunk almost to a common value. Written
+with ``eta`` the posterior is close to a product of independent factors and mean field does well;
+``eight_schools_centered`` is the same posterior in coordinates where it does not.
 """
 
 import autograd.numpy as np

@@ -9,9 +9,9 @@ Model, for school j::
     theta_j ~ Normal(mu, tau)
     y_j ~ Normal(theta_j, sigma_j)
 
-What to look for: where ``tau`` is small all ``theta`` must lie close to ``mu``, so that the posterior is a funnel. No
-Gaussian has that shape, mean field settles inside it with ``tau`` too certain, and the fit should say that it is not to
-be relied on. The remedy is the other parameterization, not more computation.
+What to look for: where ``tau`` is small all ``theta`` must lie close to ``mu``, so that the posterior is a
+funnel. No Gaussian has that shape, mean field settles inside it with ``tau`` too certain, and the fit should
+say that it is not to be relied on. The remedy is the other parameterization, not more computation.
 """
 
 import autograd.numpy as np

@@ -1,7 +1,7 @@
 """GARCH(1, 1): volatility that follows from the returns themselves.
 
-250 daily returns, simulated with mean 0.2, level 1, and weights (0.15, 0.25, 0.6) (``data/garch.csv``, made by
-``data/make.py``).
+250 daily returns, simulated with mean 0.2, level 1, and weights (0.15, 0.25, 0.6) (``data/garch.csv``, made
+by ``data/make.py``).
 
 Model (Bollerslev 1986, Journal of Econometrics 31, 307-327), for day t::
 
@@ -12,8 +12,8 @@ Model (Bollerslev 1986, Journal of Econometrics 31, 307-327), for day t::
     variance_t = weight . (level, (return_(t-1) - mu)^2, variance_(t-1))
     return_t ~ Normal(mu, sqrt(variance_t))
 
-What to look for: three weights on a simplex say at once that the process is stationary. A recursion in time is an
-ordinary loop.
+What to look for: three weights on a simplex say at once that the process is stationary. A recursion in time
+is an ordinary loop.
 """
 
 import autograd.numpy as np

@@ -1,7 +1,7 @@
 """Gaussian process classification: O-rings of the space shuttle in the cold.
 
-Whether any O-ring was damaged at each of the 23 launches before the Challenger's last, and the temperature of the joint
-(degrees Fahrenheit). Data: Dalal, Fowlkes and Hoadley (1989), JASA 84, 945-957, table 1.
+Whether any O-ring was damaged at each of the 23 launches before the Challenger's last, and the temperature of
+the joint (degrees Fahrenheit). Data: Dalal, Fowlkes and Hoadley (1989), JASA 84, 945-957, table 1.
 
 Model, with a latent curve f at the 16 distinct temperatures::
 
@@ -11,8 +11,8 @@ Model, with a latent curve f at the 16 distinct temperatures::
     f = mean + chol(K) eta,  eta_k ~ Normal(0, 1),  K squared exponential
     damage_i ~ Bernoulli(logit^-1(f at the temperature of launch i))
 
-What to look for: ``damage_31`` is the probability at 31 degrees, the temperature of the last launch, by conditioning f;
-what 23 binary observations leave open about ``amplitude`` and ``length`` is nearly the prior.
+What to look for: ``damage_31`` is the probability at 31 degrees, the temperature of the last launch, by
+conditioning f; what 23 binary observations leave open about ``amplitude`` and ``length`` is nearly the prior.
 """
 
 import autograd.numpy as np

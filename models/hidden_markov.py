@@ -1,7 +1,7 @@
 """A hidden Markov model: quiet and restless years of the earth.
 
-Earthquakes of magnitude 7 or more in the world, each year from 1900 to 2006. Data: US Geological Survey, as in Zucchini
-and MacDonald (2009), Hidden Markov Models for Time Series, table 1.1.
+Earthquakes of magnitude 7 or more in the world, each year from 1900 to 2006. Data: US Geological Survey, as
+in Zucchini and MacDonald (2009), Hidden Markov Models for Time Series, table 1.1.
 
 Model, with the sequence of hidden states summed out by the forward algorithm::
 
@@ -10,8 +10,8 @@ Model, with the sequence of hidden states summed out by the forward algorithm::
     state_1 uniform;  state_t ~ transition[state_(t-1)]
     count_t ~ Poisson(exp(log_rate[state_t]))
 
-What to look for: a fit that starts badly can end with both states in the same place, tens of nats below the best, where
-its k-hat looks well. Several starts are cheaper than a wrong answer.
+What to look for: a fit that starts badly can end with both states in the same place, tens of nats below the
+best, where its k-hat looks well. Several starts are cheaper than a wrong answer.
 """
 
 import autograd.numpy as np
@@ -21,9 +21,10 @@ from bbvi.stats import dirichlet, logsumexp, norm, poisson
 
 COUNT = [
     13, 14, 8, 10, 16, 26, 32, 27, 18, 32, 36, 24, 22, 23, 22, 18, 25, 21, 21, 14, 8, 11, 14, 23, 18, 17, 19,
-    20, 22, 19, 13, 26, 13, 14, 22, 24, 21, 22, 26, 21, 23, 24, 27, 41, 31, 27, 35, 26, 28, 36, 39, 21, 17, 22,
-    17, 19, 15, 34, 10, 15, 22, 18, 15, 20, 15, 22, 19, 16, 30, 27, 29, 23, 20, 16, 21, 21, 25, 16, 18, 15, 18,
-    14, 10, 15, 8, 15, 6, 11, 8, 7, 18, 16, 13, 12, 13, 20, 15, 16, 12, 18, 15, 16, 13, 15, 16, 11, 11,
+    20, 22, 19, 13, 26, 13, 14, 22, 24, 21, 22, 26, 21, 23, 24, 27, 41, 31, 27, 35, 26, 28, 36, 39, 21, 17,
+    22, 17, 19, 15, 34, 10, 15, 22, 18, 15, 20, 15, 22, 19, 16, 30, 27, 29, 23, 20, 16, 21, 21, 25, 16, 18,
+    15, 18, 14, 10, 15, 8, 15, 6, 11, 8, 7, 18, 16, 13, 12, 13, 20, 15, 16, 12, 18, 15, 16, 13, 15, 16, 11,
+    11,
 ]  # fmt: skip
 
 

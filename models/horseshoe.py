@@ -1,8 +1,8 @@
 """Sparse regression with a horseshoe prior: which of ten measurements predict the course of diabetes?
 
-Progression of the disease over a year in 442 patients, against age, sex, body mass index, blood pressure and six blood
-serum measurements. Data: Efron, Hastie, Johnstone and Tibshirani (2004), Annals of Statistics 32, 407-499, shipped with
-scikit-learn under the BSD licence (``data/diabetes.csv``).
+Progression of the disease over a year in 442 patients, against age, sex, body mass index, blood pressure and
+six blood serum measurements. Data: Efron, Hastie, Johnstone and Tibshirani (2004), Annals of Statistics 32,
+407-499, shipped with scikit-learn under the BSD licence (``data/diabetes.csv``).
 
 Model (Carvalho, Polson and Scott 2010, Biometrika 97, 465-480), all columns standardized::
 
@@ -13,8 +13,8 @@ Model (Carvalho, Polson and Scott 2010, Biometrika 97, 465-480), all columns sta
     sigma ~ HalfNormal(0, 1)
     progression_i ~ Normal(x_i . beta, sigma)
 
-What to look for: half-Cauchy tails and products of three latents make this posterior as far from Gaussian as they come,
-and s1 and s2 are nearly collinear. Mean field shrinks the wrong way and the verdict must say so.
+What to look for: half-Cauchy tails and products of three latents make this posterior as far from Gaussian as
+they come, and s1 and s2 are nearly collinear. Mean field shrinks the wrong way and the verdict must say so.
 """
 
 import autograd.numpy as np

@@ -1,7 +1,7 @@
 """A Rasch model with abilities integrated out: how hard are five questions of a law school admission test?
 
-Right and wrong answers of 1000 people to five questions, section 6 of the LSAT. Data: Bock and Lieberman (1970),
-Psychometrika 35, 179-197, table 1.
+Right and wrong answers of 1000 people to five questions, section 6 of the LSAT. Data: Bock and Lieberman
+(1970), Psychometrika 35, 179-197, table 1.
 
 Model, for person i and question k::
 
@@ -9,8 +9,8 @@ Model, for person i and question k::
     spread ~ HalfNormal(0, 2)                       sd of ability
     answer_ik ~ Bernoulli(logit^-1(easiness_k + spread * ability_i)),  ability_i ~ Normal(0, 1)
 
-Each person's ability is integrated out by Gauss-Hermite quadrature with 21 nodes. There are only 32 patterns of answers,
-so that the likelihood of a person is looked up among 32.
+Each person's ability is integrated out by Gauss-Hermite quadrature with 21 nodes. There are only 32 patterns
+of answers, so that the likelihood of a person is looked up among 32.
 
 What to look for: 1000 latents fewer than with the abilities kept, and a posterior that is nearly Gaussian.
 """
@@ -23,7 +23,8 @@ from bbvi.stats import halfnorm, logsumexp, norm
 
 # How many people gave each pattern, in binary order: 00000, 00001, ..., 11111 (1 is a right answer).
 PEOPLE = [
-    3, 6, 2, 11, 1, 1, 3, 4, 1, 8, 0, 16, 0, 3, 2, 15, 10, 29, 14, 81, 3, 28, 15, 80, 16, 56, 21, 173, 11, 61, 28, 298,
+    3, 6, 2, 11, 1, 1, 3, 4, 1, 8, 0, 16, 0, 3, 2, 15, 10, 29, 14, 81, 3, 28, 15, 80, 16, 56, 21, 173, 11, 61,
+    28, 298,
 ]  # fmt: skip
 ANSWERS = np.array([[pattern >> shift & 1 for shift in (4, 3, 2, 1, 0)] for pattern in range(32)])
 NODE, WEIGHT = numpy.polynomial.hermite_e.hermegauss(21)

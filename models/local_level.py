@@ -1,7 +1,7 @@
 """A local level model: the flow of the Nile, by the Kalman filter.
 
-Annual flow of the Nile at Aswan (10^8 cubic metres), 1871 to 1970. Data: Cobb (1978), Biometrika 65, 243-251; also
-shipped with statsmodels, in the public domain.
+Annual flow of the Nile at Aswan (10^8 cubic metres), 1871 to 1970. Data: Cobb (1978), Biometrika 65, 243-251;
+also shipped with statsmodels, in the public domain.
 
 Model (Durbin and Koopman 2012, Time Series Analysis by State Space Methods, chapter 2), for year t::
 
@@ -12,8 +12,8 @@ Model (Durbin and Koopman 2012, Time Series Analysis by State Space Methods, cha
 
 The 100 levels are integrated out by the Kalman filter.
 
-What to look for: ``sd_level`` is skewed on the log scale, since a level that hardly moves is possible, too. ``level``
-is the expected flow after the last year.
+What to look for: ``sd_level`` is skewed on the log scale, since a level that hardly moves is possible, too.
+``level`` is the expected flow after the last year.
 """
 
 import autograd.numpy as np
@@ -22,11 +22,12 @@ import bbvi
 from bbvi.stats import halfnorm, norm
 
 FLOW = [
-    1120, 1160, 963, 1210, 1160, 1160, 813, 1230, 1370, 1140, 995, 935, 1110, 994, 1020, 960, 1180, 799, 958, 1140,
-    1100, 1210, 1150, 1250, 1260, 1220, 1030, 1100, 774, 840, 874, 694, 940, 833, 701, 916, 692, 1020, 1050, 969,
-    831, 726, 456, 824, 702, 1120, 1100, 832, 764, 821, 768, 845, 864, 862, 698, 845, 744, 796, 1040, 759,
-    781, 865, 845, 944, 984, 897, 822, 1010, 771, 676, 649, 846, 812, 742, 801, 1040, 860, 874, 848, 890,
-    744, 749, 838, 1050, 918, 986, 797, 923, 975, 815, 1020, 906, 901, 1170, 912, 746, 919, 718, 714, 740,
+    1120, 1160, 963, 1210, 1160, 1160, 813, 1230, 1370, 1140, 995, 935, 1110, 994, 1020, 960, 1180, 799, 958,
+    1140, 1100, 1210, 1150, 1250, 1260, 1220, 1030, 1100, 774, 840, 874, 694, 940, 833, 701, 916, 692, 1020,
+    1050, 969, 831, 726, 456, 824, 702, 1120, 1100, 832, 764, 821, 768, 845, 864, 862, 698, 845, 744, 796,
+    1040, 759, 781, 865, 845, 944, 984, 897, 822, 1010, 771, 676, 649, 846, 812, 742, 801, 1040, 860, 874,
+    848, 890, 744, 749, 838, 1050, 918, 986, 797, 923, 975, 815, 1020, 906, 901, 1170, 912, 746, 919, 718,
+    714, 740,
 ]  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Lotka-Volterra equations: hares and lynx around Hudson Bay.
 
-Thousands of pelts of snowshoe hare and Canadian lynx collected by the Hudson's Bay Company, 1900 to 1920. Data:
-Howard (2009), Modeling basics, table after Elton and Nicholson (1942); model of Carpenter (2018), Predator-prey
-population dynamics, a Stan case study.
+Thousands of pelts of snowshoe hare and Canadian lynx collected by the Hudson's Bay Company, 1900 to 1920.
+Data: Howard (2009), Modeling basics, table after Elton and Nicholson (1942); model of Carpenter (2018),
+Predator-prey population dynamics, a Stan case study.
 
 Model, with u hares and v lynx (thousands), integrated by the classical Runge-Kutta method::
 
@@ -11,8 +11,9 @@ Model, with u hares and v lynx (thousands), integrated by the classical Runge-Ku
     u(1900), v(1900) ~ LogNormal(log 10, 1)     ``initial``
     log pelts ~ Normal(log (u, v), sigma)       sigma ~ LogNormal(-1, 1), one for each species
 
-What to look for: from a bad start the solution runs out of phase with the data and a fit may end in a local optimum
-tens of nats below the best. At the best one the posterior is nearly Gaussian, with correlated parameters.
+What to look for: from a bad start the solution runs out of phase with the data and a fit may end in a local
+optimum tens of nats below the best. At the best one the posterior is nearly Gaussian, with correlated
+parameters.
 """
 
 import autograd.numpy as np
@@ -21,7 +22,8 @@ import bbvi
 from bbvi.stats import lognorm, norm
 
 HARE = [
-    30.0, 47.2, 70.2, 77.4, 36.3, 20.6, 18.1, 21.4, 22.0, 25.4, 27.1, 40.3, 57.0, 76.6, 52.3, 19.5, 11.2, 7.6, 14.6, 16.2, 24.7,
+    30.0, 47.2, 70.2, 77.4, 36.3, 20.6, 18.1, 21.4, 22.0, 25.4, 27.1, 40.3, 57.0, 76.6, 52.3, 19.5, 11.2, 7.6,
+    14.6, 16.2, 24.7,
 ]  # fmt: skip
 LYNX = [4.0, 6.1, 9.8, 35.2, 59.4, 41.7, 19.0, 13.0, 8.3, 9.1, 7.4, 8.0, 12.3, 19.5, 45.7, 51.1, 29.7, 15.8, 9.7, 10.1, 8.6]
 STEPS_PER_YEAR = 4  # enough for 0.01 % accuracy at the posterior mean

@@ -1,7 +1,8 @@
 """Michaelis-Menten kinetics: what does puromycin do to an enzyme?
 
-Initial velocity of a reaction (counts per square minute) at six concentrations of substrate (ppm), for enzyme with and
-without puromycin. Data: Treloar (1974), as in Bates and Watts (1988), Nonlinear Regression Analysis, table A1.3.
+Initial velocity of a reaction (counts per square minute) at six concentrations of substrate (ppm), for enzyme
+with and without puromycin. Data: Treloar (1974), as in Bates and Watts (1988), Nonlinear Regression Analysis,
+table A1.3.
 
 Model, for run i of group g (0 treated, 1 untreated)::
 
@@ -10,8 +11,8 @@ Model, for run i of group g (0 treated, 1 untreated)::
     sigma ~ HalfNormal(0, 20)
     rate_i ~ Normal(velocity_g c_i / (half_g + c_i), sigma)
 
-What to look for: a well-behaved nonlinear regression. ``ratio`` says that puromycin raises the final velocity by about
-a third.
+What to look for: a well-behaved nonlinear regression. ``ratio`` says that puromycin raises the final velocity
+by about a third.
 """
 
 import autograd.numpy as np
@@ -20,12 +21,11 @@ import bbvi
 from bbvi.stats import halfnorm, lognorm, norm
 
 CONCENTRATION = [
-    0.02, 0.02, 0.06, 0.06, 0.11, 0.11, 0.22, 0.22, 0.56, 0.56, 1.10, 1.10,
-    0.02, 0.02, 0.06, 0.06, 0.11, 0.11, 0.22, 0.22, 0.56, 0.56, 1.10,
+    0.02, 0.02, 0.06, 0.06, 0.11, 0.11, 0.22, 0.22, 0.56, 0.56, 1.10, 1.10, 0.02, 0.02, 0.06, 0.06, 0.11,
+    0.11, 0.22, 0.22, 0.56, 0.56, 1.10,
 ]  # fmt: skip
 RATE = [
-    76, 47, 97, 107, 123, 139, 159, 152, 191, 201, 207, 200,
-    67, 51, 84, 86, 98, 115, 131, 124, 144, 158, 160,
+    76, 47, 97, 107, 123, 139, 159, 152, 191, 201, 207, 200, 67, 51, 84, 86, 98, 115, 131, 124, 144, 158, 160,
 ]  # fmt: skip
 GROUP = np.repeat([0, 1], [12, 11])
 

@@ -1,7 +1,7 @@
 """Negative binomial regression: how often does yarn break on a loom?
 
-Breaks per fixed length of yarn for two kinds of wool at three tensions, nine looms each. Data: Tippett (1950),
-Technological Applications of Statistics, p. 106, as distributed with R (``warpbreaks``).
+Breaks per fixed length of yarn for two kinds of wool at three tensions, nine looms each. Data: Tippett
+(1950), Technological Applications of Statistics, p. 106, as distributed with R (``warpbreaks``).
 
 Model, for loom i::
 

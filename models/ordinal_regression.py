@@ -1,8 +1,8 @@
 """Ordinal regression: which additive do cheese tasters prefer?
 
-Each of four additives (A to D) was tasted 52 times and rated from 1 (strong dislike) to 9 (excellent taste). Data:
-McCullagh and Nelder (1989), Generalized Linear Models, 2nd edition, table 5.1; the maximum likelihood contrasts with A
-are -3.352, -1.710 and 1.613.
+Each of four additives (A to D) was tasted 52 times and rated from 1 (strong dislike) to 9 (excellent taste).
+Data: McCullagh and Nelder (1989), Generalized Linear Models, 2nd edition, table 5.1; the maximum likelihood
+contrasts with A are -3.352, -1.710 and 1.613.
 
 Model, for tasting i of an additive with effect e, which is 0 for A::
 
@@ -10,8 +10,8 @@ Model, for tasting i of an additive with effect e, which is 0 for A::
     beta ~ Normal(0, 3)                             effects of B, C and D against A
     rating_i ~ OrderedLogistic(e, cutpoint)         logit P(rating <= k) = cutpoint_k - e
 
-What to look for: the cutpoints move together with the effects, since both are measured against additive A, so that mean
-field's sds are about half of what they should be before correction.
+What to look for: the cutpoints move together with the effects, since both are measured against additive A, so
+that mean field's sds are about half of what they should be before correction.
 """
 
 import autograd.numpy as np

@@ -1,15 +1,15 @@
 """One proportion, whose posterior is known exactly: births with placenta previa.
 
-Of 980 births with the condition, 437 were girls. Data: Gelman et al. (2013), Bayesian Data Analysis, 3rd edition,
-section 2.4.
+Of 980 births with the condition, 437 were girls. Data: Gelman et al. (2013), Bayesian Data Analysis, 3rd
+edition, section 2.4.
 
 Model::
 
     theta ~ Uniform(0, 1)                   probability of a girl
     girls ~ Binomial(980, theta)
 
-What to look for: the posterior is Beta(438, 544), so that every figure of a fit can be checked. ``odds`` is theta /
-(1 - theta).
+What to look for: the posterior is Beta(438, 544), so that every figure of a fit can be checked. ``odds`` is
+theta / (1 - theta).
 """
 
 import bbvi

@@ -1,8 +1,8 @@
 """Poisson regression with an offset: smoking and coronary deaths among British doctors.
 
-Coronary deaths and person-years among male British doctors, by age band (35-44, 45-54, ..., 75-84) and smoking. Data:
-Doll and Hill's study as tabulated by Breslow and Day (1987), Statistical Methods in Cancer Research II; analysed by
-Dobson and Barnett (2018), An Introduction to Generalized Linear Models, section 9.2.
+Coronary deaths and person-years among male British doctors, by age band (35-44, 45-54, ..., 75-84) and
+smoking. Data: Doll and Hill's study as tabulated by Breslow and Day (1987), Statistical Methods in Cancer
+Research II; analysed by Dobson and Barnett (2018), An Introduction to Generalized Linear Models, section 9.2.
 
 Model, for group i, with age a_i = 1, ..., 5 and smoking s_i = 0, 1::
 
@@ -10,9 +10,9 @@ Model, for group i, with age a_i = 1, ..., 5 and smoking s_i = 0, 1::
     log rate_i = alpha + beta_1 s_i + beta_2 a_i + beta_3 a_i^2 + beta_4 s_i a_i
     deaths_i ~ Poisson(person_years_i / 1000 * rate_i)
 
-What to look for: age enters raw together with its square, so that the coefficients are correlated beyond 0.9 and mean
-field's sds are far too small before correction. ``ratio``, the rate of smokers over that of non-smokers in each age
-band, falls with age from about 4 to about 1.
+What to look for: age enters raw together with its square, so that the coefficients are correlated beyond 0.9
+and mean field's sds are far too small before correction. ``ratio``, the rate of smokers over that of
+non-smokers in each age band, falls with age from about 4 to about 1.
 """
 
 import autograd.numpy as np

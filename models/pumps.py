@@ -1,7 +1,8 @@
 """Failures of ten power plant pumps: a hierarchical model of rates.
 
-Numbers of failures and operating times (thousands of hours) of ten pumps. Data: Gaver and O'Muircheartaigh (1987),
-Technometrics 29, 1-15; the model is that of the BUGS examples, volume I (George, Makov and Smith 1993).
+Numbers of failures and operating times (thousands of hours) of ten pumps. Data: Gaver and O'Muircheartaigh
+(1987), Technometrics 29, 1-15; the model is that of the BUGS examples, volume I (George, Makov and Smith
+1993).
 
 Model, for pump i::
 
@@ -10,8 +11,8 @@ Model, for pump i::
     theta_i ~ Gamma(alpha, rate beta)       failures per 1000 hours
     failures_i ~ Poisson(theta_i * time_i)
 
-What to look for: pumps that ran for a short time borrow strength from the others. ``alpha`` and ``beta`` are strongly
-correlated and skewed even on the log scale.
+What to look for: pumps that ran for a short time borrow strength from the others. ``alpha`` and ``beta`` are
+strongly correlated and skewed even on the log scale.
 """
 
 import autograd.numpy as np

@@ -1,7 +1,7 @@
 """Growth of thirty rats: a centred hierarchy that is easy.
 
-Weights (g) of 30 young rats, weighed at ages of 8, 15, 22, 29 and 36 days. Data: Gelfand, Hills, Racine-Poon and Smith
-(1990), JASA 85, 972-985, table 3 (control group); a classic of the BUGS examples, volume I.
+Weights (g) of 30 young rats, weighed at ages of 8, 15, 22, 29 and 36 days. Data: Gelfand, Hills, Racine-Poon
+and Smith (1990), JASA 85, 972-985, table 3 (control group); a classic of the BUGS examples, volume I.
 
 Model, for rat i at age a, counted from day 22::
 
@@ -12,8 +12,8 @@ Model, for rat i at age a, counted from day 22::
     sigma ~ HalfNormal(20)
     weight_ia ~ Normal(alpha_i + beta_i a, sigma)
 
-What to look for: the five weighings of each rat pin its line down, which makes the centred form the right one here. All
-65 latents are close to Gaussian.
+What to look for: the five weighings of each rat pin its line down, which makes the centred form the right one
+here. All 65 latents are close to Gaussian.
 """
 
 import autograd.numpy as np

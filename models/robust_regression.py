@@ -1,8 +1,8 @@
 """Robust regression with Student errors: the stack loss of an ammonia plant.
 
-On 21 days, the ammonia that escaped a plant that oxidizes it to nitric acid (per mille), against air flow, cooling water
-temperature and acid concentration. Data: Brownlee (1965), Statistical Theory and Methodology in Science and Engineering,
-2nd edition, p. 454.
+On 21 days, the ammonia that escaped a plant that oxidizes it to nitric acid (per mille), against air flow,
+cooling water temperature and acid concentration. Data: Brownlee (1965), Statistical Theory and Methodology in
+Science and Engineering, 2nd edition, p. 454.
 
 Model, for day i::
 
@@ -12,8 +12,8 @@ Model, for day i::
     nu ~ Gamma(2, rate 0.1)
     loss_i ~ StudentT(nu, alpha + x_i . beta, sigma)
 
-What to look for: four of the days are outliers by most accounts, and the Student errors give them less weight. ``nu`` is
-hardly informed by 21 days, and trades off with ``sigma``.
+What to look for: four of the days are outliers by most accounts, and the Student errors give them less
+weight. ``nu`` is hardly informed by 21 days, and trades off with ``sigma``.
 """
 
 import autograd.numpy as np

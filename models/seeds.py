@@ -1,8 +1,8 @@
 """Seeds: logistic regression with random effects for plates.
 
-Seeds of two species of broomrape (Orobanche) germinated on 21 plates brushed with an extract of bean or cucumber root.
-Data: Crowder (1978), Applied Statistics 27, 34-37, table 3; model after Breslow and Clayton (1993) and the BUGS
-examples, volume I.
+Seeds of two species of broomrape (Orobanche) germinated on 21 plates brushed with an extract of bean or
+cucumber root. Data: Crowder (1978), Applied Statistics 27, 34-37, table 3; model after Breslow and Clayton
+(1993) and the BUGS examples, volume I.
 
 Model, for plate i, with ``seed_i`` 1 for O. aegyptiaca 73 and ``root_i`` 1 for cucumber::
 
@@ -12,8 +12,8 @@ Model, for plate i, with ``seed_i`` 1 for O. aegyptiaca 73 and ``root_i`` 1 for 
     logit p_i = alpha_0 + alpha_1 seed_i + alpha_2 root_i + alpha_3 seed_i root_i + sigma eta_i
     germinated_i ~ Binomial(total_i, p_i)
 
-What to look for: the plates vary little beyond binomial noise, so that ``sigma`` piles up near zero and has a long left
-tail on the log scale. The coefficients are hardly touched by that.
+What to look for: the plates vary little beyond binomial noise, so that ``sigma`` piles up near zero and has a
+long left tail on the log scale. The coefficients are hardly touched by that.
 """
 
 import autograd.numpy as np

@@ -1,8 +1,9 @@
 """Varying intercepts and slopes with their correlation: reaction times of sleepy people.
 
-Mean reaction time (ms) of 18 people on day 0 to 9 of a study that allowed them three hours of sleep a night. Data:
-Belenky et al. (2003), Journal of Sleep Research 12, 1-12, as published with lme4 (Bates et al. 2015, Journal of
-Statistical Software 67(1)); the table reproduces the fixed effects 251.405 and 10.467 reported there.
+Mean reaction time (ms) of 18 people on day 0 to 9 of a study that allowed them three hours of sleep a night.
+Data: Belenky et al. (2003), Journal of Sleep Research 12, 1-12, as published with lme4 (Bates et al. 2015,
+Journal of Statistical Software 67(1)); the table reproduces the fixed effects 251.405 and 10.467 reported
+there.
 
 Model, for person i on day d, with ``line_i`` = (intercept, slope)::
 
@@ -14,8 +15,8 @@ Model, for person i on day d, with ``line_i`` = (intercept, slope)::
     sigma ~ HalfNormal(50)
     reaction_id ~ Normal(line_i0 + line_i1 d, sigma)
 
-What to look for: ``rho``, the correlation of a person's starting level and decline, is hardly known. Non-centred
-coordinates correlate with ``beta`` because ten observations a person say a lot about each line.
+What to look for: ``rho``, the correlation of a person's starting level and decline, is hardly known.
+Non-centred coordinates correlate with ``beta`` because ten observations a person say a lot about each line.
 """
 
 import autograd.numpy as np

@@ -11,8 +11,8 @@ Model (Kim, Shephard and Chib 1998, Review of Economic Studies 65, 361-393), for
     x_1 ~ Normal(0, 1 / sqrt(1 - phi^2)),   x_t ~ Normal(phi x_(t-1), 1)
     return_t ~ Normal(0, exp((mu + sigma x_t) / 2))
 
-What to look for: 103 latents, of which 100 form a chain whose neighbours are correlated. ``sigma`` and ``phi`` multiply
-and steer all of them, which mean field cannot follow: caution is the right verdict.
+What to look for: 103 latents, of which 100 form a chain whose neighbours are correlated. ``sigma`` and
+``phi`` multiply and steer all of them, which mean field cannot follow: caution is the right verdict.
 """
 
 import autograd.numpy as np

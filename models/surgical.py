@@ -1,7 +1,7 @@
 """Surgical mortality in twelve hospitals: which one is better, and which was lucky?
 
-Deaths among infants operated on the heart in twelve hospitals. Data: the ``surgical`` example of the BUGS examples,
-volume I (Spiegelhalter et al. 1996), after Marshall and Spiegelhalter.
+Deaths among infants operated on the heart in twelve hospitals. Data: the ``surgical`` example of the BUGS
+examples, volume I (Spiegelhalter et al. 1996), after Marshall and Spiegelhalter.
 
 Model, for hospital i::
 
@@ -10,8 +10,8 @@ Model, for hospital i::
     theta_i ~ Normal(mu, sigma)             log odds of death
     deaths_i ~ Binomial(operations_i, rate_i),  rate_i = logit^-1(theta_i)
 
-What to look for: hospital A, with no death in 47 operations, is pulled strongly to the mean; its rank is uncertain. The
-questions that matter, such as P(rate of H > rate of J), are asked with ``fit.expect``.
+What to look for: hospital A, with no death in 47 operations, is pulled strongly to the mean; its rank is
+uncertain. The questions that matter, such as P(rate of H > rate of J), are asked with ``fit.expect``.
 """
 
 import autograd.numpy as np

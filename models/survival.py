@@ -1,7 +1,8 @@
 """Survival with censoring: does 6-mercaptopurine keep leukaemia in remission?
 
-Weeks of remission of 42 children, half of them given 6-mercaptopurine and half a placebo; 12 remissions were still going
-on when the trial ended. Data: Freireich et al. (1963), Blood 21, 699-716, as in Gehan (1965), Biometrika 52, 203-223.
+Weeks of remission of 42 children, half of them given 6-mercaptopurine and half a placebo; 12 remissions were
+still going on when the trial ended. Data: Freireich et al. (1963), Blood 21, 699-716, as in Gehan (1965),
+Biometrika 52, 203-223.
 
 Model, for child i::
 
@@ -10,8 +11,8 @@ Model, for child i::
     shape ~ Gamma(2, rate 1)
     weeks_i ~ Weibull(shape, scale exp(alpha + beta treated_i));  survival function where censored
 
-What to look for: a censored time contributes the probability of lasting longer. ``ratio`` is the factor by which
-treatment prolongs remission.
+What to look for: a censored time contributes the probability of lasting longer. ``ratio`` is the factor by
+which treatment prolongs remission.
 """
 
 import autograd.numpy as np

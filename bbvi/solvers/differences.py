@@ -25,6 +25,7 @@ class Values(Protocol):
     """The part of a target that values-only solvers see."""
 
     dim: int
+    evaluations: int
 
     def values(self, u: Array) -> Array:
         """Log density (S,) of draws (S, D)."""
@@ -60,7 +61,9 @@ def measure(target: Values, axes: Axes, which: Array, h: float) -> Axes:
     finite = np.isfinite(up) & np.isfinite(down)
     up, down = np.where(finite, up, 0.0), np.where(finite, down, 0.0)
     slope, curvature = axes.slope.copy(), axes.curvature.copy()
-    slope[which] = (up - down) / (2 * h)
+    # At the edge of the support the one finite side shows the way: one s inwards.
+    inwards = np.isfinite(values[: len(which)]).astype(float) - np.isfinite(values[len(which) :])
+    slope[which] = np.where(finite, (up - down) / (2 * h), inwards)
     curvature[which] = np.where(finite, -(up + down) / h**2, np.inf)
     return replace(axes, slope=slope, curvature=curvature)
 
@@ -70,6 +73,7 @@ def rescale(target: Values, axes: Axes, h: float, rounds: int) -> Axes:
 
     Where log p is convex along an axis there is no such scale: there log p is to change by about one.
     """
+    before = axes.log_sd
     axes = measure(target, axes, np.arange(target.dim), h)
     for _ in range(rounds):
         factor = _scale_factor(axes)
@@ -77,8 +81,10 @@ def rescale(target: Values, axes: Axes, h: float, rounds: int) -> Axes:
         if len(which) == 0:
             break
         axes = measure(target, replace(axes, log_sd=axes.log_sd + np.log(factor)), which, h)
-    # An axis that is not finite at any scale lies at the edge of the support: leave it alone.
-    return replace(axes, curvature=np.where(np.isfinite(axes.curvature), axes.curvature, 1.0))
+    edge = ~np.isfinite(axes.curvature)
+    return replace(
+        axes, log_sd=np.where(edge, before, axes.log_sd), curvature=np.where(edge, 1.0, axes.curvature)
+    )
 
 
 def _scale_factor(axes: Axes) -> Array:

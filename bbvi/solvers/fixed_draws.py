@@ -122,7 +122,7 @@ class FixedDraws:
     ) -> FixedDrawsState:
         dense = target.dim <= DENSE_LIMIT
         if dense:
-            hessian = newton.hessian(target, state.mean, state.log_sd, state.eps)
+            hessian = newton.hessian(target, state.mean[None], state.log_sd[None], state.eps[None])[2][0]
             values, vectors = np.linalg.eigh(hessian)
             if values[0] < -1e-6 and state.escapes < 5:
                 return _moved(state, vectors[:, 0])

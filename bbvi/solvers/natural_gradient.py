@@ -16,14 +16,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 
 from ..status import Status
 from . import differences
+from .archive import Archive, Fitted, ascend, bounded_if_wild, fitted, weakest_known
 from .differences import Axes, Values
 from .state import State
-from .surrogate import DRAWS_PER_FEATURE, ENTROPY_CONSTANT, Regression, antithetic_draws, regress
+from .surrogate import DRAWS_PER_FEATURE, ENTROPY_CONSTANT, antithetic_draws
 
 Array = np.ndarray
 
@@ -31,19 +33,15 @@ REPLICATES = 4  # of the start, to see noise
 RESCUE_DRAWS = 32  # when the start is not finite
 SCALE_ROUNDS = 10  # each covers two orders of magnitude
 COUPLING_CHUNK = 1000  # pairs measured in one step
+COUPLING_AT_ONCE = 16  # latents: up to here, couplings cost no more than a few climbs
 COUPLING_MAX_DIM = 300  # above, a matrix of couplings costs more than it saves
 LENGTHS = np.array([2.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.001])  # of the Newton step, tried in one batch
 SMALL_GAIN = 0.2  # nats: the axial approximation is hardly better than that
 MAX_CLIMBS = 60
 MAX_FAILURES = 3
-LARGEST_SHRINKAGE, LARGEST_GROWTH = 0.7, 0.25  # of a log sd, in one step
-SMALLEST_BATCH, LARGEST_BATCH = 16, 1024
+MAX_RETREATS = 10
+SMALLEST_BATCH, LARGEST_QUADRATIC_BATCH, LARGEST_BATCH = 16, 512, 1024
 LARGEST_RADIUS = 2.0  # plus sqrt(D): the length of a typical draw
-SETTLED = 0.2  # a step below this part of its own standard error is noise
-WILD = 0.5  # an error of half an sd: the regression says little about q
-WINSOR_SPREADS = 4.0  # of the middle 80 % of the values, below their median
-INNER_STEPS = 20  # Newton steps between batches, on draws already paid for
-ARCHIVE_SIZE = 2_000_000  # numbers kept, 16 MB
 RUNAWAY = 30.0  # growth of a log sd since the start that only an improper posterior shows
 
 
@@ -61,9 +59,10 @@ class NaturalGradientState(State):
         (-E_q[Hessian of log p])^-1, positive definite, or empty where it is not known.
     residual_sd : float
         What the quadratic or higher regression leaves of log p, in nats; NaN before the first draws.
-    points, values, batch : ndarray, shapes (N, D), (N,), (N,)
-        Draws that are kept, their log density, and which of the approximations ``batch_mean``, ``batch_log_sd``
-        (K, D) each was drawn from.
+    nonfinite : float
+        Share of the last draws whose log density was not finite.
+    points, values, batch, batch_mean, batch_log_sd : ndarray
+        The `Archive` of draws.
     proposal_mean, proposal_log_sd : ndarray, shape (D,)
         Where the next draws come from; ``mean`` and ``log_sd`` are the best that is established.
     """
@@ -73,6 +72,7 @@ class NaturalGradientState(State):
     noise_squares: float = 0.0
     noise_count: int = 0
     start_log_sd: Array = field(default_factory=lambda: np.empty(0))
+    nonfinite: float = 0.0
     centre: float = -np.inf
     slope: Array = field(default_factory=lambda: np.empty(0))
     curvature: Array = field(default_factory=lambda: np.empty(0))
@@ -107,11 +107,17 @@ class NaturalGradient:
     Notes
     -----
     The regression is that of Salimans and Knowles (2013, section 4); a step solves the Newton system of the ELBO whose
-    entries the regression estimates. Convergence: with the Newton step at the noise level, the Monte Carlo error of
-    every mean, in sds of q, and of every log sd is at most ``tolerance``.
+    entries the regression estimates. It has converged when the Newton step that is left is noise and the Monte Carlo
+    error of every mean, in sds of q, and of every log sd is at most ``tolerance``.
     """
 
+    state_type: ClassVar[type[NaturalGradientState]] = NaturalGradientState
+
     max_batch: int = LARGEST_BATCH
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.max_batch, int) and self.max_batch >= 2):
+            raise ValueError(f"max_batch: expected an integer of at least 2, got {self.max_batch!r}")
 
     def init(
         self, target: Values, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
@@ -182,9 +188,7 @@ def _with_axes(state: NaturalGradientState, axes: Axes) -> NaturalGradientState:
 
 def _scale(target: Values, state: NaturalGradientState) -> NaturalGradientState:
     axes = differences.rescale(target, _axes(state), differences.reach(state.noise_sd), SCALE_ROUNDS)
-    dim = target.dim
-    # For few latents the couplings cost no more than a few climbs: measure them at once.
-    phase = "couple" if 1 < dim <= 16 else "climb"
+    phase = "couple" if 1 < target.dim <= COUPLING_AT_ONCE else "climb"
     return replace(_with_axes(state, axes), phase=phase)
 
 
@@ -210,19 +214,18 @@ def _climb(target: Values, state: NaturalGradientState) -> NaturalGradientState:
     metric = differences.precision(state.curvature, state.coupling, floor)
     direction = np.linalg.solve(metric, state.slope)
     lengths = state.step_size * LENGTHS
+    before = target.evaluations
     values = target.values(state.mean + lengths[:, None] * direction * sd)
-    spent = len(lengths)
     best = int(np.argmax(values))
     if not values[best] > state.centre:
-        return _after_climb(target, _failed(state, state.step_size * 0.1), spent, gain=0.0)
+        return _after_climb(target, _failed(state, state.step_size * 0.1), len(lengths), gain=0.0)
     mean = state.mean + lengths[best] * direction * sd
     again = target.values(np.stack([mean, mean]))
     state = _note_noise(state, again)
     log_sd = state.log_sd - 0.5 * np.log(np.clip(state.curvature, 0.25, 100.0))
     axes = replace(_axes(state), mean=mean, log_sd=log_sd, centre=_finite_mean(again))
-    before = getattr(target, "evaluations", 0)
     axes = differences.rescale(target, axes, h, 3)
-    spent += 2 + getattr(target, "evaluations", before + 2 * target.dim) - before
+    spent = target.evaluations - before
     gain = axes.elbo - _axes(state).elbo
     if not gain > 0:
         return _after_climb(target, _failed(state, lengths[best] * 0.25), spent, gain=0.0)
@@ -241,12 +244,13 @@ def _after_climb(target: Values, state: NaturalGradientState, spent: int, gain: 
     dim = target.dim
     cost = dim * (dim - 1) // 2
     never = state.coupling_age < 0
-    age = (0 if never else state.coupling_age) + spent
+    moved = spent if state.failures == 0 else 0  # where nothing moved, couplings are as good as they were
+    age = (0 if never else state.coupling_age) + moved
     state = replace(state, coupling_age=-1 if never else age)
     worthwhile = 1 < dim <= COUPLING_MAX_DIM
     done = gain < SMALL_GAIN + 3 * state.noise_sd and (state.failures == 0 or state.failures >= MAX_FAILURES)
     done = done or state.climbs >= MAX_CLIMBS
-    if worthwhile and ((never and (done or state.climbs * 2 * dim >= cost)) or (not never and age >= cost and not done)):
+    if worthwhile and ((never and (done or state.climbs * 2 * dim >= cost)) or (age >= cost and not (never or done or state.failures))):
         return replace(state, phase="couple", failures=0, step_size=1.0)
     if done:
         return replace(
@@ -268,255 +272,112 @@ def _refine(
 ) -> NaturalGradientState:
     """Draw, regress, and take Newton steps for as long as the draws at hand can tell where they lead."""
     dim = target.dim
-    size = state.batch_size or _smallest_batch(dim)
-    u = antithetic_draws(size // 2, dim, rng)
+    u = antithetic_draws((state.batch_size or _smallest_batch(dim)) // 2, dim, rng)
     points = state.proposal_mean + np.exp(state.proposal_log_sd) * u
     values = target.values(points)
-    if np.mean(np.isfinite(values)) < 0.5:
-        return _retreat(state)
-    state = _archive(state, points, values)
-    kept = state.values
-    here = _regress_at(state, state.proposal_mean, state.proposal_log_sd)
-    if float(np.max(_parameter_error(here))) > WILD:
-        # A few values far below the others decide everything: bound them until q is where they are rare.
-        state = replace(state, values=_winsorised(kept), accepted=0)
-        here = _regress_at(state, state.proposal_mean, state.proposal_log_sd)
-    gradient_norm = float(np.linalg.norm(here.gradient))
-    radius = state.step_size
-    if state.accepted and _worse(here, state):
+    nonfinite = float(np.mean(~np.isfinite(values)))
+    if nonfinite > 0.5:
+        return _retreat(replace(state, nonfinite=nonfinite))
+    archive = _archive(state).extended(state.proposal_mean, state.proposal_log_sd, points, values)
+    here = fitted(archive, state.proposal_mean, state.proposal_log_sd)
+    gradient_norm = float(np.linalg.norm(here.regression.gradient))
+    wild = bounded_if_wild(archive, here)
+    used, radius, accepted, failures = archive, state.step_size, state.accepted, 0
+    if state.accepted and (wild is not None or _worse(here, state)):
         # Back to the best that is established; the draws that were spent stay in the archive.
-        mean, log_sd, radius = state.mean, state.log_sd, radius / 3
-        here = _regress_at(state, mean, log_sd)
-        state = replace(state, step_size=radius, failures=state.failures + 1)
+        here, radius, failures = fitted(archive, state.mean, state.log_sd), radius / 3, state.failures + 1
+    elif wild is not None:
+        used, here = wild
     else:
-        mean, log_sd = state.proposal_mean, state.proposal_log_sd
-        radius = min(2 * radius, LARGEST_RADIUS + np.sqrt(dim))
-        state = replace(state, step_size=radius, failures=0, accepted=state.accepted + 1)
-
-    mean, log_sd, here, proposal, radius = _climb_archive(state, mean, log_sd, here, radius)
-    settled = proposal is None
-    next_mean, next_log_sd = (mean, log_sd) if proposal is None else proposal
-    error = _parameter_error(here)
-    weak = _weakest(here)
-    known = weak > 0
+        radius, accepted = min(2 * radius, LARGEST_RADIUS + np.sqrt(dim)), accepted + 1
+    here, proposal = ascend(used, here, radius)
+    archive = archive.pruned(here.mean, here.log_sd)
     state = replace(
-        state,
-        values=kept,
-        mean=mean,
-        log_sd=log_sd,
-        elbo=_elbo(here, log_sd),
-        elbo_se=here.expected_value_se,
+        _with_fitted(state, here, archive),
         gradient_norm=gradient_norm,
-        mean_se=error[:dim] * np.exp(log_sd),
-        log_sd_se=error[dim:],
-        proposal_mean=next_mean,
-        proposal_log_sd=next_log_sd,
-        residual_sd=here.residual_sd,
-        coupling=_partial(here.precision) if here.degree >= 2 else state.coupling,
-        surrogate_covariance=_covariance(here.precision, log_sd) if known else np.empty((0, 0)),
+        step_size=float(radius),
+        accepted=accepted,
+        failures=failures,
+        nonfinite=nonfinite,
+        proposal_mean=here.mean if proposal is None else proposal[0],
+        proposal_log_sd=here.log_sd if proposal is None else proposal[1],
     )
-    worst = float(np.max(error))
-    if settled and known and state.accepted >= 2 and worst <= tolerance:
-        message = f"The Monte Carlo error left is {worst:.3g} sd, from {len(state.values)} draws."
+    worst = float(np.max(here.error))
+    if proposal is None and accepted >= 2 and worst <= tolerance and state.surrogate_covariance.size:
+        message = f"The Monte Carlo error left is {worst:.3g} sd, from {len(archive.values)} draws."
         return replace(state, status=Status.CONVERGED, message=message)
-    return replace(_prune(state, here), batch_size=_next_batch(state, here, worst / tolerance, settled, max_batch))
+    size = _smallest_batch(dim) if proposal is not None else _next_batch(here, dim, worst / tolerance, max_batch)
+    return replace(state, batch_size=size)
 
 
-def _winsorised(values: Array) -> Array:
-    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
-    return np.maximum(values, middle - WINSOR_SPREADS * (high - low))
+def _archive(state: NaturalGradientState) -> Archive:
+    return Archive(
+        state.points, state.values, state.batch, state.batch_mean, state.batch_log_sd, state.coupling
+    )
 
 
-def _climb_archive(
-    state: NaturalGradientState, mean: Array, log_sd: Array, here: Regression, radius: float
-) -> tuple[Array, Array, Regression, tuple[Array, Array] | None, float]:
-    """Newton steps on the ELBO as the draws at hand estimate it; common draws make its values comparable.
-
-    Returns the parameters, the regression there, and where to draw next: None where the step left is noise.
-    """
-    dim = len(mean)
-    for _ in range(INNER_STEPS):
-        delta = _newton_step(here, radius)
-        if np.all(np.abs(delta) < SETTLED * _parameter_error(here)):
-            return mean, log_sd, here, None, radius
-        next_mean, next_log_sd = mean + np.exp(log_sd) * delta[:dim], log_sd + delta[dim:]
-        there = _regress_at(state, next_mean, next_log_sd, here.degree)
-        if there.effective_draws < 0.5 * here.effective_draws:
-            return mean, log_sd, here, (next_mean, next_log_sd), radius
-        gain = _elbo(there, next_log_sd) - _elbo(here, log_sd)
-        calmer = _newton_norm(there) < 0.7 * _newton_norm(here)
-        if gain > 0 or (calmer and gain > -here.expected_value_se):
-            mean, log_sd, here = next_mean, next_log_sd, there
-        else:
-            radius = 0.3 * min(radius, _length(here, delta))
-    return mean, log_sd, here, (mean, log_sd), radius
-
-
-def _worse(here: Regression, state: NaturalGradientState) -> bool:
-    """Whether the ELBO fell by more than its noise. A noise that itself grew is no excuse beyond one nat."""
-    elbo = _elbo(here, state.proposal_log_sd)
-    margin = min(2 * state.elbo_se, 1.0) + min(2 * here.expected_value_se, 1.0)
-    return elbo < state.elbo - margin
-
-
-def _smallest_batch(dim: int) -> int:
-    """Enough for a full quadratic where that is affordable, else for slopes and curvatures."""
-    return max(SMALLEST_BATCH + 6 * dim, min(2 * DRAWS_PER_FEATURE * comb(dim + 2, 2) // 2, 512))
-
-
-def _next_batch(state: NaturalGradientState, here: Regression, ratio: float, settled: bool, largest: int) -> int:
-    """As many draws as the error asks for if all is settled, else enough for a direction."""
-    dim = len(state.mean)
-    smallest = _smallest_batch(dim)
-    if not settled:
-        return smallest
-    # At most double the draws: with more of them, higher orders may enter and the error fall faster than by chance.
-    wanted = here.effective_draws * min(ratio**2 * 1.1 - 1, 1.0)
-    return 2 * int(np.clip(wanted, smallest, max(smallest, largest)) // 2)
-
-
-def _retreat(state: NaturalGradientState) -> NaturalGradientState:
-    """Most draws were not finite: halve the way, and the scales."""
-    if state.failures > 10:
-        return replace(state, status=Status.DIVERGED, message="Most draws have a log joint that is not finite.")
-    back = 0.5 * (state.proposal_mean + state.mean)
-    smaller = np.minimum(state.proposal_log_sd, state.log_sd) - np.log(2)
-    return replace(state, proposal_mean=back, proposal_log_sd=smaller, failures=state.failures + 1)
-
-
-def _archive(state: NaturalGradientState, points: Array, values: Array) -> NaturalGradientState:
-    """Add a batch. Values that are not finite count as the lowest finite one: a push away, but a bounded one."""
-    finite = np.isfinite(values)
-    values = np.where(finite, values, np.min(values[finite]))
-    k = len(state.batch_mean)
+def _with_fitted(state: NaturalGradientState, here: Fitted, archive: Archive) -> NaturalGradientState:
+    regression, error, sd, dim = here.regression, here.error, np.exp(here.log_sd), len(here.mean)
+    known = np.linalg.eigvalsh(regression.precision)[0] > weakest_known(regression)
+    covariance = np.linalg.inv(regression.precision) * np.outer(sd, sd) if known else np.empty((0, 0))
     return replace(
         state,
-        points=np.concatenate([state.points, points]),
-        values=np.concatenate([state.values, values]),
-        batch=np.concatenate([state.batch, np.full(len(points), k)]),
-        batch_mean=np.concatenate([state.batch_mean, state.proposal_mean[None]]),
-        batch_log_sd=np.concatenate([state.batch_log_sd, state.proposal_log_sd[None]]),
+        mean=here.mean,
+        log_sd=here.log_sd,
+        elbo=here.elbo,
+        elbo_se=regression.expected_value_se,
+        mean_se=error[:dim] * sd,
+        log_sd_se=error[dim:],
+        residual_sd=regression.residual_sd,
+        surrogate_covariance=0.5 * (covariance + covariance.T),
+        coupling=_partial(regression.precision) if regression.basis.degree > 0 else state.coupling,
+        points=archive.points,
+        values=archive.values,
+        batch=archive.batch,
+        batch_mean=archive.batch_mean,
+        batch_log_sd=archive.batch_log_sd,
     )
-
-
-def _log_mixture(state: NaturalGradientState, mean: Array) -> Array:
-    """Log density of the mixture that the kept draws come from, without the normal's constant."""
-    counts = np.bincount(state.batch, minlength=len(state.batch_mean))
-    total = np.full(len(state.points), -np.inf)
-    for k, count in enumerate(counts):
-        log_sd = state.batch_log_sd[k]
-        u = (state.points - state.batch_mean[k]) * np.exp(-log_sd)
-        density = -0.5 * np.einsum("sd,sd->s", u, u) - log_sd.sum() + np.log(count / len(state.points))
-        total = np.logaddexp(total, density)
-    return total
-
-
-def _weights(state: NaturalGradientState, mean: Array, log_sd: Array) -> tuple[Array, Array]:
-    """The kept draws in units of q, and their importance weights."""
-    u = (state.points - mean) * np.exp(-log_sd)
-    log_weight = -0.5 * np.einsum("sd,sd->s", u, u) - log_sd.sum() - _log_mixture(state, mean)
-    return u, np.exp(log_weight - log_weight.max())
-
-
-def _regress_at(
-    state: NaturalGradientState, mean: Array, log_sd: Array, degree: int | None = None
-) -> Regression:
-    u, weights = _weights(state, mean, log_sd)
-    return regress(u, state.values, weights, state.coupling, degree)
-
-
-def _elbo(here: Regression, log_sd: Array) -> float:
-    return here.expected_value + float(log_sd.sum()) + ENTROPY_CONSTANT * len(log_sd)
-
-
-def _weakest(here: Regression) -> float:
-    """Smallest eigenvalue of the precision; what noise can explain counts as none."""
-    return float(np.linalg.eigvalsh(here.precision)[0])
-
-
-def _floor(here: Regression) -> float:
-    """Eigenvalues of the precision below this are not told from zero by the draws."""
-    return max(1e-6, 0.5 * here.residual_sd / np.sqrt(here.effective_draws))
-
-
-def _newton_matrix(here: Regression) -> Array:
-    """Negative Hessian of the ELBO, made positive definite by giving up as little as possible of its uncertain parts.
-
-    Those are the orders three and four: without them it is the Hessian of a quadratic.
-    """
-    dim = len(here.precision)
-    block = np.zeros_like(here.hessian)
-    block[:dim, :dim] = differences.positive_definite(here.precision, _floor(here))
-    block[dim:, dim:] = np.diag(np.maximum(2 * np.diag(here.precision), 0.2))
-    for part in (1.0, 0.75, 0.5, 0.25):
-        matrix = block + part * (here.hessian - block)
-        if np.linalg.eigvalsh(matrix)[0] > _floor(here):
-            return matrix
-    return block
-
-
-def _newton_step(here: Regression, radius: float) -> Array:
-    """Newton step for (mean / sd, log sd) within a radius in the metric of the Newton matrix.
-
-    Scales grow more slowly than they shrink: draws say nothing of what lies outside of them.
-    """
-    dim = len(here.precision)
-    step = np.linalg.solve(_newton_matrix(here), here.gradient)
-    length = _length(here, step)
-    step *= min(1.0, radius / length) if length > 0 else 1.0
-    step[dim:] = np.clip(step[dim:], -LARGEST_SHRINKAGE, LARGEST_GROWTH)
-    return step
-
-
-def _length(here: Regression, step: Array) -> float:
-    """Length of a step in the metric of the Newton matrix."""
-    return float(np.sqrt(max(step @ _newton_matrix(here) @ step, 0.0)))
-
-
-def _newton_norm(here: Regression) -> float:
-    """Norm of the gradient in the dual metric: the square root of twice the gain that a quadratic promises."""
-    return float(np.sqrt(max(here.gradient @ np.linalg.solve(_newton_matrix(here), here.gradient), 0.0)))
-
-
-def _parameter_error(here: Regression) -> Array:
-    """Standard error of (mean / sd, log sd): the gradient's, through the Newton matrix."""
-    inverse = np.linalg.inv(_newton_matrix(here))
-    return np.sqrt(np.maximum(np.diag(inverse @ here.covariance @ inverse.T), 0.0)) + 1e-12
 
 
 def _partial(precision: Array) -> Array:
     """Off-diagonal of a precision as partial correlations."""
     root = np.sqrt(np.maximum(np.abs(np.diag(precision)), 0.1))
-    partial = precision / np.outer(root, root)
+    partial = np.clip(precision / np.outer(root, root), -1.0, 1.0)
     np.fill_diagonal(partial, 0.0)
-    return np.clip(partial, -1.0, 1.0)
+    return partial
 
 
-def _covariance(precision: Array, log_sd: Array) -> Array:
-    sd = np.exp(log_sd)
-    return np.linalg.inv(precision) * np.outer(sd, sd)
+def _worse(here: Fitted, state: NaturalGradientState) -> bool:
+    """Whether the ELBO fell by more than its noise. A noise that itself grew is no excuse beyond one nat."""
+    margin = min(2 * state.elbo_se, 1.0) + min(2 * here.regression.expected_value_se, 1.0)
+    return here.elbo < state.elbo - margin
 
 
-def _prune(state: NaturalGradientState, here: Regression) -> NaturalGradientState:
-    """Drop batches that weigh next to nothing at q, and the oldest where there are too many numbers to keep."""
-    _, weights = _weights(state, state.mean, state.log_sd)
-    weights = weights / weights.mean()
-    count = len(state.batch_mean)
-    share = np.bincount(state.batch, weights=weights, minlength=count) / np.bincount(state.batch, minlength=count)
-    keep = share > 0.05
-    keep[-1] = True
-    rows = np.cumsum(np.bincount(state.batch, minlength=count)[::-1])[::-1]
-    keep &= rows * state.points.shape[1] <= ARCHIVE_SIZE
-    chosen = keep[state.batch]
-    renumbered = np.cumsum(keep) - 1
-    return replace(
-        state,
-        points=state.points[chosen],
-        values=state.values[chosen],
-        batch=renumbered[state.batch[chosen]],
-        batch_mean=state.batch_mean[keep],
-        batch_log_sd=state.batch_log_sd[keep],
-    )
+def _smallest_batch(dim: int) -> int:
+    """Enough for a full quadratic where that is affordable, else for slopes and curvatures."""
+    quadratic = DRAWS_PER_FEATURE * comb(dim + 2, 2)
+    return 2 * (max(SMALLEST_BATCH + 6 * dim, min(quadratic, LARGEST_QUADRATIC_BATCH)) // 2)
+
+
+def _next_batch(here: Fitted, dim: int, ratio: float, largest: int) -> int:
+    """As many draws as the error, ``ratio`` times what it may be, asks for."""
+    # At most double the draws: with more of them, higher orders may enter and the error fall faster than by chance.
+    wanted = here.regression.effective_draws * min(1.1 * ratio**2 - 1, 1.0)
+    smallest = _smallest_batch(dim)
+    return 2 * int(np.clip(wanted, smallest, max(smallest, largest)) // 2)
+
+
+def _retreat(state: NaturalGradientState) -> NaturalGradientState:
+    """Most draws were not finite: go half the way back, and halve the scales."""
+    if state.failures >= MAX_RETREATS:
+        message = "Most draws have a log joint that is not finite, at any scale that was tried."
+        return replace(state, status=Status.DIVERGED, message=message)
+    back = 0.5 * (state.proposal_mean + state.mean)
+    smaller = np.minimum(state.proposal_log_sd, state.log_sd) - np.log(2)
+    return replace(state, proposal_mean=back, proposal_log_sd=smaller, failures=state.failures + 1)
+
+
+# --- noise ----------------------------------------------------------------------------------------------------------
 
 
 def _note_noise(state: NaturalGradientState, repeated: Array) -> NaturalGradientState:

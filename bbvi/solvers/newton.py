@@ -22,6 +22,8 @@ Array = np.ndarray
 _ROOT2 = np.sqrt(2.0)
 # One step may change a scale by no more than this factor's logarithm: exp(r) is far from linear beyond.
 _MAX_LOG_SD_STEP = 2.0
+# Numbers per array up to which Hessians are formed at once: below, Python's overhead costs more than the arithmetic.
+_ROWS = 2**19
 
 
 class Local(NamedTuple):
@@ -94,23 +96,85 @@ def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
     return Local(value, gradient, product, finite)
 
 
-def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> Array:
-    """Hessian of F in natural coordinates, (2D, 2D), of one problem: mean, log_sd (D,), eps (S, D). Costs D products."""
-    s, d = eps.shape
-    sd = np.exp(log_sd)
-    linear = target.linearize(mean + sd * eps, sd)
-    g = sd * linear.gradients
-    mm, mr, rr = np.empty((3, d, d))
+def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, Array, Array]:
+    """F (K,), gradient (K, 2D) and Hessian (K, 2D, 2D) of K problems in natural coordinates.
+
+    Every draw is laid out D times, so that one Hessian product of the target gives whole Hessians H_s: with G = sd H_s sd,
+    the blocks are -mean G, -mean G eps / sqrt 2, and -(mean eps G eps + diag(mean eps g)) / 2.
+    """
+    k, s, d = eps.shape
+    sd = np.exp(log_sd)[:, None]
+    u = (mean[:, None] + sd * eps).reshape(k * s, d)
+    directions = np.eye(d) * sd[:, :, None, :]
+    if k * s * d * _width(target) <= _ROWS:
+        linear = target.linearize(np.repeat(u, d, axis=0), sd.mean(axis=(0, 1)))
+        values, gradients = linear.values[::d], linear.gradients[::d]
+        v = np.broadcast_to(directions, (k, s, d, d)).reshape(k * s * d, d)
+        curved = linear.hessian_product(v).reshape(k, s, d, d)
+    else:
+        linear = target.linearize(u, sd.mean(axis=(0, 1)))
+        values, gradients = linear.values, linear.gradients
+        curved = None
+    g = sd * gradients.reshape(k, s, d)
+    weight = (eps * g).mean(axis=1)
+    mm, mr, rr = np.empty((3, k, d, d))
     for j in range(d):
-        direction = np.zeros((s, d))
-        direction[:, j] = sd[j]
-        column = sd * linear.hessian_product(direction)
-        mm[j] = -column.mean(axis=0)
-        mr[j] = -(column * eps).mean(axis=0) / _ROOT2
-        rr[j] = -(column * eps * eps[:, j : j + 1]).mean(axis=0) / 2
-    rr -= np.diag((eps * g).mean(axis=0)) / 2
-    full = np.block([[mm, mr], [mr.T, rr]])
-    return (full + full.T) / 2
+        if curved is None:
+            v = np.repeat(directions[:, 0, j], s, axis=0)
+            column = sd * linear.hessian_product(v).reshape(k, s, d)
+        else:
+            column = sd * curved[:, :, j]
+        mm[:, j] = -column.mean(axis=1)
+        mr[:, j] = -(column * eps).mean(axis=1) / _ROOT2
+        rr[:, j] = -(column * eps * eps[:, :, j : j + 1]).mean(axis=1) / 2
+    rr[:, np.arange(d), np.arange(d)] -= weight / 2
+    full = np.concatenate(
+        [np.concatenate([mm, mr], axis=2), np.concatenate([mr.transpose(0, 2, 1), rr], axis=2)], axis=1
+    )
+    gradient = np.concatenate([-g.mean(axis=1), (-weight - 1) / _ROOT2], axis=1)
+    value = -values.reshape(k, s).mean(axis=1) - log_sd.sum(axis=1)
+    return value, gradient, (full + full.transpose(0, 2, 1)) / 2
+
+
+def solve_dense(matrix: Array, gradient: Array, radius: Array) -> tuple[Array, Array, Array]:
+    """Exact trust-region steps of K dense problems (Moré and Sorensen 1983): minimise g'x + x'Hx / 2 with |x| <= radius.
+
+    Returns x and Hx, (K, P), and whether the step is the full Newton step, (K,).
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    g = np.einsum("kpq,kp->kq", vectors, gradient)
+    lowest = values[:, 0]
+    floor = np.maximum(-lowest, 0.0)
+    size = np.linalg.norm(g, axis=1)
+    definite = lowest > 1e-12 * np.abs(values[:, -1])
+    with np.errstate(all="ignore"):
+        full = np.linalg.norm(g / values, axis=1)
+    newton = definite & (full <= radius)
+    # The shift that puts the step on the boundary, by bisection in its logarithm.
+    low = np.log(np.maximum(floor, 1e-300) * (1 + 1e-12) + 1e-16 * np.abs(values[:, -1]))
+    high = np.log(floor + size / radius + 1e-300)
+    high = np.maximum(high, low)
+    for _ in range(60):
+        middle = (low + high) / 2
+        with np.errstate(all="ignore"):
+            long = np.linalg.norm(g / (values + np.exp(middle)[:, None]), axis=1) > radius
+        low, high = np.where(long, middle, low), np.where(long, high, middle)
+    shift = np.where(newton, 0.0, np.exp(high))
+    x = -g / (values + shift[:, None])
+    # The hard case: the gradient has no part along the negative curvature, which then takes what is left of the radius.
+    left = np.sqrt(np.maximum(radius**2 - np.sum(x**2, axis=1), 0.0))
+    hard = ~newton & (lowest < 0) & (left > 1e-3 * radius)
+    x[:, 0] += np.where(hard, np.where(g[:, 0] > 0, -left, left), 0.0)
+    return (
+        np.einsum("kpq,kq->kp", vectors, x),
+        np.einsum("kpq,kq->kp", vectors, values * x),
+        newton,
+    )
+
+
+def _width(target: Any) -> int:
+    """Elements that one draw takes in the target's largest operation."""
+    return int(getattr(target, "width", 1))
 
 
 def conjugate_gradient(
@@ -172,31 +236,42 @@ def iterate(
 ) -> Step:
     """One trust-region Newton-CG iteration of each of K problems.
 
-    mean, log_sd (K, D), eps (K, S, D), radius (K,). The forcing term min(precision, |gradient|) makes convergence
+    mean, log_sd (K, D), eps (K, S, D), radius (K,). Small problems form their Hessians and solve for the step exactly;
+    large ones use truncated conjugate gradients, whose forcing term min(precision, |gradient|) makes convergence
     quadratic (Nocedal and Wright 2006, eq. 7.3).
     """
-    local = localize(target, mean, log_sd, eps)
-    d = mean.shape[1]
-    norm = np.linalg.norm(local.gradient, axis=1)
-    gradient = np.where(local.finite[:, None], local.gradient, 0.0)
-    forcing = np.where(local.finite, np.minimum(precision, norm) * norm, np.inf)
-    x, hx, interior = conjugate_gradient(
-        local.product, -gradient, radius=radius, tolerance=forcing, iterations=4 * d + 10
-    )
+    k, s, d = eps.shape
+    dense = k * s * d * max(_width(target), d) <= _ROWS
+    if dense:
+        before, gradient, matrix = hessian(target, mean, log_sd, eps)
+        finite = np.isfinite(before) & np.isfinite(gradient).all(axis=1) & np.isfinite(matrix).all(axis=(1, 2))
+        norm = np.linalg.norm(gradient, axis=1)
+        gradient = np.where(finite[:, None], gradient, 0.0)
+        matrix = np.where(finite[:, None, None], matrix, np.eye(2 * d))
+        x, hx, interior = solve_dense(matrix, gradient, radius)
+    else:
+        local = localize(target, mean, log_sd, eps)
+        before, gradient, finite = local.value, local.gradient, local.finite
+        norm = np.linalg.norm(gradient, axis=1)
+        gradient = np.where(finite[:, None], gradient, 0.0)
+        forcing = np.where(finite, np.minimum(precision, norm) * norm, np.inf)
+        x, hx, interior = conjugate_gradient(
+            local.product, -gradient, radius=radius, tolerance=forcing, iterations=4 * d + 10
+        )
     clipped = np.abs(x[:, d:]).max(axis=1) > _ROOT2 * _MAX_LOG_SD_STEP
     if clipped.any():
         x[:, d:] = np.clip(x[:, d:], -_ROOT2 * _MAX_LOG_SD_STEP, _ROOT2 * _MAX_LOG_SD_STEP)
-        hx = local.product(x)
+        hx = np.einsum("kpq,kq->kp", matrix, x) if dense else local.product(x)
     predicted = -np.sum(x * (gradient + hx / 2), axis=1)
     sd = np.exp(log_sd)
     new_mean, new_log_sd = mean + sd * x[:, :d], log_sd + x[:, d:] / _ROOT2
     value = objective(target, new_mean, new_log_sd, eps)
     # Below this F is rounding error, and the ratio must not decide (Conn, Gould, Toint 2000, section 17.4.2).
-    noise = 1e-14 * eps.shape[1] * np.maximum(np.abs(local.value), 1.0)
+    noise = 1e-14 * eps.shape[1] * np.maximum(np.abs(before), 1.0)
     with np.errstate(all="ignore"):
-        ratio = (local.value - value + noise) / (predicted + noise)
+        ratio = (before - value + noise) / (predicted + noise)
     length = np.linalg.norm(x, axis=1)
-    good = np.isfinite(value) & local.finite & (ratio > 1e-4)
+    good = np.isfinite(value) & finite & (ratio > 1e-4)
     boundary = ~interior & (length > 0.9 * radius)
     radius = np.where(good & (ratio > 0.75) & boundary, 4 * radius, radius)
     radius = np.where(~good | (ratio < 0.25), np.minimum(radius, length) / 4, radius)
@@ -204,7 +279,7 @@ def iterate(
     return Step(
         mean=np.where(keep, new_mean, mean),
         log_sd=np.where(keep, new_log_sd, log_sd),
-        value=np.where(good, value, local.value),
+        value=np.where(good, value, before),
         radius=radius,
         length=length,
         gradient_norm=norm,

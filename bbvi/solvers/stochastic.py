@@ -21,14 +21,15 @@ Array = np.ndarray
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 # A step of the solver is so many iterations, and fewer where their evaluations would be more than these.
 _ITERATIONS, _EVALUATIONS = 25, 1000
-_MOMENTUM, _MEMORY = 0.9, 0.99
+_MOMENTUM, _MEMORY = 0.9, 0.95
 # Natural gradients below this are followed in proportion: without noise, iterates then converge instead of cycling.
 _FLOOR = 0.1
 _LONGEST = 5.0
 _MAX_BLOCKS = 256
 _MAX_LOG_SD = 60.0
-_MAX_FAILURES = 100
+_SKIPPED, _MAX_FAILURES = 2, 100
 _PROBE_SHARE = 0.2
+_MOST_DRAWS = 400
 
 
 @dataclass
@@ -45,6 +46,8 @@ class StochasticState(State):
         Averages of `width` iterates each, of this stage.
     partial : ndarray, shape (2D,)
         Sum of the `pending` iterates that wait for their block to be full.
+    caution : float
+        Share of the step that is taken, below 1 for a while after values that were not finite.
     previous, previous_error : ndarray, shape (2D,)
         Average of the stage before and its error; NaN in the first stage.
     structure : ndarray of bool, shape (D, T)
@@ -68,6 +71,7 @@ class StochasticState(State):
     previous_iterations: int = 0
     iterations: int = 0
     failures: int = 0
+    caution: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ class Stochastic:
     Parameters
     ----------
     draws : int, optional
-        Draws per gradient. By default 10, and for the score function with regression at least 2 (2 D + 1) up to
-        400, so that the regression has its squares.
+        Draws per gradient. By default 10, and for the score function with regression as many as its cross terms
+        need where that is 400 or less, (D + 1) (D + 2), else what its squares need, up to 400.
     step_size : float
         The first step, in sds of q.
     optimizer : {"adam", "adagrad", "sgd"}
@@ -105,7 +109,7 @@ class Stochastic:
     state_type: ClassVar[type[StochasticState]] = StochasticState
 
     draws: int | None = None
-    step_size: float = 0.1
+    step_size: float = 0.2
     optimizer: str = "adam"
     decay: float = 0.0
     batch_size: int | None = None
@@ -185,9 +189,10 @@ class Stochastic:
     def _draws(self, estimator: Estimator, dim: int) -> int:
         if self.draws is not None:
             return self.draws
-        if isinstance(estimator, ScoreFunction) and estimator.control_variate == "regression":
-            return max(10, min(2 * (2 * dim + 1), 400))
-        return 10
+        if not isinstance(estimator, ScoreFunction) or estimator.control_variate != "regression":
+            return 10
+        with_cross_terms, with_squares = (dim + 1) * (dim + 2), 2 * (2 * dim + 1)
+        return max(10, with_cross_terms if with_cross_terms <= _MOST_DRAWS else min(with_squares, _MOST_DRAWS))
 
     def _with_structure(
         self, target: Any, estimator: Estimator, state: StochasticState, spent: int, rng: np.random.Generator
@@ -217,12 +222,12 @@ class Stochastic:
             size, square = np.sqrt(known) + _FLOOR, known + fresh
         else:
             size, square = np.ones_like(known), known
-        length = state.step_size * (1.0 + t) ** -self.decay
+        length = state.caution * state.step_size * (1.0 + t) ** -self.decay
         move = np.clip(length * velocity / size, -_LONGEST * length, _LONGEST * length)
         iterate = state.iterate + np.concatenate([sd, np.full(sd.size, np.sqrt(0.5))]) * move
         state = replace(
             state, iterate=iterate, sound=state.iterate, velocity=velocity, square=square,
-            stage_iterations=t + 1, failures=0,
+            stage_iterations=t + 1, failures=0, caution=min(1.0, 1.1 * state.caution),
         )  # fmt: skip
         return _recorded(state)
 
@@ -311,15 +316,16 @@ def _recorded(state: StochasticState) -> StochasticState:
 
 
 def _recovered(state: StochasticState) -> StochasticState:
-    """After a value that is not finite: half way back; the second time in a row also narrower, in smaller steps."""
-    iterate = 0.5 * (state.iterate + state.sound)
-    step_size = state.step_size
-    if state.failures >= 1:
-        dim = iterate.size // 2
-        iterate = np.concatenate([iterate[:dim], iterate[dim:] - 0.25])
-        step_size = max(0.5 * step_size, 1e-3)
+    """After a value that is not finite: skip the draws; the third time in a row go back, then get ever narrower."""
+    iterate, sound, caution = state.iterate, state.sound, state.caution
+    if state.failures == _SKIPPED:
+        iterate = 0.5 * (iterate + sound)
+    elif state.failures > _SKIPPED:
+        dim = state.mean.size
+        iterate = sound = np.concatenate([sound[:dim], sound[dim:] - 0.25])
+        caution = max(0.5 * caution, 1e-3)
     return replace(
-        state, iterate=iterate, velocity=np.zeros_like(state.velocity), step_size=step_size,
+        state, iterate=iterate, sound=sound, velocity=np.zeros_like(state.velocity), caution=caution,
         failures=state.failures + 1,
     )  # fmt: skip
 

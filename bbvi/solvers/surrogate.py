@@ -26,6 +26,7 @@ Array = np.ndarray
 
 MAX_DEGREE = 6  # beyond it, double precision and the tails of the draws decide the coefficients
 MAX_FEATURES = 600  # a regression costs draws * features^2; this keeps one below a second
+WEAK_COUPLING = 0.02  # partial correlations below this are not worth a feature of their own
 DRAWS_PER_FEATURE = 4  # fewer, and the features cost more variance than they remove
 ENTROPY_CONSTANT = 0.5 * np.log(2 * np.pi * np.e)  # entropy of a standard normal, per dimension
 
@@ -36,8 +37,8 @@ class Regression:
 
     Attributes
     ----------
-    degree : int
-        Total degree of the basis; 0 and 1 mean the separable quadratic and quartic with a column of known coupling.
+    basis : Basis
+        The features.
     expected_value, expected_value_se : float
         E[log p] and its standard error.
     gradient : ndarray, shape (2 D,)
@@ -54,7 +55,7 @@ class Regression:
         Kish's effective number of draws behind the weights.
     """
 
-    degree: int
+    basis: Basis
     expected_value: float
     expected_value_se: float
     gradient: Array
@@ -82,36 +83,89 @@ def antithetic_draws(pairs: int, dim: int, rng: np.random.Generator) -> Array:
     return np.stack([half, -half], axis=1).reshape(2 * pairs, dim)
 
 
-SEPARABLE_QUADRATIC, SEPARABLE_QUARTIC = 0, 1  # "degrees" without products of latents, beside total degrees 2, 3, ...
+@dataclass(frozen=True)
+class Basis:
+    """Products of Hermite polynomials, and one column for couplings that are known but not among them.
+
+    Attributes
+    ----------
+    degree : int
+        Total degree, or 1 for powers of single latents with the strongest couplings.
+    coordinates, orders : ndarray, shape (features, width)
+        Multi-indices: feature k is the product over j of he_orders[k, j](u[coordinates[k, j]]).
+    roots : ndarray, shape (features,)
+        Square root of the factorial of each multi-index.
+    known : ndarray, shape (D, D)
+        Couplings of the extra column -u' known u / 2, which is left out where all are zero.
+    """
+
+    degree: int
+    coordinates: Array
+    orders: Array
+    roots: Array
+    known: Array
+
+    def features(self, u: Array) -> Array:
+        """Design matrix (S, p), the extra column last."""
+        hermite = _hermite(u, int(self.orders.max()))
+        features = np.ones((len(u), len(self.coordinates)))
+        for c, k in zip(self.coordinates.T, self.orders.T, strict=True):
+            features *= hermite[:, c, k]
+        if np.any(self.known):
+            features = np.column_stack([features, -0.5 * np.einsum("si,si->s", u @ self.known, u)])
+        return features
+
+    def rows(self, *order: int) -> Array:
+        """Features with exactly these orders, in the order of their coordinates."""
+        if len(order) > self.orders.shape[1]:
+            return np.empty(0, dtype=int)
+        same = np.all(self.orders[:, : len(order)] == order, axis=1)
+        return np.flatnonzero(same & (self.orders.sum(axis=1) == sum(order)))
 
 
 @lru_cache(maxsize=64)
-def _basis(dim: int, degree: int) -> tuple[Array, Array, Array]:
-    """Multi-indices of the features as (coordinates, orders), each (features, width), and sqrt(index!).
+def _indices(dim: int, degree: int, highest_power: int) -> tuple[tuple[int, ...], ...]:
+    """Latents of each feature up to a total degree, and powers of single latents above it."""
+    indices = [index for k in range(degree + 1) for index in combinations_with_replacement(range(dim), k)]
+    powers = [(i,) * k for k in range(degree + 1, highest_power + 1) for i in range(dim)]
+    return tuple(indices + powers)
 
-    Every basis but the smallest holds the powers of each u_i up to four, which couple a latent's mean and scale.
-    """
-    total = degree if degree >= 2 else 0
-    indices = [index for k in range(total + 1) for index in combinations_with_replacement(range(dim), k)]
-    for order in range(max(total, 0) + 1, 3 if degree == SEPARABLE_QUADRATIC else 5):
-        indices += [(i,) * order for i in range(dim)]
-    width = max(total, 1)
+
+def _basis(degree: int, indices: tuple[tuple[int, ...], ...], known: Array) -> Basis:
+    width = max(1, *(len(set(index)) for index in indices))
     coordinates, orders, roots = [], [], []
     for index in indices:
         counts = sorted(Counter(index).items())
-        padding = width - len(counts)
-        coordinates.append([c for c, _ in counts] + [0] * padding)
-        orders.append([k for _, k in counts] + [0] * padding)
+        padding = [0] * (width - len(counts))
+        coordinates.append([c for c, _ in counts] + padding)
+        orders.append([k for _, k in counts] + padding)
         roots.append(sqrt(prod(factorial(k) for _, k in counts)))
-    return np.array(coordinates), np.array(orders), np.array(roots)
+    return Basis(degree, np.array(coordinates), np.array(orders), np.array(roots), known)
 
 
-def degrees(dim: int, effective_draws: float) -> list[int]:
-    """Bases that so many draws can support, the separable quadratic first."""
-    largest = min(MAX_FEATURES, effective_draws / DRAWS_PER_FEATURE)
-    separable = [SEPARABLE_QUADRATIC] + [SEPARABLE_QUARTIC] * (4 * dim + 2 <= largest)
-    pure = [4 * dim, 4 * dim, 2 * dim, dim, 0, 0, 0]
-    return separable + [k for k in range(2, MAX_DEGREE + 1) if comb(dim + k, k) + pure[k] <= largest]
+def bases(effective_draws: float, coupling: Array) -> list[Basis]:
+    """Bases that so many draws can support, the separable quadratic first.
+
+    All but that hold the powers of each u_i up to four, which couple a latent's mean with its scale. Between it and
+    the complete quadratic stands one with the strongest couplings only.
+    """
+    dim = len(coupling)
+    room = int(min(MAX_FEATURES, effective_draws / DRAWS_PER_FEATURE))
+    found = [_basis(0, _indices(dim, 0, 2), coupling)]
+    powers = _indices(dim, 0, 4)
+    if len(powers) < room:
+        first, second = np.triu_indices(dim, 1)
+        strength = np.abs(coupling[first, second])
+        strongest = np.argsort(-strength, kind="stable")[: room - len(powers)]
+        strongest = strongest[strength[strongest] > WEAK_COUPLING]
+        pairs = tuple((int(first[k]), int(second[k])) for k in strongest)
+        known = coupling.copy()
+        known[first[strongest], second[strongest]] = known[second[strongest], first[strongest]] = 0.0
+        found.append(_basis(1, powers + pairs, known))
+    for degree in range(2, MAX_DEGREE + 1):
+        if comb(dim + degree, degree) + max(4 - degree, 0) * dim <= room:
+            found.append(_basis(degree, _indices(dim, degree, 4), np.zeros((dim, dim))))
+    return found
 
 
 def _hermite(u: Array, degree: int) -> Array:
@@ -124,20 +178,10 @@ def _hermite(u: Array, degree: int) -> Array:
     return values
 
 
-def _features(u: Array, degree: int, coupling: Array) -> Array:
-    """Design matrix (S, p); a separable basis ends with the known coupling, where there is one."""
-    coordinates, orders, _ = _basis(u.shape[1], degree)
-    hermite = _hermite(u, int(orders.max()))
-    features = np.ones((len(u), len(coordinates)))
-    for c, k in zip(coordinates.T, orders.T, strict=True):
-        features *= hermite[:, c, k]
-    if degree <= SEPARABLE_QUARTIC and np.any(coupling):
-        features = np.column_stack([features, -0.5 * np.einsum("si,si->s", u @ coupling, u)])
-    return features
-
-
-def regress(u: Array, values: Array, weights: Array, coupling: Array, degree: int | None = None) -> Regression:
-    """Regress log density values on Hermite features, by default of the degree that predicts left-out draws best.
+def regress(
+    u: Array, values: Array, weights: Array, coupling: Array, basis: Basis | None = None
+) -> Regression:
+    """Regress log density values on Hermite features, by default on those that predict left-out draws best.
 
     Parameters
     ----------
@@ -147,19 +191,19 @@ def regress(u: Array, values: Array, weights: Array, coupling: Array, degree: in
         Log density and importance weight of each draw.
     coupling : ndarray, shape (D, D)
         Off-diagonal of -E[Hessian] as far as it is known, used where the draws are too few to estimate it.
+    basis : Basis, optional
+        The features to use.
     """
     weights = weights / weights.mean()
     effective = float(weights.sum() ** 2 / (weights**2).sum())
-    tried = degrees(u.shape[1], effective) if degree is None else [degree]
-    candidates = [_regress_at(u, values, weights, effective, coupling, k) for k in tried]
+    tried = bases(effective, coupling) if basis is None else [basis]
+    candidates = [_regress_on(candidate, u, values, weights, effective) for candidate in tried]
     return min(candidates, key=lambda candidate: candidate.residual_sd)
 
 
-def _regress_at(
-    u: Array, values: Array, weights: Array, effective: float, coupling: Array, degree: int
-) -> Regression:
+def _regress_on(basis: Basis, u: Array, values: Array, weights: Array, effective: float) -> Regression:
     draws, dim = u.shape
-    features = _features(u, degree, coupling)
+    features = basis.features(u)
     weighted = features * weights[:, None]
     gram = weighted.T @ features
     gram[np.diag_indices_from(gram)] += 1e-10 * draws  # features are orthonormal under q: this is relative
@@ -169,17 +213,16 @@ def _regress_at(
     leverage = np.einsum("sp,pq,sq->s", weighted, inverse, features, optimize=True)
     # Leave-one-out residuals: in-sample ones are too small by the leverage, and so would the error be.
     residual = (values - offset - features @ coefficients) / np.maximum(1 - leverage, 0.05)
-    linear, square = _score_columns(dim, degree)
-    rows = np.concatenate([[0], linear, square])
+    rows = np.concatenate([[0], basis.rows(1), basis.rows(2)])
     influence = (weighted * residual[:, None]) @ inverse[:, rows]
     influence = influence[0::2] + influence[1::2]  # the two draws of an antithetic pair are one observation
     covariance = influence.T @ influence * (len(influence) / max(len(influence) - 1, 1))
     scale = np.concatenate([np.ones(dim), np.full(dim, sqrt(2))])
     gradient = scale * coefficients[rows[1:]]
     gradient[dim:] += 1  # the entropy
-    precision, hessian = _curvature(coefficients, degree, coupling, dim)
+    precision, hessian = _curvature(coefficients, basis)
     return Regression(
-        degree=degree,
+        basis=basis,
         expected_value=float(coefficients[0] + offset),
         expected_value_se=float(np.sqrt(covariance[0, 0])),
         gradient=gradient,
@@ -191,36 +234,28 @@ def _regress_at(
     )
 
 
-@lru_cache(maxsize=64)
-def _score_columns(dim: int, degree: int) -> tuple[Array, Array]:
-    """Columns of u_i and of he_2(u_i)."""
-    _, orders, _ = _basis(dim, degree)
-    total = orders.sum(axis=1)
-    return np.flatnonzero(total == 1), np.flatnonzero((total == 2) & (orders[:, 0] == 2))
-
-
-def _curvature(coefficients: Array, degree: int, coupling: Array, dim: int) -> tuple[Array, Array]:
+def _curvature(coefficients: Array, basis: Basis) -> tuple[Array, Array]:
     """-E[Hessian] and the negative Hessian of the ELBO from the coefficients of orders two to four.
 
     With moments E[log p He_a] = sqrt(a!) c_a, the second derivatives of the ELBO are
     (m_i, m_j): He_1 He_1, He_2 for i = j;  (m_i, r_j): He_1(u_i) He_2(u_j), He_3 for i = j;
     (r_i, r_j): He_2 He_2, He_4 + 2 He_2 for i = j.
     """
-    coordinates, orders, roots = _basis(dim, degree)
-    moments = roots * coefficients[: len(roots)]
+    dim = len(basis.known)
+    moments = basis.roots * coefficients[: len(basis.roots)]
 
     def table(*order: int) -> Array:
         """-E[log p He_order] as a matrix over the coordinates that the order names."""
         matrix = np.zeros((dim, dim))
-        if len(order) <= orders.shape[1]:
-            named = np.all(orders[:, : len(order)] == order, axis=1) & (orders.sum(axis=1) == sum(order))
-            matrix[coordinates[named, 0], coordinates[named, len(order) - 1]] = -moments[named]
+        rows = basis.rows(*order)
+        if len(rows):
+            matrix[basis.coordinates[rows, 0], basis.coordinates[rows, len(order) - 1]] = -moments[rows]
         return matrix
 
     second, pairs, squares = table(2), table(1, 1), table(2, 2)
     precision = second + pairs + pairs.T
-    if len(coefficients) > len(roots):
-        precision = precision + coefficients[-1] * (coupling - np.diag(np.diag(coupling)))
+    if len(coefficients) > len(moments):
+        precision = precision + coefficients[-1] * basis.known
     hessian = _block_hessian(precision)
     cross = table(1, 2) + table(2, 1).T + table(3)
     hessian[:dim, dim:], hessian[dim:, :dim] = cross, cross.T

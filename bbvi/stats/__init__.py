@@ -1,5 +1,6 @@
 """Log densities and masses under SciPy's names, each one autograd primitive with closed-form derivatives."""
 
+from .categories import categorical, ordered_logistic
 from .continuous import (
     beta,
     cauchy,
@@ -19,17 +20,11 @@ from .continuous import (
     vonmises,
     weibull_min,
 )
+from .correlations import lkj_cholesky
 from .discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
-from .multivariate import (
-    CORE_DIMS,
-    categorical,
-    dirichlet,
-    lkj_cholesky,
-    multinomial,
-    multivariate_normal,
-    ordered_logistic,
-)
+from .multivariate import multivariate_normal
 from .primitives import elementwise_primitives
+from .simplex import dirichlet, multinomial
 from .special import (
     AXISWISE,
     REDUCTIONS,
@@ -53,6 +48,7 @@ from .special import (
     xlog1py,
     xlogy,
 )
+from .vectors import CORE_DIMS
 
 ELEMENTWISE = frozenset(elementwise_primitives)
 

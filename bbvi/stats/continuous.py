@@ -1,4 +1,4 @@
-"""Continuous univariate densities: one table of standard forms, to which ``location_scale`` adds loc and scale."""
+"""Continuous univariate densities: one table of standard forms; ``location_scale`` adds loc and scale."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import scipy.special as sc
 from . import special as sp
 from .location_scale import Standard, finite, location_scale, nonnegative, positive
 from .primitives import Function, elementwise, public
+from .tails import TAILS
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
@@ -22,7 +23,7 @@ def _log_kernel(exponent: Any, z: Any) -> Any:
     return out if np.isfinite(out).all() else sc.xlogy(exponent, z)
 
 
-# ---------------------------------------------------------------------------------------------------- no shapes
+# ---------------------------------------------------------------------- no shapes
 
 
 def _square(z: Any) -> Any:
@@ -48,7 +49,7 @@ def _logistic(z: Any) -> Any:
     return -out - 2 * np.log1p(np.exp(-out))
 
 
-# ---------------------------------------------------------------------------------------------------- Student's t
+# ---------------------------------------------------------------------- Student's t
 
 
 def _delta(x: Any) -> Any:
@@ -79,6 +80,11 @@ _delta_curvature = elementwise(
 )
 
 
+def _bounded(formula: Function) -> Function:
+    """The formula with infinite degrees of freedom, the normal, as very many."""
+    return lambda z, df: formula(z, anp.minimum(df, 1e100))
+
+
 def _t_df(z: Any, df: Any) -> Any:
     w = z * z
     u = w / df
@@ -102,7 +108,7 @@ def _t_z_z(z: Any, df: Any) -> Any:
     return -(df + 1) * q * (2 * df * q - 1)
 
 
-# ---------------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------- the table
 
 
 _STANDARD: dict[str, tuple[str, Standard]] = {
@@ -112,9 +118,7 @@ _STANDARD: dict[str, tuple[str, Standard]] = {
     "halfcauchy": ("", Standard(constant=lambda: np.log(np.pi / 2), **_CAUCHY, lower=0)),
     "laplace": (
         "",
-        Standard(
-            lambda z: -np.abs(z), lambda: np.log(2), first={"z": lambda z: -np.sign(z)}, second={}
-        ),
+        Standard(lambda z: -np.abs(z), lambda: np.log(2), first={"z": lambda z: -np.sign(z)}, second={}),
     ),
     "logistic": (
         "",
@@ -131,17 +135,15 @@ _STANDARD: dict[str, tuple[str, Standard]] = {
     ),
     "uniform": (
         "",
-        Standard(
-            lambda z: 0.0 * z, lambda: 0.0, first={"z": lambda z: 0.0 * z}, second={}, lower=0, upper=1
-        ),
+        Standard(lambda z: 0.0 * z, lambda: 0.0, first={"z": lambda z: 0.0 * z}, second={}, lower=0, upper=1),
     ),
     "t": (
         "df",
         Standard(
-            lambda z, df: (-0.5 * (df + 1)) * np.log1p(z * z / df),
+            _bounded(lambda z, df: (-0.5 * (df + 1)) * np.log1p(z * z / df)),
             lambda df: _HALF_LOG_2PI - _delta(0.5 * df),
-            first={"z": lambda z, df: -(df + 1) * z / (df + z * z), "a": _t_df},
-            second={"zz": _t_z_z, "za": _t_z_df, "aa": _t_df_df},
+            first={"z": _bounded(lambda z, df: -(df + 1) * z / (df + z * z)), "a": _bounded(_t_df)},
+            second={"zz": _bounded(_t_z_z), "za": _bounded(_t_z_df), "aa": _bounded(_t_df_df)},
             domains=(positive,),
         ),
     ),
@@ -281,9 +283,9 @@ _STANDARD: dict[str, tuple[str, Standard]] = {
                 "a": lambda z, a: z * sp.inverse_mills(a * z),
             },
             second={
-                "zz": lambda z, a: a * a * _mills_slope(a * z) - 1,
-                "za": lambda z, a: sp.inverse_mills(a * z) + a * z * _mills_slope(a * z),
-                "aa": lambda z, a: z * z * _mills_slope(a * z),
+                "zz": lambda z, a: a * a * sp.inverse_mills_slope(a * z) - 1,
+                "za": lambda z, a: sp.inverse_mills(a * z) + a * z * sp.inverse_mills_slope(a * z),
+                "aa": lambda z, a: z * z * sp.inverse_mills_slope(a * z),
             },
             domains=(finite,),
         ),
@@ -291,123 +293,11 @@ _STANDARD: dict[str, tuple[str, Standard]] = {
 }
 
 
-def _mills_slope(y: Any) -> Any:
-    m = sp.inverse_mills(y)
-    return -m * (y + m)
-
-
-def _tail(
-    value: Function, first: Function, second: Function, outside: tuple[float, float] = (0.0, 0.0), lower: float = -np.inf
-) -> Standard:
-    """A log distribution or survival function without shapes."""
-    return Standard(
-        value, lambda: 0.0, {"z": first}, {"zz": second}, lower=lower, outside=outside, density=False
-    )
-
-
-_CDF = (-np.inf, 0.0)
-_SURVIVAL = (0.0, -np.inf)
-
-
-def _weibull_hazard(z: Any, c: Any) -> Any:
-    """The cumulative hazard z^c and its derivatives in z and c, z z, z c and c c."""
-    h, log = z**c, anp.log(z)
-    return h, c * h / z, h * log, c * (c - 1) * h / (z * z), h * (1 + c * log) / z, h * log * log
-
-
-def _log_failure(hazard: Any) -> Any:
-    """log(1 - exp(-hazard)), its slope and its curvature in the hazard."""
-    slope = -sp.inverse_expm1(hazard)
-    return sp.log1mexp_(-hazard), slope, -slope * (1 + slope)
-
-
-def _failure_first(index: int) -> Function:
-    def derivative(z: Any, c: Any) -> Any:
-        parts = _weibull_hazard(z, c)
-        return _log_failure(parts[0])[1] * parts[index]
-
-    return derivative
-
-
-def _failure_second(i: int, j: int, mixed: int) -> Function:
-    def derivative(z: Any, c: Any) -> Any:
-        parts = _weibull_hazard(z, c)
-        _, slope, curvature = _log_failure(parts[0])
-        return curvature * parts[i] * parts[j] + slope * parts[mixed]
-
-    return derivative
-
-
-_TAILS: dict[tuple[str, str], tuple[str, Standard]] = {
-    ("norm", "logcdf"): ("", _tail(sc.log_ndtr, sp.inverse_mills, _mills_slope)),
-    ("norm", "logsf"): (
-        "",
-        _tail(lambda z: sc.log_ndtr(-z), lambda z: -sp.inverse_mills(-z), lambda z: _mills_slope(-z)),
-    ),
-    ("logistic", "logcdf"): (
-        "",
-        _tail(
-            lambda z: sp.log_expit_(z), lambda z: sp.expit_(-z), lambda z: -sp.expit_(z) * sp.expit_(-z)
-        ),
-    ),
-    ("logistic", "logsf"): (
-        "",
-        _tail(
-            lambda z: sp.log_expit_(-z), lambda z: -sp.expit_(z), lambda z: -sp.expit_(z) * sp.expit_(-z)
-        ),
-    ),
-    ("expon", "logcdf"): (
-        "",
-        _tail(
-            lambda z: sp.log1mexp_(-z),
-            lambda z: -sp.inverse_expm1(z),
-            lambda z: sp.inverse_expm1(z) * (1 - sp.inverse_expm1(z)),
-            _CDF,
-            0.0,
-        ),
-    ),
-    ("expon", "logsf"): ("", _tail(np.negative, lambda z: -1.0 + 0.0 * z, lambda z: 0.0, _SURVIVAL, 0.0)),
-    ("weibull_min", "logsf"): (
-        "c",
-        Standard(
-            lambda z, c: -np.power(z, c),
-            lambda c: 0.0,
-            {"z": lambda z, c: -_weibull_hazard(z, c)[1], "a": lambda z, c: -_weibull_hazard(z, c)[2]},
-            {
-                "zz": lambda z, c: -_weibull_hazard(z, c)[3],
-                "za": lambda z, c: -_weibull_hazard(z, c)[4],
-                "aa": lambda z, c: -_weibull_hazard(z, c)[5],
-            },
-            lower=0,
-            outside=_SURVIVAL,
-            density=False,
-            domains=(positive,),
-        ),
-    ),
-    ("weibull_min", "logcdf"): (
-        "c",
-        Standard(
-            lambda z, c: sp.log1mexp_(-np.power(z, c)),
-            lambda c: 0.0,
-            {"z": _failure_first(1), "a": _failure_first(2)},
-            {
-                "zz": _failure_second(1, 1, 3),
-                "za": _failure_second(1, 2, 4),
-                "aa": _failure_second(2, 2, 5),
-            },
-            lower=0,
-            outside=_CDF,
-            density=False,
-            domains=(positive,),
-        ),
-    ),
-}
-
 _DOC = """Log density of {name}; parameters and support are those of ``scipy.stats.{name}``.
 
 -inf outside the support, nan where a parameter is outside its domain; the gradient is zero in both."""
 _WORDS = {"logcdf": "distribution", "logsf": "survival"}
-_TAIL_DOC = """Log {word} function of {name}, differentiable, with the parameters of ``scipy.stats.{name}``."""
+_TAIL_DOC = "Log {word} function of {name}, with the parameters of ``scipy.stats.{name}``."
 
 
 def _arguments(shapes: str) -> str:
@@ -419,8 +309,8 @@ def _make(name: str) -> SimpleNamespace:
     density = location_scale(f"{name}.logpdf", standard)
     functions = {"logpdf": public(density, "logpdf", _arguments(shapes), _DOC.format(name=name))}
     for word in _WORDS:
-        if (name, word) in _TAILS:
-            shapes, standard = _TAILS[name, word]
+        if (name, word) in TAILS:
+            shapes, standard = TAILS[name, word]
             tail = location_scale(f"{name}.{word}", standard)
             doc = _TAIL_DOC.format(word=_WORDS[word], name=name)
             functions[word] = public(tail, word, _arguments(shapes), doc)

@@ -2,126 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
-from autograd.tracer import getval
 
 from . import special as sp
-from .primitives import Function, elementwise, inplace, public
-from .special import select
+from .mass import COUNT, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, RATE, REAL, Mass, mass_function
+from .primitives import Function, inplace, public
 
-_EDGE = 1e-100
-
-
-class Domain(NamedTuple):
-    """Where a parameter is valid, the range in which derivatives are finite, and a harmless value in it."""
-
-    valid: Function
-    low: float = -np.inf
-    high: float = np.inf
-    safe: float = 1.0
-
-
-_PROBABILITY = Domain(lambda p: np.greater_equal(p, 0) & np.less_equal(p, 1), _EDGE, 1 - 2.0**-53, 0.5)
-_POSITIVE = Domain(lambda a: np.greater(a, 0))
-_RATE = Domain(lambda a: np.greater_equal(a, 0), _EDGE)
-_COUNT = Domain(lambda n: np.greater_equal(n, 0) & np.equal(n, np.floor(n)))
-_REAL = None
-
-
-class Mass(NamedTuple):
-    """
-    A log mass of a count k and parameters.
-
-    ``first[i]`` is the NumPy derivative in parameter i (None: a count, without a derivative), ``second[i, j]``, i <= j,
-    a formula that autograd can differentiate; ``support(k, *parameters)`` tells where the mass is positive, and ``k``
-    is a count in it for any parameters that may be put in the place of others.
-    """
-
-    value: Function
-    first: Sequence[Function | None]
-    second: dict[tuple[int, int], Function]
-    domains: Sequence[Domain | None]
-    support: Function
-    k: float = 0.0
-
-
-def _valid(mass: Mass, parameters: Sequence[Any]) -> Any:
-    """True where all parameters are in their domains; plain True if they are everywhere."""
-    valid: Any = True
-    for domain, parameter in zip(mass.domains, parameters, strict=True):
-        if domain is not None:
-            good = domain.valid(parameter)
-            valid = valid if good.all() else good & valid
-    return valid
-
-
-def _log_mass(mass: Mass) -> Function:
-    """The NumPy function of (k, *parameters)."""
-
-    def value(k: Any, *parameters: Any) -> Any:
-        with np.errstate(all="ignore"):
-            valid = _valid(mass, parameters)
-            inside = mass.support(k, *parameters)
-            if valid is True and inside.all():
-                return mass.value(k, *parameters)
-            out = mass.value(np.where(inside, k, mass.k), *parameters)
-            out = np.where(inside, out, -np.inf)
-            return np.where(np.isnan(k) | ~np.asarray(valid), np.nan, out)[()]
-
-    return value
-
-
-def _derivative(mass: Mass, formula: Function) -> Function:
-    """The formula where the mass is positive, 0 elsewhere; at the edge of a domain, its limit from within."""
-
-    def derivative(k: Any, *parameters: Any) -> Any:
-        plain = [getval(parameter) for parameter in parameters]
-        with np.errstate(all="ignore"):
-            k = getval(k)
-            valid = _valid(mass, plain)
-            counts = mass.support(k, *plain)
-            cleaned = list(parameters)
-            for i, (domain, p) in enumerate(zip(mass.domains, plain, strict=True)):
-                if domain is None:
-                    continue
-                nearest = p if domain.low == -np.inf else np.clip(p, domain.low, domain.high)
-                if valid is not True:
-                    nearest = np.where(domain.valid(p), nearest, domain.safe)
-                if nearest is not p and np.any(nearest != p):
-                    cleaned[i] = select(nearest == p, parameters[i], nearest)
-            if valid is True and counts.all():
-                return formula(k, *cleaned)
-            counts = counts & valid
-            out = formula(np.where(counts, k, mass.k), *cleaned)
-            return select(counts & np.isfinite(getval(out)), out, 0.0)
-
-    return derivative
-
-
-def _mass(name: str, mass: Mass) -> Function:
-    """The primitive of (k, *parameters)."""
-
-    def second(i: int, j: int) -> Function | None:
-        formula = mass.second.get((min(i, j), max(i, j)))
-        return None if formula is None else _derivative(mass, formula)
-
-    count = len(mass.domains)
-    partials: list[Function | None] = [None]
-    for i, formula in enumerate(mass.first):
-        if formula is None:
-            partials.append(None)
-        else:
-            seconds = [None, *(second(i, j) for j in range(count))]
-            partials.append(elementwise(f"{name}_{i + 1}", _derivative(mass, formula), seconds))
-    return elementwise(name, _log_mass(mass), partials)
-
-
-# ---------------------------------------------------------------------------------------------------- formulas
+# ---------------------------------------------------------------------- formulas
 
 
 def _whole(k: Any) -> Any:
@@ -140,7 +32,7 @@ def _any_count(k: Any, *parameters: Any) -> Any:
     return _whole(k)
 
 
-def _log_factorial(k: Any) -> Any:
+def log_factorial(k: Any) -> Any:
     """log k!, from a table where that is cheaper than a log gamma for each."""
     k = np.asarray(k)
     if k.size > 32:
@@ -152,7 +44,7 @@ def _log_factorial(k: Any) -> Any:
 
 def _log_choose(n: Any, k: Any) -> Any:
     if np.max(n, initial=0.0) < 1e4:
-        return _log_factorial(n) - _log_factorial(k) - _log_factorial(np.maximum(np.subtract(n, k), 0))
+        return log_factorial(n) - log_factorial(k) - log_factorial(np.maximum(np.subtract(n, k), 0))
     return -np.log1p(n) - sc.betaln(np.subtract(n, k) + 1, np.add(k, 1.0))
 
 
@@ -219,22 +111,22 @@ def _binom_logits(k: Any, n: Any, logits: Any) -> Any:
 
 def _poisson_log_rate(k: Any, log_rate: Any) -> Any:
     out = inplace(np.subtract, k * log_rate, np.exp(log_rate))
-    return inplace(np.subtract, out, _log_factorial(k))
+    return inplace(np.subtract, out, log_factorial(k))
 
 
 def _nbinom_value(k: Any, n: Any, p: Any) -> Any:
-    return _rising(n, k) + k * np.log(n) - _log_factorial(k) + n * np.log(p) + _times_log1m(k, p)
+    return _rising(n, k) + k * np.log(n) - log_factorial(k) + n * np.log(p) + _times_log1m(k, p)
 
 
 def _overdispersed(k: Any, log_rate: Any, r: Any) -> Any:
     """log1p(rate / r) is softplus(log_rate - log r), which does not overflow."""
     excess = -sp._log_expit(np.log(r) - log_rate)
-    return k * log_rate - (k + r) * excess + (_rising(r, k) - _log_factorial(k))
+    return k * log_rate - (k + r) * excess + (_rising(r, k) - log_factorial(k))
 
 
 def _share(log_rate: Any, r: Any) -> Any:
     """rate / (r + rate)."""
-    return sp.expit_(log_rate - sp.anp.log(r))
+    return sp.expit_(log_rate - anp.log(r))
 
 
 def _overdispersed_slope(k: Any, log_rate: Any, r: Any) -> Any:
@@ -265,35 +157,35 @@ def _trigamma(x: Any) -> Any:
     return sp.polygamma_(1, x)
 
 
-# ---------------------------------------------------------------------------------------------------- the table
+# ---------------------------------------------------------------------- the table
 
 
 _BERNOULLI = Mass(
     lambda k, p: _times_log(k, p) + _times_log1m(1.0 - k, p),
     [lambda k, p: k / p - (1 - k) / (1 - p)],
     {(0, 0): lambda k, p: -k / (p * p) - (1 - k) / ((1 - p) * (1 - p))},
-    [_PROBABILITY],
+    [PROBABILITY],
     _binary,
 )
 _BERNOULLI_LOGITS = Mass(
     _bernoulli_logits,
     [lambda k, logits: k - sp._expit(logits)],
     {(0, 0): lambda k, logits: -sp.expit_(logits) * sp.expit_(-logits)},
-    [_REAL],
+    [REAL],
     _binary,
 )
 _BINOM = Mass(
     lambda k, n, p: _log_choose(n, k) + _times_log(k, p) + _times_log1m(n - k, p),
     [None, lambda k, n, p: k / p - (n - k) / (1 - p)],
     {(1, 1): lambda k, n, p: -k / (p * p) - (n - k) / ((1 - p) * (1 - p))},
-    [_COUNT, _PROBABILITY],
+    [COUNT, PROBABILITY],
     lambda k, n, p: _up_to(k, n),
 )
 _BINOM_LOGITS = Mass(
     _binom_logits,
     [None, lambda k, n, logits: k - n * sp._expit(logits)],
     {(1, 1): lambda k, n, logits: -n * sp.expit_(logits) * sp.expit_(-logits)},
-    [_COUNT, _REAL],
+    [COUNT, REAL],
     lambda k, n, logits: _up_to(k, n),
 )
 _BETABINOM = Mass(
@@ -310,21 +202,21 @@ _BETABINOM = Mass(
             _trigamma(n - k + b) - _trigamma(b) - _trigamma(n + a + b) + _trigamma(a + b)
         ),
     },
-    [_COUNT, _POSITIVE, _POSITIVE],
+    [COUNT, POSITIVE, POSITIVE],
     lambda k, n, a, b: _up_to(k, n),
 )
 _POISSON = Mass(
-    lambda k, mu: _times_log(k, mu) - mu - _log_factorial(k),
+    lambda k, mu: _times_log(k, mu) - mu - log_factorial(k),
     [lambda k, mu: k / mu - 1],
     {(0, 0): lambda k, mu: -k / (mu * mu)},
-    [_RATE],
+    [RATE],
     _any_count,
 )
 _POISSON_LOG_RATE = Mass(
     _poisson_log_rate,
     [lambda k, log_rate: k - np.exp(log_rate)],
-    {(0, 0): lambda k, log_rate: -sp.anp.exp(log_rate)},
-    [_REAL],
+    {(0, 0): lambda k, log_rate: -anp.exp(log_rate)},
+    [REAL],
     _any_count,
 )
 _NBINOM = Mass(
@@ -338,7 +230,7 @@ _NBINOM = Mass(
         (0, 1): lambda k, n, p: 1 / p,
         (1, 1): lambda k, n, p: -n / (p * p) - k / ((1 - p) * (1 - p)),
     },
-    [_POSITIVE, Domain(lambda p: np.greater(p, 0) & np.less_equal(p, 1), _EDGE, 1 - 2.0**-53, 0.5)],
+    [POSITIVE, POSITIVE_PROBABILITY],
     _any_count,
 )
 _NBINOM_LOG_RATE = Mass(
@@ -352,14 +244,14 @@ _NBINOM_LOG_RATE = Mass(
         (0, 1): _overdispersed_mixed,
         (1, 1): _overdispersed_curvature,
     },
-    [_REAL, _POSITIVE],
+    [REAL, POSITIVE],
     _any_count,
 )
 _GEOM = Mass(
     lambda k, p: np.log(p) + _times_log1m(k - 1.0, p),
     [lambda k, p: 1 / p - (k - 1) / (1 - p)],
     {(0, 0): lambda k, p: -1 / (p * p) - (k - 1) / ((1 - p) * (1 - p))},
-    [Domain(lambda p: np.greater(p, 0) & np.less_equal(p, 1), _EDGE, 1 - 2.0**-53, 0.5)],
+    [POSITIVE_PROBABILITY],
     lambda k, p: np.greater_equal(k, 1) & np.equal(k, np.floor(k)),
     1.0,
 )
@@ -367,7 +259,7 @@ _GEOM = Mass(
 
 def _make(name: str, parameters: str, mass: Mass) -> Function:
     """``name.logpmf(k, <parameters>, loc=0)``."""
-    fun = _mass(f"{name}.logpmf", mass)
+    fun = mass_function(f"{name}.logpmf", mass)
 
     def shifted(k: Any, *args: Any) -> Any:
         *rest, loc = args
@@ -383,7 +275,7 @@ def _make(name: str, parameters: str, mass: Mass) -> Function:
 bernoulli = SimpleNamespace(
     logpmf=_make("bernoulli", "p", _BERNOULLI),
     logpmf_logits=public(
-        _mass("bernoulli.logpmf_logits", _BERNOULLI_LOGITS),
+        mass_function("bernoulli.logpmf_logits", _BERNOULLI_LOGITS),
         "logpmf_logits",
         "k, logits",
         "Log mass of a Bernoulli outcome with log odds ``logits``.",
@@ -392,7 +284,7 @@ bernoulli = SimpleNamespace(
 binom = SimpleNamespace(
     logpmf=_make("binom", "n, p", _BINOM),
     logpmf_logits=public(
-        _mass("binom.logpmf_logits", _BINOM_LOGITS),
+        mass_function("binom.logpmf_logits", _BINOM_LOGITS),
         "logpmf_logits",
         "k, n, logits",
         "Log mass of k successes of n with log odds ``logits``.",
@@ -402,7 +294,7 @@ betabinom = SimpleNamespace(logpmf=_make("betabinom", "n, a, b", _BETABINOM))
 poisson = SimpleNamespace(
     logpmf=_make("poisson", "mu", _POISSON),
     logpmf_log_rate=public(
-        _mass("poisson.logpmf_log_rate", _POISSON_LOG_RATE),
+        mass_function("poisson.logpmf_log_rate", _POISSON_LOG_RATE),
         "logpmf_log_rate",
         "k, log_rate",
         "Log mass of a Poisson count with mean exp(``log_rate``).",
@@ -411,10 +303,10 @@ poisson = SimpleNamespace(
 nbinom = SimpleNamespace(
     logpmf=_make("nbinom", "n, p", _NBINOM),
     logpmf_log_rate=public(
-        _mass("nbinom.logpmf_log_rate", _NBINOM_LOG_RATE),
+        mass_function("nbinom.logpmf_log_rate", _NBINOM_LOG_RATE),
         "logpmf_log_rate",
         "k, log_rate, concentration",
-        "Log mass of a negative binomial count with mean m = exp(``log_rate``) and variance m + m^2 / concentration.",
+        "Log mass of a negative binomial: mean m = exp(``log_rate``), variance m + m^2 / concentration.",
     ),
 )
 geom = SimpleNamespace(logpmf=_make("geom", "p", _GEOM))

@@ -11,7 +11,7 @@ from autograd.tracer import getval, isbox
 from .primitives import Function, elementwise, inplace
 from .special import select
 
-# Where a derivative is evaluated instead of at an edge of the support. Its cube and the cube's inverse are finite.
+# Where a derivative is evaluated instead of at an edge of the support; the inverse of its cube is finite.
 _EDGE = 1e-100
 
 
@@ -29,7 +29,7 @@ def finite(a: Any) -> Any:
 
 class Standard:
     """
-    The standard form of a location-scale family: ``log f(x) = value(z, *shapes) - log(scale)``, z = (x - loc) / scale.
+    The standard form of a location-scale family: log f = value - constant - log(scale) at (x - loc) / scale.
 
     With ``density=False`` there is no ``- log(scale)``: log distribution and survival functions.
 
@@ -38,9 +38,9 @@ class Standard:
     value
         NumPy function of z and the shapes, inside the support.
     constant
-        What to subtract, a NumPy function of the shapes alone, so that it costs nothing where they are scalars.
+        What to subtract, a NumPy function of the shapes alone, which costs nothing where they are scalars.
     first
-        First derivatives of value - constant in z ("z"), the first ("a") and the second shape ("b"), in NumPy.
+        NumPy derivatives of value - constant in z ("z"), the first ("a") and the second shape ("b").
     second
         Second derivatives ("zz", "za", ...) that autograd can differentiate further. Those left out are zero.
     lower, upper, closed
@@ -113,13 +113,13 @@ def _log_density(standard: Standard) -> Function:
             inside = _inside(standard, z)
             out = standard.value(z, *shapes)
             constant = standard.constant(*shapes)
-            if standard.density and not isinstance(scale, int):
+            if standard.density:
                 constant = constant + np.log(scale)
             out = inplace(np.subtract, out, constant) if out is not z else out - constant
             if not inside:
-                less, greater = (np.less, np.greater) if standard.closed else (np.less_equal, np.greater_equal)
-                out = np.where(less(z, standard.lower), standard.outside[0], out)
-                out = np.where(greater(z, standard.upper), standard.outside[1], out)
+                below = z < standard.lower if standard.closed else z <= standard.lower
+                above = z > standard.upper if standard.closed else z >= standard.upper
+                out = np.where(below, standard.outside[0], np.where(above, standard.outside[1], out))
             if valid is not True:
                 out = np.where(valid, out, np.nan)
             return out[()]
@@ -133,7 +133,7 @@ def _prepare(
     """
     z, shapes and scale at which derivatives are finite, and where they count (None: everywhere).
 
-    Values outside the support or at its edge, and parameters outside their domains, are replaced by harmless ones.
+    Harmless values replace those outside the support or at its edge, and parameters outside their domains.
     """
     with np.errstate(all="ignore"):
         z = _standardise(x, loc, scale)
@@ -180,7 +180,8 @@ def _joint(standard: Standard) -> Function:
                 else:
                     if not slopes:
                         slopes.append(z if falling else standard.first["z"](z, *shapes))
-                    out = _chain(position - len(letters), z, slopes[0], -1.0 / s if falling else 1.0 / s, constant)
+                    rate = (-1.0 if falling else 1.0) / s
+                    out = _chain(position - len(letters), z, slopes[0], rate, constant)
                 return out if counts is None else select(counts & np.isfinite(out), out, 0.0)
 
         return partial
@@ -197,7 +198,7 @@ def _chain(position: int, z: Any, slope: Any, rate: Any, constant: float) -> Any
 
 
 def _second(standard: Standard, formula: Function) -> Function:
-    """A function of (x, *shapes, loc, scale) from formula(z, scale, *shapes); zero where the density is flat or nan."""
+    """A function of (x, *shapes, loc, scale) from formula(z, scale, *shapes), 0 where it does not count."""
 
     def derivative(*args: Any) -> Any:
         x, *given, loc, scale = args
@@ -240,7 +241,8 @@ def location_scale(name: str, standard: Standard) -> Function:
     by_loc = [_minus(formula) for formula in by_x]
     by_scale = [x_scale, *map(scale_shape, letters), _minus(x_scale), scale_scale]
     by_shapes = [
-        [x_shape(u), *(shape_shape(u, v) for v in letters), _minus(x_shape(u)), scale_shape(u)] for u in letters
+        [x_shape(u), *(shape_shape(u, v) for v in letters), _minus(x_shape(u)), scale_shape(u)]
+        for u in letters
     ]
     joint = _joint(standard)
     partials = [

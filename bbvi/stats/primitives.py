@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,11 +31,11 @@ def elementwise(
     value
         Plain NumPy function of the arguments.
     partials
-        For each argument the partial derivative, a function of the same arguments that autograd can differentiate
-        (another primitive, or a formula in ``autograd.numpy``); None where it is zero everywhere.
+        For each argument the partial derivative, a function of the same arguments that autograd can
+        differentiate (a primitive, or a formula in ``autograd.numpy``); None where it is zero everywhere.
     joint
-        Optional shortcut for plain arrays: of the same arguments, returns a function from an argument's position to
-        its partial derivative, which lets the partials share what they have in common.
+        Optional shortcut for plain arrays: of the same arguments, returns a function from the position of an
+        argument to its partial derivative, so that the partials share what they have in common.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def contract(g: Any, partial: Any, shape: tuple[int, ...]) -> Any:
 
 
 def inplace(ufunc: np.ufunc, out: Any, other: Any) -> Any:
-    """``ufunc(out, other)``, written over the temporary ``out`` where it has the shape and type of the result."""
+    """``ufunc(out, other)``, written over the temporary ``out`` where the result fits."""
     if isinstance(out, np.ndarray) and out.dtype == np.float64:
         shape = np.shape(other)
         if not shape or shape == out.shape or np.broadcast_shapes(shape, out.shape) == out.shape:
@@ -128,8 +129,8 @@ def public(fun: Function, name: str, arguments: str, doc: str) -> Function:
     """
     The function that users call: keyword arguments, defaults, sequences as arrays.
 
-    ``arguments`` is the signature, such as ``"x, loc=0, scale=1"``; autograd differentiates positional arguments
-    only, so that is what the primitive gets.
+    ``arguments`` is the signature, such as ``"x, loc=0, scale=1"``. The primitive gets positional arguments,
+    since autograd differentiates no others.
     """
     pairs = [part.strip().partition("=") for part in arguments.split(",")]
     names = [pair[0] for pair in pairs]
@@ -146,7 +147,12 @@ def public(fun: Function, name: str, arguments: str, doc: str) -> Function:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"{name}({arguments})\n\n{doc}"
-    call.__text_signature__ = f"({arguments})"  # type: ignore[attr-defined]
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+            for key, default in zip(names, [inspect.Parameter.empty] * required + list(defaults), strict=True)
+        ]
+    )
     return call
 
 
@@ -160,7 +166,8 @@ def _bind(
 ) -> tuple[Any, ...]:
     """Positional arguments from positional and keyword ones, or the TypeError that Python would raise."""
     if len(args) > len(names):
-        raise TypeError(f"{name}() takes at most {len(names)} arguments ({', '.join(names)}), got {len(args)}")
+        listed = ", ".join(names)
+        raise TypeError(f"{name}() takes at most {len(names)} arguments ({listed}), got {len(args)}")
     values = dict(zip(names, args, strict=False))
     for key, value in kwargs.items():
         if key not in names:

@@ -23,9 +23,7 @@ def _quiet(fun: Function) -> Function:
 
 
 # select(mask, x, y) is np.where with derivatives that broadcast.
-select = elementwise(
-    "select", np.where, (None, lambda mask, x, y: 1.0 * mask, lambda mask, x, y: 1.0 - mask)
-)
+select = elementwise("select", np.where, (None, lambda mask, x, y: 1.0 * mask, lambda mask, x, y: 1.0 - mask))
 
 
 def _polygamma(n: Any, x: Any) -> Any:
@@ -34,7 +32,7 @@ def _polygamma(n: Any, x: Any) -> Any:
     return sc.polygamma(n, x)
 
 
-polygamma_ = elementwise("polygamma", _polygamma, (None, lambda n, x: polygamma_(n + 1, x)))
+polygamma_: Function = elementwise("polygamma", _polygamma, (None, lambda n, x: polygamma_(n + 1, x)))
 digamma_ = elementwise("digamma", sc.psi, (lambda x: polygamma_(1, x),))
 gammaln_ = elementwise("gammaln", sc.gammaln, (digamma_,))
 betaln_ = elementwise(
@@ -46,9 +44,14 @@ betaln_ = elementwise(
 erf_ = elementwise("erf", sc.erf, (lambda x: (2 / np.sqrt(np.pi)) * anp.exp(-x * x),))
 erfc_ = elementwise("erfc", sc.erfc, (lambda x: (-2 / np.sqrt(np.pi)) * anp.exp(-x * x),))
 ndtr_ = elementwise("ndtr", sc.ndtr, (lambda x: anp.exp(-0.5 * x * x) / np.sqrt(2 * np.pi),))
-ndtri_ = elementwise(
+ndtri_: Function = elementwise(
     "ndtri", sc.ndtri, (lambda p: np.sqrt(2 * np.pi) * anp.exp(0.5 * ndtri_(p) ** 2),)
 )
+
+
+def inverse_mills_slope(x: Any) -> Any:
+    m = inverse_mills(x)
+    return -m * (x + m)
 
 
 def _inverse_mills(x: Any) -> Any:
@@ -57,9 +60,7 @@ def _inverse_mills(x: Any) -> Any:
         return _SQRT_2_OVER_PI / sc.erfcx(x * -np.sqrt(0.5))
 
 
-inverse_mills = elementwise(
-    "inverse_mills", _inverse_mills, (lambda x: -inverse_mills(x) * (x + inverse_mills(x)),)
-)
+inverse_mills: Function = elementwise("inverse_mills", _inverse_mills, (inverse_mills_slope,))
 log_ndtr_ = elementwise("log_ndtr", sc.log_ndtr, (inverse_mills,))
 
 
@@ -85,8 +86,8 @@ def _log_expit(x: Any) -> Any:
         return np.subtract(np.minimum(x, 0.0), out, out=out)
 
 
-expit_ = elementwise("expit", _expit, (lambda x: expit_(x) * expit_(-x),))
-log_expit_ = elementwise("log_expit", _log_expit, (lambda x: expit_(-x),))
+expit_: Function = elementwise("expit", _expit, (lambda x: expit_(x) * expit_(-x),))
+log_expit_: Function = elementwise("log_expit", _log_expit, (lambda x: expit_(-x),))
 softplus_ = elementwise("softplus", lambda x: -_log_expit(np.negative(x)), (expit_,))
 logit_ = elementwise("logit", _quiet(sc.logit), (lambda p: 1 / (p * (1 - p)),))
 
@@ -97,8 +98,8 @@ def _log1mexp(x: Any) -> Any:
         return np.where(x > -np.log(2), np.log(-np.expm1(x)), np.log1p(-np.exp(x)))[()]
 
 
-log1mexp_ = elementwise("log1mexp", _log1mexp, (lambda x: inverse_expm1(-x),))
-inverse_expm1 = elementwise(
+log1mexp_: Function = elementwise("log1mexp", _log1mexp, (lambda x: inverse_expm1(-x),))
+inverse_expm1: Function = elementwise(
     "inverse_expm1",
     _quiet(lambda x: -1.0 / np.expm1(x)),
     (lambda x: inverse_expm1(x) * (inverse_expm1(x) - 1.0),),
@@ -122,36 +123,40 @@ def _log_or_zero(x: Any, y: Any) -> Any:
         return np.where(np.equal(x, 0) & np.equal(y, 0), 0.0, np.log(y))[()]
 
 
-ratio = elementwise(
+ratio: Function = elementwise(
     "ratio", _ratio, (lambda x, y: ratio(1.0, y), lambda x, y: -ratio(ratio(x, y), y))
 )
-log_or_zero = elementwise("log_or_zero", _log_or_zero, (None, lambda x, y: ratio(1.0, y)))
+log_or_zero: Function = elementwise("log_or_zero", _log_or_zero, (None, lambda x, y: ratio(1.0, y)))
 
 
 def _bessel_ratio(x: Any) -> Any:
     return sc.i1e(x) / sc.i0e(x)
 
 
+def _bessel_ratio_curvature(x: Any) -> Any:
+    ratio, slope = bessel_ratio(x), bessel_ratio_slope(x)
+    return (ratio / x - slope) / x - 2 * ratio * slope
+
+
 def _bessel_ratio_slope(x: Any) -> Any:
     """1 - A / x - A^2; above 300, where that cancels, its asymptotic series."""
     with np.errstate(all="ignore"):
+        x = np.maximum(x, 1e-100)
         a = _bessel_ratio(x)
-        r = 1.0 / np.asarray(x)
+        r = 1.0 / x
         series = r * r * (0.5 + r * (0.25 + r * (0.375 + r * 0.78125)))
-        return np.where(np.asarray(x) > 300, series, 1.0 - a * r - a * a)[()]
+        return np.where(x > 300, series, 1.0 - a * r - a * a)[()]
 
 
 # The ratio I1(x) / I0(x), the slope of log I0, and its own slope.
-bessel_ratio = elementwise("bessel_ratio", _bessel_ratio, (lambda x: bessel_ratio_slope(x),))
-bessel_ratio_slope = elementwise(
-    "bessel_ratio_slope",
-    _bessel_ratio_slope,
-    (lambda x: (bessel_ratio(x) / x - bessel_ratio_slope(x)) / x - 2 * bessel_ratio(x) * bessel_ratio_slope(x),),
+bessel_ratio: Function = elementwise("bessel_ratio", _bessel_ratio, (lambda x: bessel_ratio_slope(x),))
+bessel_ratio_slope: Function = elementwise(
+    "bessel_ratio_slope", _bessel_ratio_slope, (_bessel_ratio_curvature,)
 )
 
 gammaln = public(gammaln_, "gammaln", "x", "Logarithm of the absolute value of the gamma function.")
 digamma = public(digamma_, "digamma", "x", "Derivative of ``gammaln``.")
-polygamma = public(polygamma_, "polygamma", "n, x", "Derivative of order n of ``digamma``, x > 0; n is constant.")
+polygamma = public(polygamma_, "polygamma", "n, x", "Derivative of order n of ``digamma``, x > 0.")
 betaln = public(betaln_, "betaln", "a, b", "Logarithm of the beta function, for positive arguments.")
 erf = public(erf_, "erf", "x", "Error function.")
 erfc = public(erfc_, "erfc", "x", "Complementary error function, 1 - erf(x).")
@@ -188,7 +193,7 @@ def _expand(x: Any, like: Any, axis: Any) -> Any:
 
 
 # exp(a - b), 0 where a is -inf, also where b is.
-exp_difference = elementwise(
+exp_difference: Function = elementwise(
     "exp_difference",
     _quiet(lambda a, b: np.where(np.equal(a, -np.inf), 0.0, np.exp(np.subtract(a, b)))[()]),
     (lambda a, b: exp_difference(a, b), lambda a, b: -exp_difference(a, b)),

@@ -1,0 +1,104 @@
+"""Dirichlet and multinomial; their components are the last axis."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+import scipy.special as sc
+from autograd.extend import defvjp
+from autograd.tracer import getval
+
+from . import special as sp
+from .discrete import log_factorial
+from .primitives import public
+from .vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vjp_by
+
+
+def _on_simplex(x: Any) -> Any:
+    return (x >= 0).all(axis=-1) & (np.abs(x.sum(axis=-1) - 1) < SUM_TOLERANCE)
+
+
+def _dirichlet(x: Any, alpha: Any) -> Any:
+    with np.errstate(all="ignore"):
+        constant = sc.gammaln(alpha).sum(axis=-1) - sc.gammaln(alpha.sum(axis=-1))
+        out = sc.xlogy(alpha - 1, x).sum(axis=-1) - constant
+        out = np.where(_on_simplex(x), out, -np.inf)
+        return np.where((alpha > 0).all(axis=-1), out, np.nan)[()]
+
+
+def _dirichlet_mask(x: Any, alpha: Any) -> Any:
+    """Where a derivative counts, component by component."""
+    x, alpha = getval(x), getval(alpha)
+    return (x > 0) & (_on_simplex(x) & (alpha > 0).all(axis=-1))[..., None]
+
+
+def _dirichlet_by_alpha(g: Any, x: Any, alpha: Any) -> Any:
+    total = anp.sum(alpha, axis=-1, keepdims=True)
+    mask = _dirichlet_mask(x, alpha)
+
+    def slope(x: Any, alpha: Any, total: Any) -> Any:
+        return anp.log(x) - sp.digamma_(alpha) + sp.digamma_(total)
+
+    return column(g) * masked(mask, slope, x, alpha, total)
+
+
+dirichlet_ = vector_primitive("dirichlet.logpdf", _dirichlet, (1, 1))
+defvjp(
+    dirichlet_,
+    vjp_by(
+        0,
+        lambda g, x, alpha: (
+            column(g) * masked(_dirichlet_mask(x, alpha), lambda x, alpha: (alpha - 1) / x, x, alpha)
+        ),
+    ),
+    vjp_by(1, _dirichlet_by_alpha),
+)
+
+
+def _counts(x: Any, n: Any) -> Any:
+    return ((x >= 0) & (x == np.floor(x))).all(axis=-1) & (x.sum(axis=-1) == n)
+
+
+def _probabilities(n: Any, p: Any) -> Any:
+    return _on_simplex(p) & np.greater_equal(n, 0) & np.equal(n, np.floor(n))
+
+
+def _multinomial(x: Any, n: Any, p: Any) -> Any:
+    with np.errstate(all="ignore"):
+        inside = _counts(x, n)
+        counts = np.where(inside[..., None], x, 0.0)
+        coefficient = sc.gammaln(np.add(n, 1.0)) - log_factorial(counts).sum(axis=-1)
+        out = sc.xlogy(counts, p).sum(axis=-1) + coefficient
+        out = np.where(inside, out, -np.inf)
+        return np.where(_probabilities(n, p), out, np.nan)[()]
+
+
+def _multinomial_by_p(g: Any, x: Any, n: Any, p: Any) -> Any:
+    x, plain = getval(x), getval(p)
+    mask = (plain > 0) & (_counts(x, n) & _probabilities(n, plain))[..., None]
+    return column(g) * masked(mask, lambda x, p: x / p, x, p)
+
+
+multinomial_ = vector_primitive("multinomial.logpmf", _multinomial, (1, 0, 1))
+defvjp(multinomial_, no_vjp(0), no_vjp(1), vjp_by(2, _multinomial_by_p))
+
+
+dirichlet = SimpleNamespace(
+    logpdf=public(
+        dirichlet_,
+        "logpdf",
+        "x, alpha",
+        "Log density at x (..., K) on the simplex, concentrations alpha (..., K); the last axis is K.",
+    )
+)
+multinomial = SimpleNamespace(
+    logpmf=public(
+        multinomial_,
+        "logpmf",
+        "x, n, p",
+        "Log mass of counts x (..., K) of n (...), probabilities p (..., K).",
+    )
+)

@@ -1,0 +1,55 @@
+"""What primitives of vectors and matrices share: registration, vjps that broadcast, masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import autograd.numpy as anp
+from autograd.core import vspace
+from autograd.extend import primitive
+
+from .primitives import Function, unbroadcast
+from .special import select
+
+# How far a sum of probabilities may be from one: wide enough for finite differences.
+SUM_TOLERANCE = 1e-5
+
+CORE_DIMS: dict[Function, tuple[tuple[int, ...], int]] = {}
+
+
+def vector_primitive(name: str, value: Function, inputs: tuple[int, ...], output: int = 0) -> Function:
+    fun = primitive(value)
+    fun.__name__ = name
+    CORE_DIMS[fun] = (inputs, output)
+    return fun
+
+
+def no_vjp(argnum: int) -> Function:
+    """The vjp of an argument that has no derivative."""
+    return lambda ans, *args: lambda g: vspace(args[argnum]).zeros()
+
+
+def column(g: Any) -> Any:
+    """g with an axis behind, to multiply vectors."""
+    return anp.reshape(g, (*anp.shape(g), 1))
+
+
+def matrix(g: Any) -> Any:
+    return anp.reshape(g, (*anp.shape(g), 1, 1))
+
+
+def vjp_by(argnum: int, formula: Function) -> Function:
+    """The vjp for one argument from ``formula(g, *args)``, the product before the sum over broadcast axes."""
+
+    def make(ans: Any, *args: Any) -> Function:
+        shape = anp.shape(args[argnum])
+        return lambda g: unbroadcast(formula(g, *args), shape)
+
+    return make
+
+
+def masked(mask: Any, formula: Function, *args: Any) -> Any:
+    """formula(*args) where the mask is true, 0 elsewhere; the arguments are replaced by 1/2 there."""
+    if mask.all():
+        return formula(*args)
+    return select(mask, formula(*[select(mask, arg, 0.5) for arg in args]), 0.0)

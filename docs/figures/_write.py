@@ -1,0 +1,24 @@
+"""Markdown tables and pictures, written the same way everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A Markdown table; the first column is text, the others are right-aligned."""
+    lines = [_row(header), _row(["---", *["---:"] * (len(header) - 1)]), *map(_row, rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def picture(path: Path, figure: Figure) -> None:
+    """An SVG without a date, so that it changes only when the picture does."""
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _row(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

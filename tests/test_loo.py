@@ -1,0 +1,103 @@
+"""Leave-one-out against exact answers, and against ArviZ's own."""
+
+from __future__ import annotations
+
+import warnings
+
+import arviz as az
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from posteriors import exact_loo, exact_regression, regression, regression_data
+
+import bbvi
+from bbvi.loo import leave_one_out, loo
+from bbvi.stats import norm
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return bbvi.fit(regression(), seed=1)
+
+
+def figure(result, name: str):
+    """A figure under the name that it has in ArviZ 0.23 or 1.x."""
+    older = {"elpd": "elpd_loo", "elpd_i": "loo_i", "p": "p_loo"}
+    return result[older[name]] if hasattr(result, "index") else getattr(result, name)
+
+
+@pytest.mark.parametrize("kind", ["best", "mean-field", "linear-response", "importance"])
+def test_exact_leave_one_out_of_a_conjugate_regression(fit, kind):
+    """Every kind accounts for its own q, so that all come to one answer; its error is 0.02 at these sizes."""
+    result = loo(fit, kind)
+    exact = exact_loo(**regression_data())
+    np.testing.assert_allclose(np.asarray(figure(result, "elpd_i")), exact, atol=0.1)
+    assert figure(result, "elpd") == pytest.approx(exact.sum(), abs=0.15)
+
+
+def test_mean_field_uncorrected_would_be_wrong(fit):
+    """The correction matters: draws of q taken for draws of the posterior give another figure."""
+    chosen = fit.posterior("mean-field")
+    log_likelihood = fit.target.quantities("pointwise", chosen.u)["y"]
+    plain = leave_one_out(log_likelihood, np.zeros(len(chosen.u))).elpd.sum()
+    assert abs(plain - exact_loo(**regression_data()).sum()) > 0.2
+
+
+def test_effective_number_of_parameters(fit):
+    y, x = regression_data().values()
+    mean, covariance = exact_regression(y, x)
+    variance = np.einsum("ni,ij,nj->n", x, covariance, x) + 0.7**2
+    lppd = norm.logpdf(y, x @ mean, np.sqrt(variance)).sum()
+    assert figure(loo(fit), "p") == pytest.approx(lppd - exact_loo(y, x).sum(), abs=0.15)
+
+
+def test_agrees_with_arviz_on_resampled_draws(fit):
+    theirs = az.loo(fit.to_arviz(draws=2000), pointwise=True)
+    ours = fit.loo()
+    assert type(theirs) is type(ours)
+    np.testing.assert_allclose(figure(ours, "elpd_i"), figure(theirs, "elpd_i"), atol=0.1)
+    assert "elpd_loo" in str(ours)
+
+
+def test_compare_takes_it(fit):
+    data = regression_data()
+    worse = bbvi.Model(
+        log_prior=lambda z: norm.logpdf(z.a, 0, 2),
+        log_likelihood=lambda z, y: norm.logpdf(y, z.a, 0.7),
+        latents={"a": bbvi.Real()},
+        data={"y": data["y"]},
+    )
+    pair = {"slopes": fit.loo(), "mean only": bbvi.fit(worse, seed=1).loo()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ 0.23 calls pandas in a way that pandas 3 has deprecated
+        table = az.compare(pair)
+    assert list(table.index) == ["slopes", "mean only"]
+
+
+def test_several_observed_variables_are_laid_end_to_end():
+    model = bbvi.Model(
+        log_prior=lambda z: norm.logpdf(z.a),
+        log_likelihood=lambda z, y, n: {"y": norm.logpdf(y, z.a, 1), "n": norm.logpdf(n, z.a, 2)},
+        latents={"a": bbvi.Real()},
+        data={"y": [0.1, 0.2], "n": [[1.0], [2.0], [0.5]]},
+    )
+    pointwise = figure(bbvi.fit(model, seed=1).loo(), "elpd_i")
+    assert list(pointwise["observation"].values) == ["y[0]", "y[1]", "n[0, 0]", "n[1, 0]", "n[2, 0]"]
+
+
+def test_model_without_log_likelihood_is_told_what_is_missing():
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 2, seed=1)
+    with pytest.raises(ValueError, match="log_likelihood"):
+        fit.loo()
+
+
+def test_draws_of_no_weight_do_not_count():
+    rng = np.random.default_rng(0)
+    log_likelihood = rng.normal(size=(400, 3))
+    log_weights = np.zeros(400)
+    log_weights[:10] = -np.inf
+    spoiled = log_likelihood.copy()
+    spoiled[:10] = np.nan
+    first = leave_one_out(spoiled, log_weights).elpd
+    np.testing.assert_allclose(first, leave_one_out(log_likelihood[10:], np.zeros(390)).elpd, atol=0.01)
+

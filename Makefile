@@ -35,11 +35,11 @@ lint: $(VENV)/.installed-lint ## ruff and mypy
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 
-docs: figures ## the documentation, in docs/_build/html; a warning is an error
+docs: $(VENV)/.installed-docs ## the documentation, in docs/_build/html; a warning is an error
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
-figures: $(VENV)/.installed-docs ## the pictures and tables of the documentation, computed afresh
+figures: $(VENV)/.installed-docs ## compute the pictures and tables of the documentation afresh (minutes)
 	@$(BIN)/python docs/figures
 
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code
@@ -47,7 +47,7 @@ bench: $(VENV)/.installed-demo ## time and cost against hand-written code
 
 clean: ## remove what the other targets made
 	[ ! -e $(VENV)/.created ] || rm -rf $(VENV)
-	rm -rf build dist *.egg-info docs/_build docs/figures/out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f $(OUT)/eight_schools.nc $(OUT)/eight_schools.png
 	find bbvi models tests examples docs -name __pycache__ -prune -exec rm -rf {} +
 

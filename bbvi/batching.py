@@ -19,7 +19,7 @@ from autograd.core import VSpace, sparse_add
 from autograd.numpy import numpy_vjps, numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from . import autodiff, stats
+from . import autodiff, stats, transforms
 
 Batched = Any
 Rule = Callable[["Operation"], Callable[..., Batched]]
@@ -132,7 +132,7 @@ def _elementwise(operation: Operation) -> Callable[..., Batched]:
 
 def _where(operation: Operation) -> Callable[..., Batched]:
     if len(operation.args) != 3:
-        raise NoRule
+        raise NoRule("one-argument where")
     return _elementwise(operation)
 
 
@@ -227,7 +227,11 @@ def _diagonal(operation: Operation) -> Callable[..., Batched]:
 
 def _diag(operation: Operation) -> Callable[..., Batched]:
     operation.only(0)
-    if operation.argument("k", 1, 0) != 0 or operation.ndim(0) != 1:
+    offset = operation.argument("k", 1, 0)
+    if operation.ndim(0) == 2:
+        rows, columns = (np.diagonal(index, offset) for index in np.indices(operation.args[0].shape))
+        return lambda x: x[:, rows, columns]
+    if offset != 0:
         raise NoRule
     eye = np.eye(operation.args[0].shape[0])
     return lambda x: x[:, :, None] * eye
@@ -398,9 +402,11 @@ def _outer(operation: Operation) -> Callable[..., Batched]:
 
 def _einsum(operation: Operation) -> Callable[..., Batched]:
     subscripts = operation.args[0]
-    if not isinstance(subscripts, str) or "." in subscripts:
+    if not isinstance(subscripts, str):
         raise NoRule
     operation.only(*range(1, len(operation.args)))
+    if "..." in subscripts:
+        return _einsum_with_ellipsis(operation)
     subscripts = subscripts.replace(" ", "")
     inputs, arrow, output = subscripts.partition("->")
     if not arrow:
@@ -413,6 +419,18 @@ def _einsum(operation: Operation) -> Callable[..., Batched]:
     args = (",".join(terms) + "->" + draw + output, *operation.args[1:])
     batched = Operation(operation.fun, args, operation.kwargs, operation.positions, operation.shape)
     return lambda *operands: batched.call(operands)
+
+
+def _einsum_with_ellipsis(operation: Operation) -> Callable[..., Batched]:
+    """The ellipsis takes the draws axis in, where every operand that varies has one."""
+    inputs, _, output = operation.args[0].replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    if "..." not in output or any("..." not in terms[position - 1] for position in operation.positions):
+        raise NoRule
+    core = [len(term.replace("...", "")) for term in terms]
+    ranks = [np.ndim(arg) - c if "..." in term else 0 for arg, c, term in zip(operation.args[1:], core, terms, strict=True)]
+    pads = [max(ranks) - ranks[position - 1] for position in operation.positions]
+    return lambda *operands: operation.call([_pad(x, pad) for x, pad in zip(operands, pads, strict=True)])
 
 
 def _tensordot(operation: Operation) -> Callable[..., Batched]:
@@ -596,6 +614,8 @@ def _table() -> dict[Callable[..., Any], Rule]:
     # The functions below wrap a primitive of another name, and the primitive is what a recording holds.
     for word in ("mean", "var", "std"):
         rules[getattr(numpy_wrapper, f"_primitive_{word}")] = _reduction
+    # Some versions of autograd put a function of their own before the primitive.
+    rules[getattr(anp, "_original_where", anp.where)] = _where
     linalg = anp.linalg
     rules[ArrayBox.__getitem__] = _getitem
     rules[numpy_wrapper.concatenate_args] = _concatenate
@@ -614,7 +634,7 @@ def _table() -> dict[Callable[..., Any], Rule]:
     rules[VSpace.mut_add] = _vector_sum
     rules[autodiff.columns] = _as_it_is
     rules[autodiff.padded] = _as_it_is
-    for primitive in stats.ELEMENTWISE:
+    for primitive in (*stats.ELEMENTWISE, *transforms.ELEMENTWISE):
         rules[primitive] = _elementwise
     for primitive, (inputs, _) in stats.CORE_DIMS.items():
         rules[primitive] = _core(inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -159,9 +159,9 @@ def _half_normal_scores(n: int) -> np.ndarray:
     return scores
 
 
-def _check(n: int, dim: int, even: bool = False) -> None:
+def _check(n: Any, dim: Any, even: bool = False) -> None:
     for name, value in (("n", n), ("dim", dim)):
-        if not isinstance(value, Integral) or isinstance(value, bool):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
             raise TypeError(f"{name}: expected an int, got {value!r}")
         if value < 1:
             raise ValueError(f"{name}: expected 1 or more, got {value}")

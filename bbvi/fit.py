@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -24,7 +23,7 @@ from .psis import psis
 from .results import Fit
 from .solvers import newton
 from .solvers.fixed_draws import FixedDraws
-from .solvers.loop import Limits, Progress, Solver, run
+from .solvers.loop import Limits, Progress, Solver, Trace, run
 from .solvers.natural_gradient import NaturalGradient
 from .solvers.state import State
 from .solvers.stochastic import Stochastic
@@ -33,7 +32,6 @@ from .status import Status
 from .target import Target
 
 Array = np.ndarray
-logger = logging.getLogger("bbvi")
 
 _PAIRS = (
     "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
@@ -47,6 +45,22 @@ class Method:
     name: str
     estimator: Any
     solver: Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a fit works on: starting points (K, D), best first, with log scales; `dispersed` if nobody chose them."""
+
+    target: Target
+    method: Method
+    points: Array
+    log_sd: Array
+    dispersed: bool
+    rng: np.random.Generator
+    seed: int
+    tolerance: float
+    limits: Limits
+    started: float
 
 
 def fit(
@@ -116,12 +130,24 @@ def fit(
     rng = np.random.default_rng(seed)
     target = Target(model, executor)
     given = _start(target, init)
-    notes: list[str] = []
+    # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
+    target.values(np.zeros((1, target.dim)) if given is None else given[0][None])
+    if method.name != "score" and not target.has_gradient:
+        method = _without_gradient(method)
+    if given is None:
+        points = starts.candidates(target, rng, 9 if method.name == "score" else 32)[0]
+    else:
+        points = given[0][None]
+    checks.check_batching(target, points)
+    checks.check_dependence(target, points[0], rng)
+    log_sd = np.zeros((1, target.dim)) if given is None or given[1] is None else given[1][None]
     if method.name != "score":
-        method, note = _gradient_or_score(target, method, given, rng)
-        notes += note
-    work = _fit_pathwise if isinstance(method.solver, FixedDraws) else _fit_values
-    return work(target, method, given, rng, seed, tolerance, limits, started, notes)
+        points = starts.chosen(points)
+        if given is None or given[1] is None:
+            log_sd = starts.initial_log_sd(target, points)
+        method = _with_true_gradient(target, method, points[0], log_sd[0], rng)
+    job = Job(target, method, points, log_sd, given is None, rng, seed, tolerance, limits, started)
+    return _fit_pathwise(job) if isinstance(method.solver, FixedDraws) else _fit_values(job)
 
 
 # ---- arguments ------------------------------------------------------------------------------------------------------
@@ -232,133 +258,93 @@ def _start(target: Target, init: Any) -> tuple[Array, Array | None] | None:
 # ---- with gradients -------------------------------------------------------------------------------------------------
 
 
-def _gradient_or_score(
-    target: Target, method: Method, given: tuple[Array, Array | None] | None, rng: np.random.Generator
-) -> tuple[Method, list[str]]:
-    """Settle ``"auto"``, and leave the pathwise estimator where gradients are missing or not the derivative."""
-    point = np.zeros(target.dim) if given is None else given[0]
-    # Evaluated on plain arrays first, so that an error in the function shows as itself.
-    target.values(point[None])
-    score = Method("score", ScoreFunction(), _score_solver(method.solver))
-    if not target.has_gradient:
-        if method.name == "pathwise":
-            raise ValueError(
-                "estimator: 'pathwise' needs a gradient, but autograd cannot trace the log joint; write it with "
-                "autograd.numpy and bbvi.stats, give gradient=, or use estimator='score'"
-            )
-        return score, []
-    if given is None:
-        point = starts.candidates(target, rng, 8)[0][0]
-    sd = np.exp(starts.initial_log_sd(target, point[None])[0])
-    found = checks.check_gradient(target, point, sd, rng)
+def _without_gradient(method: Method) -> Method:
+    if method.name == "pathwise":
+        raise ValueError(
+            "estimator: 'pathwise' needs a gradient, but autograd cannot trace the log joint; write it with "
+            "autograd.numpy and bbvi.stats, give gradient=, or use estimator='score'"
+        )
+    return Method("score", ScoreFunction(), _score_solver(method.solver))
+
+
+def _with_true_gradient(
+    target: Target, method: Method, point: Array, log_sd: Array, rng: np.random.Generator
+) -> Method:
+    """The pathwise method, or the score function where gradients are not the derivative of the values."""
+    found = checks.check_gradient(target, point, np.exp(log_sd), rng)
     if found.ok:
-        return Method("pathwise", method.estimator or Pathwise(), method.solver), []
+        return Method("pathwise", method.estimator or Pathwise(), method.solver)
     if "gradient" in target.model.functions:
         raise ValueError(f"gradient: it contradicts finite differences of log_joint: {found}")
     warnings.warn(
         f"the log joint is not differentiable as autograd sees it, so the score function is used: {found}",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
-    logger.warning("gradient check failed: %s", found)
-    return score, []
+    return Method("score", ScoreFunction(), _score_solver(method.solver))
 
 
 def _score_solver(solver: Any) -> Any:
     return solver if isinstance(solver, Stochastic) else NaturalGradient()
 
 
-def _fit_pathwise(
-    target: Target,
-    method: Method,
-    given: tuple[Array, Array | None] | None,
-    rng: np.random.Generator,
-    seed: int,
-    tolerance: float,
-    limits: Limits,
-    started: float,
-    notes: list[str],
-) -> Fit:
-    if given is None:
-        points, _ = starts.candidates(target, rng)
-    else:
-        points = given[0][None]
-    checks.check_batching(target, points)
-    checks.check_dependence(target, points[0], rng)
-    checks.check_proper(target, points[0])
-    modes = starts.find_modes(target, starts.chosen(points), rng) if given is None else []
-    if given is not None:
-        log_sd = starts.initial_log_sd(target, points)[0] if given[1] is None else given[1]
-        begin = (given[0], log_sd)
-    elif modes:
-        begin = (modes[0].mean, modes[0].log_sd)
-    else:
-        begin = (points[0], starts.initial_log_sd(target, points[:1])[0])
-    state, trace = run(method.solver, target, begin, rng, tolerance, limits, started)
-    eps = getattr(state, "eps", None)
-    hessian = getattr(state, "hessian", np.empty((0, 0)))
-    found = linear_response.LinearResponse(None, "the optimum was not reached")
-    if state.status is not Status.DIVERGED and target.dim <= linear_response.DENSE_LIMIT:
-        if not hessian.size and eps is not None and state.status is Status.CONVERGED:
-            hessian = newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0]
-        if hessian.size:
-            found = linear_response.from_hessian(hessian, state.log_sd)
-    elif target.dim > linear_response.DENSE_LIMIT:
-        found = linear_response.LinearResponse(None, "there are too many latents; fit.covariance_of solves for some")
+def _fit_pathwise(job: Job) -> Fit:
+    """Fixed draws: proper, pulled into the best mode, fitted, corrected by linear response."""
+    target, rng = job.target, job.rng
+    checks.check_proper(target, job.points[0])
+    modes = starts.find_modes(target, job.points, job.log_sd, rng) if job.dispersed else []
+    begin = (modes[0].mean, modes[0].log_sd) if modes else (job.points[0], job.log_sd[0])
+    state, trace = run(job.method.solver, target, begin, rng, job.tolerance, job.limits, job.started)
+    notes = []
     if not target.verify(state.mean + np.exp(state.log_sd) * orthogonal(4, target.dim, rng)):
         notes.append(
             "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or draws random "
             "numbers): the fit is void. Fit again with estimator='score', or make the function pure."
         )
-    return assemble(target, method, state, trace, rng, seed, limits, started, notes, found, modes)
+    return assemble(job, state, trace, _linear_response(target, state), modes, notes)
+
+
+def _linear_response(target: Target, state: State) -> linear_response.LinearResponse:
+    eps, hessian = getattr(state, "eps", None), getattr(state, "hessian", np.empty((0, 0)))
+    if target.dim > linear_response.DENSE_LIMIT:
+        return linear_response.LinearResponse(None, "there are too many latents; fit.covariance_of solves for some")
+    if not hessian.size and eps is not None and state.status is Status.CONVERGED:
+        hessian = newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0]
+    if not hessian.size:
+        return linear_response.LinearResponse(None, "the optimum was not reached")
+    return linear_response.from_hessian(hessian, state.log_sd)
 
 
 # ---- from values ----------------------------------------------------------------------------------------------------
 
 
-def _fit_values(
-    target: Target,
-    method: Method,
-    given: tuple[Array, Array | None] | None,
-    rng: np.random.Generator,
-    seed: int,
-    tolerance: float,
-    limits: Limits,
-    started: float,
-    notes: list[str],
-) -> Fit:
-    points = starts.candidates(target, rng, 9)[0] if given is None else given[0][None]
-    checks.check_batching(target, points)
-    checks.check_dependence(target, points[0], rng)
-    log_sd = np.zeros(target.dim) if given is None or given[1] is None else given[1]
-    solver: Solver = method.solver
+def _fit_values(job: Job) -> Fit:
+    """The score function, or any estimator with stochastic steps."""
+    solver: Solver = job.method.solver
     if isinstance(solver, Stochastic):
-        solver = dataclasses.replace(solver, estimator=method.estimator)
+        solver = dataclasses.replace(solver, estimator=job.method.estimator)
     # What the fit's own checks will cost is kept back.
-    reserve = 0.2 * limits.max_evaluations if np.isfinite(limits.max_evaluations) else 0.0
-    inner = dataclasses.replace(limits, max_evaluations=limits.max_evaluations - reserve)
-    state, trace = run(solver, target, (points[0], log_sd), rng, tolerance, inner, started)
+    budget = job.limits.max_evaluations
+    inner = dataclasses.replace(job.limits, max_evaluations=0.8 * budget)
+    begin = (job.points[0], job.log_sd[0])
+    state, trace = run(solver, job.target, begin, job.rng, job.tolerance, inner, job.started)
     refused = linear_response.LinearResponse(None, "only values of the log joint are known")
-    return assemble(target, method, state, trace, rng, seed, limits, started, notes, refused, [])
+    return assemble(job, state, trace, refused, [], [])
 
 
 # ---- what every fit ends with ---------------------------------------------------------------------------------------
 
 
 def assemble(
-    target: Target,
-    method: Method,
+    job: Job,
     state: State,
-    trace: Any,
-    rng: np.random.Generator,
-    seed: int,
-    limits: Limits,
-    started: float,
-    notes: list[str],
+    trace: Trace,
     response: linear_response.LinearResponse,
     modes: list[Mode],
+    notes: list[str],
 ) -> Fit:
     """ELBO and k-hat of fresh draws, the importance correction, and the verdict."""
+    target, method, limits, rng = job.target, job.method, job.limits, job.rng
     q = MeanFieldGaussian(state.mean, np.exp(state.log_sd))
     left = limits.max_evaluations - target.evaluations
     cheap = method.name == "pathwise"
@@ -410,12 +396,12 @@ def assemble(
         khats=khats,
         kind=kind,
         trace=trace,
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - job.started,
         mean_se=state.mean_se,
         log_sd_se=state.log_sd_se,
         estimator=method.name,
         solver=type(method.solver).__name__,
-        seed=seed,
+        seed=job.seed,
         target=target,
         importance=result,
         surrogate_covariance=surrogate,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -312,7 +311,7 @@ def _normalized(latent: Latent) -> tuple[Shape, tuple[str | None, ...]]:
 def _as_shape(kind: str, shape: Any) -> Shape:
     sizes = shape if isinstance(shape, tuple | list) else (shape,)
     for size in sizes:
-        if not isinstance(size, Integral) or isinstance(size, bool):
+        if not isinstance(size, int | np.integer) or isinstance(size, bool):
             raise TypeError(f"{kind}: expected shape to be an int or a tuple of ints, got {shape!r}")
         if size < 1:
             raise ValueError(f"{kind}: expected sizes of 1 or more in shape, got {shape!r}")

@@ -17,6 +17,8 @@ _STARTS = 8
 _COARSE_DRAWS = 8
 _COARSE_STEPS = 40
 _SETTLED = 0.03
+# Further steps that stragglers get once some starts have settled.
+_PATIENCE = 6
 
 
 class Mode(NamedTuple):
@@ -60,13 +62,13 @@ def chosen(points: Array) -> Array:
     return points[np.concatenate([np.arange(half), rest])]
 
 
-def find_modes(target: Target, points: Array, rng: np.random.Generator) -> list[Mode]:
-    """Pull starting points (K, D) into their modes by Newton steps on a few shared draws; the best mode first.
+def find_modes(target: Target, points: Array, log_sd: Array, rng: np.random.Generator) -> list[Mode]:
+    """Pull starting points (K, D), with log scales (K, D), into their modes by Newton steps on a few shared draws.
 
-    Starts that end in one place are one mode. The ELBO is that of the shared draws, so that modes are compared alike.
+    The best mode comes first. Starts that end in one place are one mode. The ELBO is that of the shared draws, so that modes are compared alike.
     """
     k, d = points.shape
-    mean, log_sd = points.copy(), initial_log_sd(target, points)
+    mean, log_sd = points.copy(), log_sd.copy()
     eps = np.broadcast_to(orthogonal(_COARSE_DRAWS, d, rng), (k, _COARSE_DRAWS, d))
     radius = np.full(k, np.sqrt(d))
     value = newton.objective(target, mean, log_sd, eps)
@@ -77,6 +79,7 @@ def find_modes(target: Target, points: Array, rng: np.random.Generator) -> list[
         value = newton.objective(target, mean, log_sd, eps)
     active = np.isfinite(value)
     settled = np.zeros(k, dtype=bool)
+    patience = _PATIENCE
     for _ in range(_COARSE_STEPS):
         rows = np.flatnonzero(active)
         if not len(rows):
@@ -87,9 +90,10 @@ def find_modes(target: Target, points: Array, rng: np.random.Generator) -> list[
         lost = ~np.isfinite(step.gradient_norm) | (step.radius < 1e-8) | (step.log_sd.max(axis=1) > 60)
         settled[rows[done]] = True
         active[rows[done | lost]] = False
-        if settled.any():
-            # A start still this far below a settled one will not become the mode that is fitted.
-            active[rows[value[rows] > value[settled].min() + 1e4]] = False
+        if settled.sum() >= min(3, k):
+            patience -= 1
+        if patience == 0:
+            break
     finite = np.isfinite(value)
     order = np.flatnonzero(finite)[np.argsort(value[finite], kind="stable")]
     if not len(order):
@@ -105,14 +109,12 @@ def initial_log_sd(target: Target, points: Array) -> Array:
     Saad 2007).
     """
     k, d = points.shape
-    linear = target.linearize(points)
     if d <= 100:
-        diagonal = np.empty((k, d))
-        for j in range(d):
-            direction = np.zeros((k, d))
-            direction[:, j] = 1.0
-            diagonal[:, j] = linear.hessian_product(direction)[:, j]
+        linear = target.linearize(np.repeat(points, d, axis=0))
+        products = linear.hessian_product(np.tile(np.eye(d), (k, 1))).reshape(k, d, d)
+        diagonal = products[:, np.arange(d), np.arange(d)]
     else:
+        linear = target.linearize(points)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(24, k, d))
         diagonal = np.mean([s * linear.hessian_product(s) for s in signs], axis=0)
     curvature = np.abs(np.where(np.isfinite(diagonal), diagonal, 1.0))

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import autograd.numpy as np
 from autograd.extend import defjvp, defvjp, primitive
-from autograd.tracer import getval
+
+from bbvi.stats import logsumexp
 
 Shape = tuple[int, ...]
 # Values that autograd traces are boxes and not ndarrays, hence no narrower type.
@@ -222,9 +223,7 @@ class Simplex(Transform):
     def constrain(self, u: Traced) -> tuple[Traced, Traced]:
         k = self.shape[-1]
         logits = np.matmul(self._shaped(u), _contrasts(k).T)
-        # Softmax does not change when a constant is subtracted, so the largest logit needs no derivative.
-        largest = np.max(getval(logits), axis=-1, keepdims=True)
-        log_norm = largest + np.log(np.sum(np.exp(logits - largest), axis=-1, keepdims=True))
+        log_norm = logsumexp(logits, axis=-1, keepdims=True)
         # The logits sum to zero: sum(log x) is -K log_norm.
         log_jacobian = 0.5 * math.log(k) - k * log_norm
         return np.exp(logits - log_norm), self._total(log_jacobian, len(self.shape))
@@ -369,3 +368,7 @@ def _short(array: Any) -> str:
     if np.all(flat == flat[0]):
         return f"{flat[0]:.6g}"
     return np.array2string(np.asarray(array), precision=4, threshold=6)
+
+
+# The primitives of this file that act on each element by itself, for whoever evaluates many draws at once.
+ELEMENTWISE = frozenset({_tanh, _log_sech})

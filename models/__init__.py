@@ -1,11 +1,12 @@
 """The gallery: models that tell a story each, with reference posteriors from long runs of MCMC.
 
-``names()`` lists them, ``load(name)`` builds one, ``summary(name)`` is its line in the list, and ``reference(name)`` is what
-a fit of it should come to. A model is imported when it is asked for.
+``names()`` lists them, ``load(name)`` builds one, ``summary(name)`` is its line in the list, and
+``reference(name)`` is what a fit of it should come to. A model is imported when it is asked for.
 """
 
 import importlib
 import pkgutil
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bbvi.models._reference import Reference, reference
@@ -43,7 +44,7 @@ def summary(name: str) -> str:
     return (_module(name).__doc__ or "").partition("\n")[0]
 
 
-def _module(name: str):
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"name: expected one of {', '.join(names())}; got {name!r}")
     return importlib.import_module(f"bbvi.models.{name}")

@@ -18,8 +18,8 @@ class Reference:
     Attributes
     ----------
     rows
-        Row labels as in ArviZ (``mu``, ``theta[A]``, ``beta[0]``), latents first, length R. Entries that do not vary, as
-        those of a Cholesky factor above the diagonal, have no row.
+        Row labels as in ArviZ (``mu``, ``theta[A]``, ``beta[0]``), latents first, length R. Entries that do
+        not vary, as those of a Cholesky factor above the diagonal, have no row.
     mean, sd
         Posterior means and standard deviations, (R,).
     quantiles
@@ -29,7 +29,7 @@ class Reference:
     ess
         Effective number of draws behind ``mean``, (R,); infinite where it is exact.
     provenance
-        How the figures were made: method, package, version, chains, draws, divergences, worst R-hat, and the script.
+        How the figures were made: method, package, version, chains, draws, divergences, worst R-hat, script.
     """
 
     rows: list[str]

@@ -32,7 +32,7 @@ ORDER = 4
 
 
 def lagged(series):
-    """The series from its fifth value on, (T - 4,), and the four values before each, (T - 4, 4), the latest first."""
+    """The series from its fifth value on, (T - 4,), and the four before each, latest first, (T - 4, 4)."""
     return series[ORDER:], np.column_stack([series[ORDER - k : -k] for k in range(1, ORDER + 1)])
 
 

@@ -30,7 +30,7 @@ STEP = 0.05
 
 
 def flight(speed: float, drag: float, angle: float) -> float:
-    """Distance (m) at which a ball lands that was thrown from the ground at an angle in degrees; quadratic drag."""
+    """Distance (m) at which a ball lands that was thrown at an angle (degrees), with quadratic drag."""
     x, y = 0.0, 0.0
     u, v = speed * math.cos(math.radians(angle)), speed * math.sin(math.radians(angle))
     while True:
@@ -43,7 +43,8 @@ def flight(speed: float, drag: float, angle: float) -> float:
 
 
 def log_prior(z):
-    return lognorm.logpdf(z.speed, 0.5, scale=25) + lognorm.logpdf(z.drag, 1, scale=0.02) + halfnorm.logpdf(z.sigma, 0, 2)
+    log_prior_of_flight = lognorm.logpdf(z.speed, 0.5, scale=25) + lognorm.logpdf(z.drag, 1, scale=0.02)
+    return log_prior_of_flight + halfnorm.logpdf(z.sigma, 0, 2)
 
 
 def log_likelihood(z, distance, angle):

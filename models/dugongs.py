@@ -14,10 +14,8 @@ What to look for: the final length ``alpha`` and the growth constant ``gamma`` a
 because few animals are old.
 """
 
-import autograd.numpy as np
-
 import bbvi
-from bbvi.stats import halfnorm, norm
+from bbvi.stats import halfnorm, norm, uniform
 
 AGE = [
     1.0, 1.5, 1.5, 1.5, 2.5, 4.0, 5.0, 5.0, 7.0, 8.0, 8.5, 9.0, 9.5, 9.5, 10.0, 12.0, 12.0, 13.0, 13.0, 14.5,
@@ -34,7 +32,12 @@ def curve(z, age):
 
 
 def log_prior(z):
-    return halfnorm.logpdf(z.alpha, 0, 10) + halfnorm.logpdf(z.beta, 0, 10) + halfnorm.logpdf(z.sigma) + np.log(2)
+    return (
+        halfnorm.logpdf(z.alpha, 0, 10)
+        + halfnorm.logpdf(z.beta, 0, 10)
+        + uniform.logpdf(z.gamma, 0.5, 0.5)
+        + halfnorm.logpdf(z.sigma)
+    )
 
 
 def log_likelihood(z, length, age):

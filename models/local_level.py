@@ -32,7 +32,7 @@ FLOW = [
 
 
 def kalman_filter(z, flow):
-    """Means and variances of each year's flow given the years before, and the expected level after the last."""
+    """Means and variances of each year's flow given those before, and the level expected after the last."""
     level, variance = 1000.0, 200.0**2
     means, variances = [], []
     for value in flow:

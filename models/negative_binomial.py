@@ -20,18 +20,27 @@ import bbvi
 from bbvi.stats import gamma, nbinom, norm
 
 BREAKS = [
-    [26, 30, 54, 25, 70, 52, 51, 26, 67], [18, 21, 29, 17, 12, 18, 35, 30, 36], [36, 21, 24, 18, 10, 43, 28, 15, 26],
-    [27, 14, 29, 19, 29, 31, 41, 20, 44], [42, 26, 19, 16, 39, 28, 21, 39, 29], [20, 21, 24, 17, 13, 15, 15, 16, 28],
-]  # fmt: skip
-# Wool B, medium tension, high tension, and their products; one row for each group of nine looms.
-DESIGN = [[0, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 0], [1, 0, 1, 0, 1]]
+    [26, 30, 54, 25, 70, 52, 51, 26, 67],
+    [18, 21, 29, 17, 12, 18, 35, 30, 36],
+    [36, 21, 24, 18, 10, 43, 28, 15, 26],
+    [27, 14, 29, 19, 29, 31, 41, 20, 44],
+    [42, 26, 19, 16, 39, 28, 21, 39, 29],
+    [20, 21, 24, 17, 13, 15, 15, 16, 28],
+]
+# Wool B, medium and high tension, and the products of both with wool B; one row for each nine looms.
+DESIGN = [
+    [0, 0, 0, 0, 0],
+    [0, 1, 0, 0, 0],
+    [0, 0, 1, 0, 0],
+    [1, 0, 0, 0, 0],
+    [1, 1, 0, 1, 0],
+    [1, 0, 1, 0, 1],
+]
 
 
 def log_prior(z):
     return (
-        norm.logpdf(z.alpha, 3, 2)
-        + np.sum(norm.logpdf(z.beta))
-        + gamma.logpdf(z.concentration, 2, scale=10)
+        norm.logpdf(z.alpha, 3, 2) + np.sum(norm.logpdf(z.beta)) + gamma.logpdf(z.concentration, 2, scale=10)
     )
 
 

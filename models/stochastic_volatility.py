@@ -46,7 +46,12 @@ def model() -> bbvi.Model:
     return bbvi.Model(
         log_prior=log_prior,
         log_likelihood=log_likelihood,
-        latents={"mu": bbvi.Real(), "phi": bbvi.Interval(-1, 1), "sigma": bbvi.Positive(), "x": bbvi.Real(shape=100)},
+        latents={
+            "mu": bbvi.Real(),
+            "phi": bbvi.Interval(-1, 1),
+            "sigma": bbvi.Positive(),
+            "x": bbvi.Real(shape=100),
+        },
         data=read_table("stochastic_volatility"),
         predict=predict,
     )

@@ -91,7 +91,7 @@ def test_half_normal_scores_have_normal_moments(n):
 
 
 def test_iid_and_antithetic_draws_are_standard_normal(rng):
-    """The mean square of 20,000 draws has an sd of 0.01: five are a false-alarm rate of 6e-7 for each design."""
+    """The mean square of 20,000 draws has an sd of 0.01: five sds are a false-alarm rate of 6e-7 each."""
     for points in (draws.iid(20000, 1, rng), draws.antithetic(40000, 1, rng)[:20000]):
         assert abs(np.mean(points**2) - 1) < 0.05
         assert abs(np.mean(points)) < 5 / math.sqrt(20000)
@@ -166,8 +166,8 @@ def test_quasi_random_expectations(dim):
 def _correlations(products, kernel):
     """Sum over k of products[k] kernel[k z modulo n] for each z = 5^i, i < n / 4.
 
-    Odd numbers modulo n are powers of 5 up to sign, so that the sum is a circular correlation for each power of
-    two in k (Nuyens and Cools 2006).
+    Odd numbers modulo n are powers of 5 up to sign, so that the sum is a circular correlation for each power
+    of two in k (Nuyens and Cools 2006).
     """
     n = kernel.size
     sums = np.full(n // 4, products[0] * kernel[0] + products[n // 2] * kernel[n // 2])
@@ -181,7 +181,7 @@ def _correlations(products, kernel):
 
 
 def _component_by_component(weight=0.05, small=9, large=15):
-    """The generating vector, rebuilt with the kernel 2 pi^2 B_2, until no component is left that may be added."""
+    """The generating vector, rebuilt with the kernel 2 pi^2 B_2 until no component may be added."""
     biggest = 2**large
     powers = np.array([pow(5, i, biggest) for i in range(biggest // 4)])
     grids = [np.arange(2**m) / 2**m for m in range(small, large + 1)]
@@ -190,7 +190,7 @@ def _component_by_component(weight=0.05, small=9, large=15):
     def worst_over_sizes(values):
         return np.max([np.tile(value, powers.size // value.size) for value in values], axis=0)
 
-    # Independent points have a mean square error of kernel[0]^2 / n in a pair; i is the exponent of the ratio.
+    # Independent points have a mean square error of kernel[0]^2 / n in a pair. Indexed by log_5 of the ratio.
     good_pair = worst_over_sizes([_correlations(w, w) / w[0] ** 2 for w in kernels]) <= 0.5
     vector, exponent = [1], 0
     allowed = np.ones(powers.size, dtype=bool)

@@ -26,21 +26,21 @@ def figure(result, name: str):
     return result[older[name]] if hasattr(result, "index") else getattr(result, name)
 
 
-@pytest.mark.parametrize("kind", ["best", "mean-field", "linear-response", "importance"])
-def test_exact_leave_one_out_of_a_conjugate_regression(fit, kind):
-    """Every kind accounts for its own q, so that all come to one answer; its error is 0.02 at these sizes."""
-    result = loo(fit, kind)
+@pytest.mark.parametrize(("kind", "error"), [("mean-field", 0.15), ("linear-response", 0.01), ("importance", 0.05)])
+def test_exact_leave_one_out_of_a_conjugate_regression(fit, kind, error):
+    """Every kind accounts for its own q, so that all come to one answer, mean field with the largest error."""
+    pointwise = np.asarray(figure(loo(fit, kind), "elpd_i"))
     exact = exact_loo(**regression_data())
-    np.testing.assert_allclose(np.asarray(figure(result, "elpd_i")), exact, atol=0.1)
-    assert figure(result, "elpd") == pytest.approx(exact.sum(), abs=0.15)
+    np.testing.assert_allclose(pointwise, exact, atol=error)
+    assert pointwise.sum() == pytest.approx(exact.sum(), abs=5 * error)
 
 
-def test_mean_field_uncorrected_would_be_wrong(fit):
-    """The correction matters: draws of q taken for draws of the posterior give another figure."""
-    chosen = fit.posterior("mean-field")
+def test_draws_without_their_weights_would_be_wrong(fit):
+    """The correction matters: taken for draws of the posterior, those of the proposal give another figure."""
+    chosen = fit.posterior("importance")
     log_likelihood = fit.target.quantities("pointwise", chosen.u)["y"]
     plain = leave_one_out(log_likelihood, np.zeros(len(chosen.u))).elpd.sum()
-    assert abs(plain - exact_loo(**regression_data()).sum()) > 0.2
+    assert abs(plain - exact_loo(**regression_data()).sum()) > 1.0
 
 
 def test_effective_number_of_parameters(fit):

@@ -35,7 +35,11 @@ def rows_of(model, rng):
 
 
 def test_there_are_models_enough_and_each_has_a_reference():
-    references = {path.name.removesuffix(".json") for path in (resources.files(models) / "references").iterdir() if path.name.endswith(".json")}
+    references = {
+        path.name.removesuffix(".json")
+        for path in (resources.files(models) / "references").iterdir()
+        if path.name.endswith(".json")
+    }
     assert len(NAMES) >= 24
     assert references == set(NAMES)
 
@@ -48,7 +52,10 @@ def test_unknown_names_are_refused():
 
 
 def test_importing_the_gallery_imports_no_model():
-    code = "import sys, bbvi.models; print([m for m in sys.modules if m.startswith('bbvi.models.') and '._' not in m])"
+    code = (
+        "import sys, bbvi.models; "
+        "print([m for m in sys.modules if m.startswith('bbvi.models.') and '._' not in m])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -78,7 +85,7 @@ def test_docstring_tells_the_story(name):
     text = sys.modules[f"bbvi.models.{name}"].__doc__
     assert re.search(r"Model.*::\n", text)
     assert "What to look for:" in text
-    assert "Data: " in text or "imulated" in text or "Question and data as in" in text
+    assert re.search(r"Data:\s", text) or "imulated" in text or "Question and data as in" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,7 +128,7 @@ def test_closed_form_reference():
 
 
 def test_references_of_both_eight_schools_agree():
-    # Largest of ten differences between independent runs: 5 standard errors have a false-alarm rate below 1e-5.
+    # Largest of ten differences of independent runs: 5 standard errors have a false-alarm rate below 1e-4.
     a, b = models.reference("eight_schools"), models.reference("eight_schools_centered")
     shared = [row for row in b.rows if row in a.rows]
     assert len(shared) == 10
@@ -153,10 +160,17 @@ class TestPublishedTables:
         x = np.column_stack([np.ones(39), np.log(m.VOLUME), np.log(m.RATE)])
         estimate = np.array([-2.875, 5.179, 4.562])
         score = x.T @ (np.array(m.RESPONSE) - 1 / (1 + np.exp(-x @ estimate)))
-        np.testing.assert_allclose(score, 0, atol=2e-3)
+        np.testing.assert_allclose(score, 0, atol=4e-3)
 
     def test_counts_and_sums(self):
-        from bbvi.models import coal_mining, galaxies, hidden_markov, item_response, local_level, ordinal_regression
+        from bbvi.models import (
+            coal_mining,
+            galaxies,
+            hidden_markov,
+            item_response,
+            local_level,
+            ordinal_regression,
+        )
 
         assert (len(coal_mining.COUNT), sum(coal_mining.COUNT)) == (112, 191)
         assert len(galaxies.VELOCITY) == 82

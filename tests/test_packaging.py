@@ -38,14 +38,21 @@ def _packages_in_tree() -> set[str]:
     return found
 
 
+def _is_installed(path: Path) -> bool:
+    """Whether a file of the tree belongs into the wheel; the scripts that make data and references do not."""
+    if not path.is_file() or "__pycache__" in path.parts:
+        return False
+    return not (path.suffix == ".py" and path.parent.name in ("data", "references"))
+
+
 def _files_in_tree() -> set[str]:
     """Every file of the packages, under the path at which it is installed."""
-    found = set()
-    for name, folder in SOURCES.items():
-        for path in folder.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                found.add("/".join([*name.split("."), *path.relative_to(folder).parts]))
-    return found
+    return {
+        "/".join([*name.split("."), *path.relative_to(folder).parts])
+        for name, folder in SOURCES.items()
+        for path in folder.rglob("*")
+        if _is_installed(path)
+    }
 
 
 def _python(code: str, *arguments: str, cwd: Path | None = None) -> str:
@@ -106,7 +113,7 @@ def test_every_data_file_is_package_data(setup_cfg):
         path
         for folder in SOURCES.values()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+        if _is_installed(path) and path.suffix != ".py"
     }
     assert declared == present
 

@@ -4,7 +4,7 @@ import math
 
 import autograd.numpy as np
 import pytest
-from autograd import grad, jacobian, make_jvp
+from autograd import grad, jacobian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -77,7 +77,7 @@ def test_batch_equals_loop(transform):
 
 
 @each_transform
-def test_derivatives_of_both_orders_and_modes(transform, rng):
+def test_first_and_second_derivatives(transform, rng):
     """Against central differences along a random direction, which need no global random state."""
     weights = rng.normal(size=(2, *transform.shape))
     u, direction, other = (rng.normal(size=(2, transform.size)) for _ in range(3))
@@ -93,7 +93,6 @@ def test_derivatives_of_both_orders_and_modes(transform, rng):
     for function in (scalar, slope):
         numerical = (function(u + step * direction) - function(u - step * direction)) / (2 * step)
         assert_allclose(np.sum(grad(function)(u) * direction), numerical, rtol=1e-6, atol=1e-6)
-        assert_allclose(make_jvp(function)(u)(direction)[1], numerical, rtol=1e-6, atol=1e-6)
 
 
 @each_transform

@@ -47,10 +47,11 @@ def as_estimator(estimator: Any) -> Estimator:
     from .score_function import ScoreFunction
 
     if isinstance(estimator, str):
-        named: dict[str, type[Pathwise] | type[ScoreFunction]] = {"pathwise": Pathwise, "score": ScoreFunction}
-        if estimator not in named:
-            raise ValueError(f"estimator: expected 'pathwise', 'score' or an estimator object, got {estimator!r}")
-        return named[estimator]()
+        if estimator == "pathwise":
+            return Pathwise()
+        if estimator == "score":
+            return ScoreFunction()
+        raise ValueError(f"estimator: expected 'pathwise', 'score' or an object, got {estimator!r}")
     if isinstance(estimator, type) or not isinstance(estimator, Estimator):
         raise TypeError(
             f"estimator: expected 'pathwise', 'score' or an object with a method estimate, got {estimator!r}"
@@ -66,8 +67,8 @@ def estimate_gradient(
     Parameters
     ----------
     cost : callable or Model
-        A function f of one draw, shape (D,): the gradient is that of E_q[f]. It returns a number or an array of
-        terms, which are summed. A Model: the gradient is that of its ELBO.
+        A function f of one draw, shape (D,): the gradient is that of E_q[f]. It returns a number or an array
+        of terms, which are summed. A Model: the gradient is that of its ELBO.
     q : MeanFieldGaussian or any object with ``sample`` and ``score`` (and ``path`` for pathwise)
         The distribution of the draws.
     estimator : str or Estimator
@@ -92,8 +93,8 @@ def estimate_gradient(
     >>> import autograd.numpy as np
     >>> from bbvi.families import MeanFieldGaussian
     >>> q = MeanFieldGaussian(mean=2.0, sd=1.0)
-    >>> estimate_gradient(lambda z: np.sum(z**2), q, "score", draws=10, rng=1).round(6)  # E[z^2] = mean^2 + sd^2
-    array([4., 2.])
+    >>> estimate_gradient(lambda z: np.sum(z**2), q, "score", draws=10, rng=1).round(6)  # E[z^2] = mean^2 +
+    sd^2 array([4., 2.])
     """
     estimate = as_estimator(estimator).estimate(
         as_cost(cost, q), q, positive_int("draws", draws), np.random.default_rng(rng)

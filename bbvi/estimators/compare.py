@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -45,11 +44,11 @@ def compare_estimators(
     draws : int or iterable of int
         Numbers of draws to measure at.
     repeats : int
-        Independent estimates for each estimator and number of draws, at least 2. Their variance has a relative
-        standard error of about ``sqrt(2 / repeats)``, more where the estimates have long tails.
+        Independent estimates for each estimator and number of draws, at least 2. Their variance has a
+        relative standard error of about ``sqrt(2 / repeats)``, more where the estimates have long tails.
     exact : array_like, shape (P,), optional
-        The true gradient. Without it Gauss-Hermite quadrature is the reference where it can be (a Gaussian q of at
-        most three coordinates, a cost that is finite there), else the bias is NaN.
+        The true gradient. Without it Gauss-Hermite quadrature is the reference where it can be (a Gaussian q
+        of at most three coordinates, a cost that is finite there), else the bias is NaN.
     seed : int, SeedSequence or None
         Every row of the table has a random stream of its own.
 
@@ -58,8 +57,8 @@ def compare_estimators(
     DataFrame
         A row for each estimator, number of draws and coordinate, with columns ``estimator``, ``draws``,
         ``coordinate`` (``mean[0]``, ``log_sd[0]``, ...), ``bias``, ``bias_se`` (its Monte Carlo error),
-        ``variance`` (that of the N-draw estimate) and ``evaluations`` (of the cost, per estimate; a gradient counts
-        as one). Which terms a latent touches is found once per estimator and not counted in its rows;
+        ``variance`` (that of the N-draw estimate) and ``evaluations`` (of the cost, per estimate; a gradient
+        counts as one). Which terms a latent touches is found once per estimator and not counted in its rows;
         ``attrs["probe_evaluations"]`` has what that took, by label.
 
     Raises
@@ -72,9 +71,10 @@ def compare_estimators(
     if isinstance(estimators, str) or not isinstance(estimators, Iterable):
         estimators = [estimators]
     chosen = [as_estimator(estimator) for estimator in estimators]
-    if not chosen:
-        raise ValueError("estimators: expected at least one")
     counts = [positive_int("draws", n) for n in (draws if isinstance(draws, Iterable) else [draws])]
+    for name, given in (("estimators", chosen), ("draws", counts)):
+        if not given:
+            raise ValueError(f"{name}: expected at least one, got none")
     positive_int("repeats", repeats, least=2)
     cost = as_cost(cost_or_model, q)
     names = _parameter_names(q)
@@ -89,9 +89,9 @@ def compare_estimators(
         probes[label] = cost.evaluations - before
         for n, rng in zip(counts, seeds_of_counts, strict=True):
             gradients, evaluations = _measure(estimator, cost, q, n, repeats, rng, **known)
-            columns = {"estimator": label, "draws": n, "coordinate": names, **_summarize(gradients, reference)}
-            frames.append(pd.DataFrame({**columns, "evaluations": evaluations})[COLUMNS])
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+            row = {"estimator": label, "draws": n, "coordinate": names, "evaluations": evaluations}
+            frames.append(pd.DataFrame(row | _summarize(gradients, reference))[COLUMNS])
+    table = pd.concat(frames, ignore_index=True)
     table.attrs["probe_evaluations"] = probes
     return table
 

@@ -1,8 +1,8 @@
 """Control variates for the score function estimator, each unbiased by construction.
 
-Every function takes costs F (N, G), one column per coordinate of a group, and returns per-draw contributions whose
-mean over the draws is the estimate. The coefficients that go with a draw come from the *other* draws: coefficients
-from all of them would depend on the draw they correct, and bias the estimate.
+Every function takes costs F (N, G), one column per coordinate of a group, and returns per-draw contributions
+whose mean over the draws is the estimate. The coefficients that go with a draw come from the *other* draws:
+coefficients from all of them would depend on the draw they correct, and bias the estimate.
 """
 
 from __future__ import annotations
@@ -57,17 +57,18 @@ def optimal_scalar(costs: Array, score: Array) -> Array:
     products = (costs - center) * square
     others = np.sum(square, axis=0) - square
     usable = others > 1e-12 * np.max(square, axis=0)
-    coefficient = center + np.where(usable, (np.sum(products, axis=0) - products) / np.where(usable, others, 1.0), 0.0)
+    coefficient = center + (np.sum(products, axis=0) - products) / np.where(usable, others, 1.0)
     return np.where(usable, costs - coefficient, costs) * score
 
 
 def regression(costs: Array, score: Array, coordinate: Array, features: Features) -> Array:
     """Regression of the cost on features, each draw predicted from the others.
 
-    For draw n with prediction x_n' b_n the contribution is ``(f_n - x_n' b_n) h_n + E[x h]' b_n``, and b_n comes
-    from the other draws by the leverages of one QR decomposition. It is zero-variance for costs in the span of the
-    features. With the constant alone this is the leave-one-out mean. Where the other draws do not determine the
-    coefficients, the draw falls back to the mean of the others; that too depends on the others only.
+    For draw n with prediction x_n' b_n the contribution is ``(f_n - x_n' b_n) h_n + E[x h]' b_n``, and b_n
+    comes from the other draws by the leverages of one QR decomposition. It is zero-variance for costs in the
+    span of the features. With the constant alone this is the leave-one-out mean. Where the other draws do not
+    determine the coefficients, the draw falls back to the mean of the others; that too depends on the others
+    only.
 
     Parameters
     ----------
@@ -110,7 +111,8 @@ def regression(costs: Array, score: Array, coordinate: Array, features: Features
 def gaussian_features(q: MeanFieldGaussian, z: Array, members: Array) -> Features:
     """Hermite polynomials of the standardized draw: 1, eps_i, (eps_i^2 - 1) / sqrt 2, and eps_i eps_j.
 
-    There are at least two draws per feature: the cross terms go first, then the squares, then all but the constant.
+    There are at least two draws per feature: the cross terms go first, then the squares, then all but the
+    constant.
 
     Parameters
     ----------
@@ -142,8 +144,8 @@ def gaussian_features(q: MeanFieldGaussian, z: Array, members: Array) -> Feature
 def score_features(q: Any, score: Array, columns: Array, rng: np.random.Generator) -> Features:
     """The constant and the score itself, for any q.
 
-    E[h h'] comes from fresh draws of q, which cost no evaluation of f and, being independent of those the estimate
-    is made of, leave it unbiased.
+    E[h h'] comes from fresh draws of q, which cost no evaluation of f and, being independent of those the
+    estimate is made of, leave it unbiased.
 
     Parameters
     ----------
@@ -158,9 +160,8 @@ def score_features(q: Any, score: Array, columns: Array, rng: np.random.Generato
         return Features(ones, np.zeros((1, parameters)))
     fresh = q.score(q.sample(_FRESH_DRAWS, rng))
     moments = fresh[:, columns].T @ fresh / len(fresh)
-    return Features(
-        np.concatenate([ones, score[:, columns]], axis=1), np.concatenate([np.zeros((1, parameters)), moments])
-    )
+    values = np.concatenate([ones, score[:, columns]], axis=1)
+    return Features(values, np.concatenate([np.zeros((1, parameters)), moments]))
 
 
 def affordable(features: int, draws: int) -> bool:

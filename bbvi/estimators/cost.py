@@ -61,7 +61,7 @@ class FunctionCost:
         rows = [_as_terms(self.function(np.array(draw))) for draw in z]
         sizes = {row.size for row in rows}
         if len(sizes) > 1:
-            raise ValueError(f"cost: expected as many terms for every draw, got {min(sizes)} and {max(sizes)}")
+            raise ValueError(f"cost: expected one number of terms for all draws, got {sorted(sizes)}")
         return np.array(rows)
 
     def gradients(self, z: Array) -> tuple[Array, Array]:
@@ -80,7 +80,8 @@ class FunctionCost:
                 "or use the score function estimator, which needs values only."
             )
             raise
-        return np.array([value for value, _ in pairs], dtype=float), np.array([gradient for _, gradient in pairs])
+        values, gradients = zip(*pairs, strict=True)
+        return np.array(values, dtype=float), np.array(gradients, dtype=float)
 
     def _batched(self, dim: int) -> Any:
         # A target evaluates all draws in one call where that provably is the same function, else one by one.

@@ -16,8 +16,8 @@ class Pathwise:
     """Pathwise gradient: the cost's own gradient, carried to the parameters along the draw.
 
     The mean of ``grad f(z) dz/dparameters`` (Kingma and Welling 2014, eq. 4; for families without an explicit
-    path Figurnov, Mohamed and Mnih 2018, eq. 5). It needs a cost that is differentiable where q has mass and a
-    q with ``path``.
+    path Figurnov, Mohamed and Mnih 2018, eq. 5). It needs a cost that is differentiable where q has mass and
+    a q with ``path``.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Pathwise:
             If q has no ``path``.
         """
         if not hasattr(q, "path"):
-            raise TypeError(f"q: {type(q).__name__} has no path, which pathwise needs; use the score function")
+            raise TypeError(f"q: {type(q).__name__} has no path, which pathwise needs; use score")
         z = q.sample(draws, rng)
         values, gradients = cost.gradients(z)
         if not (np.all(np.isfinite(values)) and np.all(np.isfinite(gradients))):

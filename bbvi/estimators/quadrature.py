@@ -22,8 +22,9 @@ _NEGLIGIBLE = 1e-20
 def exact_gradient(cost: Cost, q: Any) -> Array | None:
     """Gradient of the objective by Gauss-Hermite quadrature of f times the score; values of f only.
 
-    Two orders must agree to 1e-6 of the gradient's size. In one dimension, a cost too steep for that (a step, a
-    narrow bump) goes to a fine grid. None where q is not a Gaussian of at most three coordinates, or nothing agrees.
+    Two orders must agree to 1e-6 of the gradient's size. In one dimension, a cost too steep for that (a step,
+    a narrow bump) goes to a fine grid. None where q is not a Gaussian of at most three coordinates, or
+    nothing agrees.
     """
     if not isinstance(q, MeanFieldGaussian) or q.dim not in _ORDERS:
         return None

@@ -1,7 +1,7 @@
 """Rao-Blackwellization from terms: which terms a latent touches, found by moving it.
 
-In a mean-field q a term that does not depend on z_i adds noise to the score estimate of coordinate i and nothing to
-its expectation, so that it can be left out (Ranganath, Gerrish and Blei 2014, section 3.1).
+In a mean-field q a term that does not depend on z_i adds noise to the score estimate of coordinate i and
+nothing to its expectation, so that it can be left out (Ranganath, Gerrish and Blei 2014, section 3.1).
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def probe_structure(
 
 
 def changed_terms(terms_fn: Callable[[Array], Array], base: Array, moved: Array) -> Array:
-    """Which terms change when a coordinate of `base` (R, D) is replaced by that of `moved`, in any of the R rows.
+    """Which terms change when a coordinate of `base` (R, D) is replaced by that of `moved`, in any of the R
+    rows.
 
     A difference within rounding is none; a term that is not finite counts as changed. Returns bool (D, T).
     """
@@ -75,8 +76,8 @@ def disagreeing(full: Array, reduced: Array) -> Array:
 def guarded(full: Array, reduced: Array) -> Array:
     """Reduced contributions (N, P), or the full ones where the reduced are found to be wrong.
 
-    Each half of the draws is judged by the other half: a choice that looked at the draws it is made for would be a
-    biased one. Below eight draws there is nothing to judge by, and the full contributions are used.
+    Each half of the draws is judged by the other half: a choice that looked at the draws it is made for would
+    be a biased one. Below eight draws there is nothing to judge by, and the full contributions are used.
     """
     half = len(full) // 2
     if half < 4:

@@ -31,23 +31,24 @@ _SMOOTH_POINTS, _OTHER_POINTS = 3, 10
 class ScoreFunction:
     """Score function gradient, ``E[(f(z) - c) grad log q(z)]``, for any cost and any q.
 
-    Williams (1992); for the ELBO Ranganath, Gerrish and Blei (2014), eq. 2, with the entropy in closed form. Every
-    control variate leaves it unbiased, because the coefficients that a draw meets come from the other draws.
+    Williams (1992); for the ELBO Ranganath, Gerrish and Blei (2014), eq. 2, with the entropy in closed form.
+    Every control variate leaves it unbiased, because the coefficients that a draw meets come from the other
+    draws.
 
     Parameters
     ----------
     control_variate : {"regression", "leave-one-out", "optimal", "none"}
         ``"regression"``: of the cost on 1, eps, eps^2 - 1 and cross terms for a Gaussian q (zero variance for
-        quadratic costs), on 1 and the score for others (Salimans and Knowles 2013). It takes two draws per feature:
-        with N draws in D coordinates the cross terms are used from N = (D + 1) (D + 2), the squares from
-        N = 2 (2 D + 1), the linear terms from N = 2 (D + 1); below it is the leave-one-out mean.
+        quadratic costs), on 1 and the score for others (Salimans and Knowles 2013). It takes two draws per
+        feature: with N draws in D coordinates the cross terms are used from N = (D + 1) (D + 2), the squares
+        from N = 2 (2 D + 1), the linear terms from N = 2 (D + 1); below it is the leave-one-out mean.
         ``"leave-one-out"``: the mean cost of the other draws.
         ``"optimal"``: Cov(f h, h) / Var(h) for each parameter, from the other draws.
         ``"none"``: c = 0. A single draw allows nothing else.
     rao_blackwell : bool
-        Where the cost returns an array of terms and q has independent coordinates, leave out of coordinate i the
-        terms that z_i does not touch. They are found by moving one latent at a time; where the result disagrees
-        with the full estimate by more than chance, the full one is used.
+        Where the cost returns an array of terms and q has independent coordinates, leave out of coordinate i
+        the terms that z_i does not touch. They are found by moving one latent at a time; where the result
+        disagrees with the full estimate by more than chance, the full one is used.
 
     Raises
     ------
@@ -86,8 +87,8 @@ class ScoreFunction:
         Parameters
         ----------
         structure : ndarray of bool, shape (D, T), optional
-            What `structure` found for this cost, so that it is not looked for again. Without it, it is looked for
-            where `rao_blackwell` asks for it, which takes a few evaluations per coordinate.
+            What `structure` found for this cost, so that it is not looked for again. Without it, it is looked
+            for where `rao_blackwell` asks for it, which takes a few evaluations per coordinate.
         """
         z = q.sample(draws, rng)
         separate = self._may_reduce(q) and (structure is None or not np.all(structure))
@@ -149,7 +150,8 @@ class ScoreFunction:
 
 
 def _moves(q: Independent, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draws of q, and others that differ from them in every coordinate, which draws of a discrete q need not."""
+    """Draws of q, and others that differ from them in every coordinate, which draws of a discrete q need
+    not."""
     base, moved = q.sample(_OTHER_POINTS, rng), q.sample(_OTHER_POINTS, rng)
     for _ in range(100):
         same = moved == base

@@ -44,7 +44,7 @@ class Archive:
     coupling: Array
 
     def extended(self, mean: Array, log_sd: Array, points: Array, values: Array) -> Archive:
-        """With another batch. A value that is not finite counts as the lowest finite one: a push away, but bounded."""
+        """With another batch; values that are not finite count as the lowest finite one, a bounded push."""
         finite = np.isfinite(values)
         return replace(
             self,
@@ -109,16 +109,16 @@ class Fitted:
 
     @property
     def error(self) -> Array:
-        """Standard error of the optimum's (mean / sd, log sd), (2 D,): the gradient's, through the Newton matrix."""
+        """Standard error of the optimum's (mean / sd, log sd): the gradient's, through the Newton matrix."""
         inverse = np.linalg.inv(newton_matrix(self.regression))
         variance = np.diag(inverse @ self.regression.covariance @ inverse.T)
         return np.sqrt(np.maximum(variance, 1e-24))
 
     @property
     def newton_norm(self) -> float:
-        """Norm of the gradient in the dual metric: the square root of twice the gain that a quadratic promises."""
+        """Dual norm of the gradient: the square root of twice the gain that a quadratic promises."""
         gradient = self.regression.gradient
-        return float(np.sqrt(max(gradient @ np.linalg.solve(newton_matrix(self.regression), gradient), 0.0)))
+        return float(np.sqrt(max(float(gradient @ np.linalg.solve(newton_matrix(self.regression), gradient)), 0.0)))
 
 
 def fitted(archive: Archive, mean: Array, log_sd: Array, basis: Basis | None = None) -> Fitted:
@@ -170,7 +170,7 @@ def ascend(archive: Archive, here: Fitted, radius: float) -> tuple[Fitted, tuple
 
 
 def newton_matrix(regression: Regression) -> Array:
-    """Negative Hessian of the ELBO, made positive definite by giving up as little as possible of its uncertain parts.
+    """Negative Hessian of the ELBO, positive definite: uncertain parts give way where they prevent that.
 
     Those are the orders three and four: without them it is the Hessian of a quadratic.
     """

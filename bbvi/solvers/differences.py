@@ -1,9 +1,10 @@
-"""Structured differences of a log density at the scale of q: slopes, curvatures and couplings without gradients.
+"""Structured differences of a log density at the scale of q: slopes, curvatures, couplings.
 
-Along each axis, two values at m +- h s_i and the centre give slope and curvature in units of s_i. With h = sqrt(3)
-these are the three nodes of Gauss-Hermite quadrature: they equal s_i E[d log p / dz_i] and -s_i^2 E[d2 log p / dz_i^2]
-over N(m_i, s_i^2) for log densities up to degree five in that coordinate, so that climbing with them climbs the ELBO,
-not the density, and a density without a mode (a funnel) is as good as any.
+Along each axis, two values at m +- h s_i and the centre give slope and curvature in units of s_i. With h =
+sqrt(3) these are the three nodes of Gauss-Hermite quadrature: they equal s_i E[d log p / dz_i] and -s_i^2
+E[d2 log p / dz_i^2] over N(m_i, s_i^2) for log densities up to degree five in that coordinate, so that
+climbing with them climbs the ELBO, not the density, and a density without a mode (a funnel) is as good as
+any.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def reach(noise_sd: float) -> float:
 
 
 def measure(target: Values, axes: Axes, which: Array, h: float) -> Axes:
-    """Slope and curvature along the axes ``which``; a point that is not finite leaves an infinite curvature."""
+    """Slope and curvature along the axes ``which``; the curvature is infinite where a point is not finite."""
     offsets = np.zeros((len(which), target.dim))
     offsets[np.arange(len(which)), which] = h * np.exp(axes.log_sd[which])
     values = target.values(np.concatenate([axes.mean + offsets, axes.mean - offsets])) - axes.centre
@@ -118,7 +119,8 @@ def measure_coupling(target: Values, axes: Axes, h: float, first: Array, second:
     rows = np.arange(len(first))
     corners[rows, first] += sign[first] * h * sd[first]
     corners[rows, second] += sign[second] * h * sd[second]
-    along = h * np.abs(axes.slope) - 0.5 * h**2 * axes.curvature  # log p at the axial point uphill, from the centre
+    # Log p at the axial points uphill, from the centre.
+    along = h * np.abs(axes.slope) - 0.5 * h**2 * axes.curvature
     mixed = target.values(corners) - axes.centre - along[first] - along[second]
     mixed = np.where(np.isfinite(mixed), mixed, 0.0)
     size = np.maximum(np.abs(axes.curvature), 0.1)

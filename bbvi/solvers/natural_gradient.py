@@ -2,14 +2,15 @@
 
 Four phases, each a pure function from state to state:
 
-``scale``    finds, along each axis, the scale on which log p bends by about one nat;
-``couple``   measures the off-diagonal of the Hessian, one value for each pair of latents;
-``climb``    takes Newton steps on the axial approximation of the ELBO, with a parallel line search;
-``refine``   draws from q, regresses log p on Hermite features over all draws that are still worth something, and
+``scale``    finds, along each axis, the scale on which log p bends by about one nat; ``couple``   measures
+the off-diagonal of the Hessian, one value for each pair of latents; ``climb``    takes Newton steps on the
+axial approximation of the ELBO, with a parallel line search; ``refine``   draws from q, regresses log p on
+Hermite features over all draws that are still worth something, and
              takes Newton steps on the ELBO until the Monte Carlo error that is left is below the tolerance.
 
-The first three only bring q near its optimum at low cost, from any distance and on any scale. What is reported comes
-from the last one, which assumes no smoothness: it is the score function estimator with control variates.
+The first three only bring q near its optimum at low cost, from any distance and on any scale. What is
+reported comes from the last one, which assumes no smoothness: it is the score function estimator with control
+variates.
 """
 
 from __future__ import annotations
@@ -104,11 +105,10 @@ class NaturalGradient:
     max_batch : int
         Largest number of draws in one refining step.
 
-    Notes
-    -----
-    The regression is that of Salimans and Knowles (2013, section 4); a step solves the Newton system of the ELBO whose
-    entries the regression estimates. It has converged when the Newton step that is left is noise and the Monte Carlo
-    error of every mean, in sds of q, and of every log sd is at most ``tolerance``.
+    Notes ----- The regression is that of Salimans and Knowles (2013, section 4); a step solves the Newton
+    system of the ELBO whose entries the regression estimates. It has converged when the Newton step that is
+    left is noise and the Monte Carlo error of every mean, in sds of q, and of every log sd is at most
+    ``tolerance``.
     """
 
     state_type: ClassVar[type[NaturalGradientState]] = NaturalGradientState
@@ -120,16 +120,18 @@ class NaturalGradient:
             raise ValueError(f"max_batch: expected an integer of at least 2, got {self.max_batch!r}")
 
     def init(
-        self, target: Values, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+        self, target: Values, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance:
+        float
     ) -> NaturalGradientState:
-        """Evaluate the start a few times; where it is not finite, move to the best of some draws around it."""
+        """Evaluate the start a few times; where it is not finite, move to the best of draws around it."""
         dim = target.dim
         mean, log_sd = np.array(start_mean, dtype=float), np.array(start_log_sd, dtype=float)
         nan = np.full(dim, np.nan)
         state = NaturalGradientState(
-            mean=mean, log_sd=log_sd, elbo=-np.inf, gradient_norm=np.inf, step_size=1.0, mean_se=nan, log_sd_se=nan,
-            start_log_sd=log_sd.copy(), slope=np.zeros(dim), curvature=np.ones(dim), coupling=np.zeros((dim, dim)),
-            points=np.empty((0, dim)), batch_mean=np.empty((0, dim)), batch_log_sd=np.empty((0, dim)),
+            mean=mean, log_sd=log_sd, elbo=-np.inf, gradient_norm=np.inf, step_size=1.0, mean_se=nan,
+            log_sd_se=nan, start_log_sd=log_sd.copy(), slope=np.zeros(dim), curvature=np.ones(dim),
+            coupling=np.zeros((dim, dim)), points=np.empty((0, dim)), batch_mean=np.empty((0, dim)),
+            batch_log_sd=np.empty((0, dim)),
         )  # fmt: skip
         values = target.values(np.tile(mean, (REPLICATES, 1)))
         for shrink in (1.0, 0.1, 0.01):
@@ -167,7 +169,7 @@ class NaturalGradient:
         return state
 
 
-# --- approach -------------------------------------------------------------------------------------------------------
+# --- approach -----------------------------------------------------------------------------------------------
 
 
 def _axes(state: NaturalGradientState) -> Axes:
@@ -197,8 +199,8 @@ def _couple(target: Values, state: NaturalGradientState) -> NaturalGradientState
     first, second = differences.coupling_pairs(target.dim)
     chosen = slice(state.coupling_next, state.coupling_next + COUPLING_CHUNK)
     i, j = first[chosen], second[chosen]
-    coupling = state.coupling.copy()
-    coupling[i, j] = differences.measure_coupling(target, _axes(state), differences.reach(state.noise_sd), i, j)
+    coupling, h = state.coupling.copy(), differences.reach(state.noise_sd)
+    coupling[i, j] = differences.measure_coupling(target, _axes(state), h, i, j)
     coupling[j, i] = coupling[i, j]
     if chosen.stop < len(first):
         return replace(state, coupling=coupling, coupling_next=chosen.stop)
@@ -218,7 +220,7 @@ def _climb(target: Values, state: NaturalGradientState) -> NaturalGradientState:
     values = target.values(state.mean + lengths[:, None] * direction * sd)
     best = int(np.argmax(values))
     if not values[best] > state.centre:
-        return _after_climb(target, _failed(state, state.step_size * 0.1), len(lengths), gain=0.0)
+        return _after_climb(_failed(state, state.step_size * 0.1), len(lengths), gain=0.0)
     mean = state.mean + lengths[best] * direction * sd
     again = target.values(np.stack([mean, mean]))
     state = _note_noise(state, again)
@@ -228,43 +230,51 @@ def _climb(target: Values, state: NaturalGradientState) -> NaturalGradientState:
     spent = target.evaluations - before
     gain = axes.elbo - _axes(state).elbo
     if not gain > 0:
-        return _after_climb(target, _failed(state, lengths[best] * 0.25), spent, gain=0.0)
+        return _after_climb(_failed(state, lengths[best] * 0.25), spent, gain=0.0)
     norm = float(np.sqrt(axes.slope @ np.linalg.solve(metric, axes.slope)))
-    size = float(np.clip(2 * lengths[best], state.step_size, 1.0))
-    state = replace(_with_axes(state, axes), step_size=size, gradient_norm=norm, failures=0, climbs=state.climbs + 1)
-    return _after_climb(target, state, spent, gain)
+    state = replace(
+        _with_axes(state, axes),
+        step_size=float(np.clip(2 * lengths[best], state.step_size, 1.0)),
+        gradient_norm=norm,
+        failures=0,
+        climbs=state.climbs + 1,
+    )
+    return _after_climb(state, spent, gain)
 
 
 def _failed(state: NaturalGradientState, step_size: float) -> NaturalGradientState:
     return replace(state, step_size=step_size, failures=state.failures + 1, climbs=state.climbs + 1)
 
 
-def _after_climb(target: Values, state: NaturalGradientState, spent: int, gain: float) -> NaturalGradientState:
-    """Choose what comes next: couplings when they are worth their cost, draws when climbing has done its work."""
-    dim = target.dim
+def _after_climb(state: NaturalGradientState, spent: int, gain: float) -> NaturalGradientState:
+    """What comes next: couplings where they are worth their cost, draws where climbing has done its work."""
+    dim = len(state.mean)
     cost = dim * (dim - 1) // 2
-    never = state.coupling_age < 0
-    moved = spent if state.failures == 0 else 0  # where nothing moved, couplings are as good as they were
-    age = (0 if never else state.coupling_age) + moved
-    state = replace(state, coupling_age=-1 if never else age)
-    worthwhile = 1 < dim <= COUPLING_MAX_DIM
-    done = gain < SMALL_GAIN + 3 * state.noise_sd and (state.failures == 0 or state.failures >= MAX_FAILURES)
-    done = done or state.climbs >= MAX_CLIMBS
-    if worthwhile and ((never and (done or state.climbs * 2 * dim >= cost)) or (age >= cost and not (never or done or state.failures))):
+    known = state.coupling_age >= 0
+    # Where nothing moved, couplings are as good as they were.
+    age = state.coupling_age + (spent if state.failures == 0 else 0) if known else -1
+    state = replace(state, coupling_age=age)
+    small = gain < SMALL_GAIN + 3 * state.noise_sd and state.failures == 0
+    done = small or state.failures >= MAX_FAILURES or state.climbs >= MAX_CLIMBS
+    if known:
+        measure = age >= cost and not done and state.failures == 0
+    else:
+        measure = done or 2 * dim * state.climbs >= cost
+    if measure and 1 < dim <= COUPLING_MAX_DIM:
         return replace(state, phase="couple", failures=0, step_size=1.0)
-    if done:
-        return replace(
-            state,
-            phase="refine",
-            failures=0,
-            step_size=1.0,
-            proposal_mean=state.mean,
-            proposal_log_sd=state.log_sd,
-        )
-    return state
+    if not done:
+        return state
+    return replace(
+        state,
+        phase="refine",
+        failures=0,
+        step_size=1.0,
+        proposal_mean=state.mean,
+        proposal_log_sd=state.log_sd - 0.5 * np.log(np.clip(state.curvature, 0.25, 4.0)),
+    )
 
 
-# --- refinement -----------------------------------------------------------------------------------------------------
+# --- refinement ---------------------------------------------------------------------------------------------
 
 
 def _refine(
@@ -290,6 +300,7 @@ def _refine(
         used, here = wild
     else:
         radius, accepted = min(2 * radius, LARGEST_RADIUS + np.sqrt(dim)), accepted + 1
+    before = state
     here, proposal = ascend(used, here, radius)
     archive = archive.pruned(here.mean, here.log_sd)
     state = replace(
@@ -303,10 +314,14 @@ def _refine(
         proposal_log_sd=here.log_sd if proposal is None else proposal[1],
     )
     worst = float(np.max(here.error))
-    if proposal is None and accepted >= 2 and worst <= tolerance and state.surrogate_covariance.size:
+    # The last batch must not have moved the answer by more than the stated error explains.
+    steady = _moved(before, state) <= max(tolerance, 2 * worst)
+    known = state.surrogate_covariance.size > 0
+    if proposal is None and steady and known and accepted >= 2 and worst <= tolerance:
         message = f"The Monte Carlo error left is {worst:.3g} sd, from {len(archive.values)} draws."
         return replace(state, status=Status.CONVERGED, message=message)
-    size = _smallest_batch(dim) if proposal is not None else _next_batch(here, dim, worst / tolerance, max_batch)
+    settled = proposal is None
+    size = _next_batch(here, dim, worst / tolerance, max_batch) if settled else _smallest_batch(dim)
     return replace(state, batch_size=size)
 
 
@@ -347,6 +362,12 @@ def _partial(precision: Array) -> Array:
     return partial
 
 
+def _moved(before: NaturalGradientState, after: NaturalGradientState) -> float:
+    """Largest change of a mean, in sds, or of a log sd."""
+    means = np.abs(after.mean - before.mean) / np.exp(after.log_sd)
+    return float(max(np.max(means), np.max(np.abs(after.log_sd - before.log_sd))))
+
+
 def _worse(here: Fitted, state: NaturalGradientState) -> bool:
     """Whether the ELBO fell by more than its noise. A noise that itself grew is no excuse beyond one nat."""
     margin = min(2 * state.elbo_se, 1.0) + min(2 * here.regression.expected_value_se, 1.0)
@@ -361,7 +382,8 @@ def _smallest_batch(dim: int) -> int:
 
 def _next_batch(here: Fitted, dim: int, ratio: float, largest: int) -> int:
     """As many draws as the error, ``ratio`` times what it may be, asks for."""
-    # At most double the draws: with more of them, higher orders may enter and the error fall faster than by chance.
+    # At most double the draws: with more of them, higher orders may enter and the error fall faster than by
+    # chance.
     wanted = here.regression.effective_draws * min(1.1 * ratio**2 - 1, 1.0)
     smallest = _smallest_batch(dim)
     return 2 * int(np.clip(wanted, smallest, max(smallest, largest)) // 2)
@@ -377,7 +399,7 @@ def _retreat(state: NaturalGradientState) -> NaturalGradientState:
     return replace(state, proposal_mean=back, proposal_log_sd=smaller, failures=state.failures + 1)
 
 
-# --- noise ----------------------------------------------------------------------------------------------------------
+# --- noise --------------------------------------------------------------------------------------------------
 
 
 def _note_noise(state: NaturalGradientState, repeated: Array) -> NaturalGradientState:

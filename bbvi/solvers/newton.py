@@ -154,7 +154,7 @@ def solve_dense(matrix: Array, gradient: Array, radius: Array) -> tuple[Array, A
     low = np.log(np.maximum(floor, 1e-300) * (1 + 1e-12) + 1e-16 * np.abs(values[:, -1]))
     high = np.log(floor + size / radius + 1e-300)
     high = np.maximum(high, low)
-    for _ in range(60):
+    for _ in range(0 if newton.all() else 40):
         middle = (low + high) / 2
         with np.errstate(all="ignore"):
             long = np.linalg.norm(g / (values + np.exp(middle)[:, None]), axis=1) > radius

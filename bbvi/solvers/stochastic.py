@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..estimators.base import Estimate, Estimator, as_estimator, positive_int
+from ..estimators.base import Estimator, as_estimator, positive_int
 from ..estimators.cost import TargetCost
 from ..estimators.pathwise import Pathwise
 from ..estimators.score_function import ScoreFunction
@@ -22,9 +22,12 @@ OPTIMIZERS = ("adam", "adagrad", "sgd")
 # A step of the solver is so many iterations, and fewer where their evaluations would be more than these.
 _ITERATIONS, _EVALUATIONS = 25, 1000
 _MOMENTUM, _MEMORY = 0.9, 0.95
-# Natural gradients below this are followed in proportion: without noise, iterates then converge instead of cycling.
+# Natural gradients below this are followed in proportion: without noise, iterates then converge instead of
+# cycling.
 _FLOOR = 0.1
 _LONGEST = 5.0
+# Its square does not overflow.
+_STEEPEST = 1e100
 _MAX_BLOCKS = 256
 _MAX_LOG_SD = 60.0
 _SKIPPED, _MAX_FAILURES = 2, 100
@@ -48,6 +51,8 @@ class StochasticState(State):
         Sum of the `pending` iterates that wait for their block to be full.
     caution : float
         Share of the step that is taken, below 1 for a while after values that were not finite.
+    replaced : int
+        Draws without a finite log density so far, of estimates that went on without them.
     previous, previous_error : ndarray, shape (2D,)
         Average of the stage before and its error; NaN in the first stage.
     structure : ndarray of bool, shape (D, T)
@@ -72,29 +77,32 @@ class StochasticState(State):
     iterations: int = 0
     failures: int = 0
     caution: float = 1.0
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
 class Stochastic:
-    """Follow Monte Carlo gradients with a fixed adaptive step, average, halve the step, stop when it pays no more.
+    """Follow Monte Carlo gradients with a fixed adaptive step, average, halve the step, stop when it pays no
+    more.
 
-    Each iterate moves along the natural gradient, in units of q's own scale, divided by its root mean square so far
-    (Kingma and Ba 2015; Duchi, Hazan and Singer 2011). With a fixed step the iterates settle around the optimum;
-    split R-hat shows when, and their average is the answer, with the Monte Carlo error that autocorrelation leaves.
-    The step is then halved, until a further stage is not worth its cost (Welandawe et al. 2022).
+    Each iterate moves along the natural gradient, in units of q's own scale, divided by its root mean square
+    so far (Kingma and Ba 2015; Duchi, Hazan and Singer 2011). With a fixed step the iterates settle around
+    the optimum; split R-hat shows when, and their average is the answer, with the Monte Carlo error that
+    autocorrelation leaves. The step is then halved, until a further stage is not worth its cost (Welandawe et
+    al. 2022).
 
     Parameters
     ----------
     draws : int, optional
-        Draws per gradient. By default 10, and for the score function with regression as many as its cross terms
-        need where that is 400 or less, (D + 1) (D + 2), else what its squares need, up to 400.
+        Draws per gradient. By default 10, and for the score function with regression as many as its cross
+        terms need where that is 400 or less, (D + 1) (D + 2), else what its squares need, up to 400.
     step_size : float
         The first step, in sds of q.
     optimizer : {"adam", "adagrad", "sgd"}
         How the natural gradient is scaled: by its recent size, by its accumulated size, or not at all.
     decay : float
-        With a positive decay the step of iteration t is ``step_size * (1 + t) ** -decay`` and is not halved (Robbins and
-        Monro 1951: above 0.5 and up to 1).
+        With a positive decay the step of iteration t is ``step_size * (1 + t) ** -decay`` and is not halved
+        (Robbins and Monro 1951: above 0.5 and up to 1).
     batch_size : int, optional
         Observations in a mini-batch; by default all of them.
     estimator : Estimator, optional
@@ -157,17 +165,20 @@ class Stochastic:
     def step(
         self, target: Any, state: StochasticState, rng: np.random.Generator, tolerance: float
     ) -> StochasticState:
-        """Up to 25 iterations, and then the question whether their stage, and the fit, has come to its end."""
+        """Up to 25 iterations, and then the question whether their stage, and the fit, has come to its
+        end."""
         estimator = self._estimator(target)
         draws = self._draws(estimator, target.dim)
         count = max(1, min(_ITERATIONS, _EVALUATIONS // draws))
         state = self._with_structure(target, estimator, state, count * draws, rng)
         known = {"structure": state.structure} if state.structure.size else {}
-        elbos, naturals = [], []
-        for _ in range(count):
+        elbos, naturals, replaced = [], [], state.replaced
+        for _ in range(count if state.failures < _MAX_FAILURES else 0):
             part = target if self.batch_size is None else target.minibatch(self.batch_size, rng)
             q = _gaussian(state.iterate)
-            estimate = estimator.estimate(TargetCost(part), q, draws, rng, **known)
+            cost = _Surviving(TargetCost(part), q)
+            estimate = estimator.estimate(cost, q, draws, rng, **known)
+            replaced += cost.replaced
             if not (np.isfinite(estimate.value) and np.all(np.isfinite(estimate.gradient))):
                 state = _recovered(state)
                 continue
@@ -175,11 +186,11 @@ class Stochastic:
             state = self._advanced(state, natural, q.sd)
             elbos.append(estimate.value)
             naturals.append(natural)
-        state = replace(state, steps=state.steps + 1, iterations=state.iterations + count)
+        state = replace(state, steps=state.steps + 1, iterations=state.iterations + count, replaced=replaced)
         if elbos:
             norm = float(np.linalg.norm(np.mean(naturals, axis=0)))
             state = replace(state, elbo=float(np.mean(elbos)), gradient_norm=norm)
-        return self._judged(state, tolerance)
+        return self._judged(target, state, tolerance)
 
     def _estimator(self, target: Any) -> Estimator:
         if self.estimator is not None:
@@ -192,16 +203,18 @@ class Stochastic:
         if not isinstance(estimator, ScoreFunction) or estimator.control_variate != "regression":
             return 10
         with_cross_terms, with_squares = (dim + 1) * (dim + 2), 2 * (2 * dim + 1)
-        return max(10, with_cross_terms if with_cross_terms <= _MOST_DRAWS else min(with_squares, _MOST_DRAWS))
+        wanted = with_cross_terms if with_cross_terms <= _MOST_DRAWS else with_squares
+        return max(10, min(wanted, _MOST_DRAWS))
 
     def _with_structure(
         self, target: Any, estimator: Estimator, state: StochasticState, spent: int, rng: np.random.Generator
     ) -> StochasticState:
         """Terms that each latent touches, added to from time to time: q moves, and sees more of them."""
-        # The terms of a mini-batch are other ones each time.
-        if not isinstance(estimator, ScoreFunction) or self.batch_size is not None:
-            everything = np.ones((1, 1), dtype=bool) if isinstance(estimator, ScoreFunction) else state.structure
-            return replace(state, structure=everything)
+        if not isinstance(estimator, ScoreFunction):
+            return state
+        if self.batch_size is not None:
+            # The terms of a mini-batch are other ones each time.
+            return replace(state, structure=np.ones((1, 1), dtype=bool))
         every = int(np.ceil(3 * (target.dim + 1) / (_PROBE_SHARE * spent)))
         if state.steps % every or (state.structure.size and np.all(state.structure)):
             return state
@@ -231,14 +244,18 @@ class Stochastic:
         )  # fmt: skip
         return _recorded(state)
 
-    def _judged(self, state: StochasticState, tolerance: float) -> StochasticState:
+    def _judged(self, target: Any, state: StochasticState, tolerance: float) -> StochasticState:
         dim = state.mean.size
         if state.failures >= _MAX_FAILURES:
-            return _diverged(state, "The log joint is not finite where its draws fall, however narrow q is made.")
+            return _diverged(state, "The log joint is not finite, however narrow q is made.")
         if not np.all(np.abs(state.iterate[dim:]) < _MAX_LOG_SD):
             widest = int(np.argmax(np.abs(state.iterate[dim:])))
-            return _diverged(state, f"The scale of latent {widest} grew or shrank without bound.")
-        if len(state.blocks) < 2:
+            labels = target.model.unconstrained_labels if hasattr(target, "model") else range(dim)
+            message = (
+                f"The scale of {labels[widest]} grew or shrank without bound: is the posterior proper in it?"
+            )
+            return _diverged(state, message)
+        if len(state.blocks) == 0:
             return state
         unit = np.concatenate([np.exp(state.iterate[dim:]), np.full(dim, np.sqrt(0.5))])
         x = state.blocks / unit
@@ -257,7 +274,8 @@ class Stochastic:
         return self._next_stage(state, unit, error, tolerance)
 
     def _bias(self, state: StochasticState, unit: Array, error: Array) -> Array:
-        """What the fixed step may still bias the average by, in natural units: its move beyond Monte Carlo error."""
+        """What the fixed step may still bias the average by, in natural units: its move beyond Monte Carlo
+        error."""
         if state.stage == 0:
             return np.zeros_like(error)
         moved, noise = _moved(state, unit, error)
@@ -293,14 +311,63 @@ class Stochastic:
         )
 
 
+class _Surviving:
+    """A cost in which a minority of draws without a finite value stand for a density that falls off there.
+
+    Their gradient is that of log q, made as steep as the steepest of the others, which moves q away from them
+    and narrows it; their value is below the lowest of the others by the range of those. Where they are the
+    majority nothing is replaced.
+    """
+
+    entropy = True
+
+    def __init__(self, cost: TargetCost, q: MeanFieldGaussian) -> None:
+        self.cost, self.q = cost, q
+        self.replaced = 0
+
+    def values(self, z: Array) -> Array:
+        """Values (S,)."""
+        return self._repaired(self.cost.values(z)[:, None])[:, 0]
+
+    def terms(self, z: Array) -> Array:
+        """Terms (S, T)."""
+        return self._repaired(self.cost.terms(z))
+
+    def gradients(self, z: Array) -> tuple[Array, Array]:
+        """Values (S,) and gradients (S, D)."""
+        values, gradients = self.cost.gradients(z)
+        bad = ~(np.isfinite(values) & np.all(np.isfinite(gradients), axis=1))
+        if self._hopeless(bad):
+            return values, gradients
+        eps = self.q.standardize(z)
+        with np.errstate(over="ignore"):
+            slopes = np.linalg.norm(gradients * self.q.sd, axis=1) / np.linalg.norm(eps, axis=1)
+        values = self._repaired(np.where(bad, np.nan, values)[:, None])[:, 0]
+        return values, np.where(bad[:, None], -max(np.max(slopes[~bad]), 2.0) * eps / self.q.sd, gradients)
+
+    def _repaired(self, terms: Array) -> Array:
+        bad = ~np.all(np.isfinite(terms), axis=1)
+        if self._hopeless(bad):
+            return terms
+        self.replaced += int(np.sum(bad))
+        lowest, highest = np.min(terms[~bad], axis=0), np.max(terms[~bad], axis=0)
+        return np.where(bad[:, None], 2.0 * lowest - highest, terms)
+
+    @staticmethod
+    def _hopeless(bad: Array) -> bool:
+        return not np.any(bad) or 2 * np.sum(bad) > bad.size
+
+
 def _gaussian(iterate: Array) -> MeanFieldGaussian:
     dim = iterate.size // 2
     return MeanFieldGaussian(iterate[:dim], np.exp(iterate[dim:]))
 
 
 def _natural(gradient: Array, q: MeanFieldGaussian) -> Array:
-    """The gradient in coordinates (mean / sd, sqrt(2) log_sd), in which q's Fisher information is the identity."""
-    return gradient * np.concatenate([q.sd, np.full(q.dim, np.sqrt(0.5))])
+    """The gradient in coordinates (mean / sd, sqrt(2) log_sd), in which q's Fisher information is the
+    identity."""
+    natural = gradient * np.concatenate([q.sd, np.full(q.dim, np.sqrt(0.5))])
+    return np.clip(natural, -_STEEPEST, _STEEPEST)
 
 
 def _recorded(state: StochasticState) -> StochasticState:
@@ -316,13 +383,16 @@ def _recorded(state: StochasticState) -> StochasticState:
 
 
 def _recovered(state: StochasticState) -> StochasticState:
-    """After a value that is not finite: skip the draws; the third time in a row go back, then get ever narrower."""
+    """After an estimate that is not finite: skip it; the third time in a row go back, then narrow q as well.
+
+    Going back is half way to the last finite iterate, then to the average, and so in the end to the start.
+    """
     iterate, sound, caution = state.iterate, state.sound, state.caution
     if state.failures == _SKIPPED:
         iterate = 0.5 * (iterate + sound)
     elif state.failures > _SKIPPED:
         dim = state.mean.size
-        iterate = sound = np.concatenate([sound[:dim], sound[dim:] - 0.25])
+        iterate = sound = np.concatenate([0.5 * (sound[:dim] + state.mean), sound[dim:] - 0.25])
         caution = max(0.5 * caution, 1e-3)
     return replace(
         state, iterate=iterate, sound=sound, velocity=np.zeros_like(state.velocity), caution=caution,
@@ -338,6 +408,8 @@ def _moved(state: StochasticState, unit: Array, error: Array) -> tuple[Array, Ar
 
 def _converged(state: StochasticState) -> StochasticState:
     message = "The averaged iterates are known to the tolerance, and a smaller step would not pay for itself."
+    if state.replaced:
+        message += f" The log joint was not finite at {state.replaced} of its draws, which were left out."
     return replace(state, status=Status.CONVERGED, message=message)
 
 

@@ -15,10 +15,12 @@ _WINDOWS = (0.0, 0.2, 0.4, 0.6, 0.8)
 
 
 def split_rhat(x: Array, ignore: float = 0.0) -> Array:
-    """Split R-hat of each column of `x` (n, P): the two halves as two chains (Gelman et al. 2013, section 11.4).
+    """Split R-hat of each column of `x` (n, P): the two halves as two chains (Gelman et al. 2013, section
+    11.4).
 
-    `ignore` is a standard deviation that does not matter. It is added to the spread within the halves, so that a
-    drift far below it does not count; without it, iterates that converge geometrically would never settle.
+    `ignore` is a standard deviation that does not matter. It is added to the spread within the halves, so
+    that a drift far below it does not count; without it, iterates that converge geometrically would never
+    settle.
     """
     half = len(x) // 2
     halves = np.stack([x[:half], x[-half:]])
@@ -32,8 +34,8 @@ def split_rhat(x: Array, ignore: float = 0.0) -> Array:
 def settled_window(x: Array, ignore: float) -> tuple[int, float]:
     """Where the most settled window at the end of `x` (n, P) starts, and its largest R-hat.
 
-    The windows are the last 100, 80, 60, 40 and 20 per cent (Welandawe et al. 2022, section 4.1); of those that are
-    settled the longest is taken.
+    The windows are the last 100, 80, 60, 40 and 20 per cent (Welandawe et al. 2022, section 4.1); of those
+    that are settled the longest is taken.
     """
     best, lowest = len(x) - max(1, len(x) // 5), np.inf
     for fraction in _WINDOWS:
@@ -49,7 +51,8 @@ def settled_window(x: Array, ignore: float) -> tuple[int, float]:
 
 
 def average_error(x: Array) -> Array:
-    """Monte Carlo standard error of the mean of each column of `x` (n, P), by Geyer's initial positive sequence."""
+    """Monte Carlo standard error of the mean of each column of `x` (n, P), by Geyer's initial positive
+    sequence."""
     n = len(x)
     spectrum = np.fft.rfft(x - np.mean(x, axis=0), n=2 * n, axis=0)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n, axis=0)[: n - n % 2] / n
@@ -59,14 +62,13 @@ def average_error(x: Array) -> Array:
     return np.sqrt(np.maximum(variance, covariance[0]) / n)
 
 
-def worth_continuing(
-    moved: Array, error: Array, spent: float, following: float, tolerance: float
-) -> bool:
+def worth_continuing(moved: Array, error: Array, spent: float, following: float, tolerance: float) -> bool:
     """Whether another stage of half the step would gain more than it costs.
 
-    The bias of an average of iterates is proportional to the step, so that between two stages the average moves by
-    the bias that is left, and the next stage removes half of it. What the move owes to Monte Carlo error is no
-    gain. The gain is weighed by its cost, the stage's iterations over those spent so far, within a factor of two.
+    The bias of an average of iterates is proportional to the step, so that between two stages the average
+    moves by the bias that is left, and the next stage removes half of it. What the move owes to Monte Carlo
+    error is no gain. The gain is weighed by its cost, the stage's iterations over those spent so far, within
+    a factor of two.
 
     Parameters
     ----------

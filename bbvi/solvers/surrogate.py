@@ -1,15 +1,15 @@
-"""Weighted Hermite regression of a log density: unbiased natural gradients, curvature and their Monte Carlo error.
+"""Weighted Hermite regression of a log density: natural gradients, curvature and their Monte Carlo error.
 
-With z = m + s * u and u ~ N(0, I), write log p(z) = sum_a c_a he_a(u), where he_a are products of orthonormal Hermite
-polynomials. The coefficients of low order are, by Stein's identity, what variational inference needs:
+With z = m + s * u and u ~ N(0, I), write log p(z) = sum_a c_a he_a(u), where he_a are products of orthonormal
+Hermite polynomials. The coefficients of low order are, by Stein's identity, what variational inference needs:
 
     c_0 = E[log p],    c_i = s_i E[d log p / dz_i],    sqrt(2) c_ii = s_i^2 E[d2 log p / dz_i^2],
     c_ij = s_i s_j E[d2 log p / dz_i dz_j].
 
-Regression is thus the score function estimator with every other feature as a control variate: it has no variance
-left within the span of its features (Salimans and Knowles 2013, section 4), and orders three and four give the
-coupling of means and scales in the Hessian of the ELBO. Draws from earlier approximations count with importance
-weights against their mixture (the balance heuristic, Veach and Guibas 1995).
+Regression is thus the score function estimator with every other feature as a control variate: it has no
+variance left within the span of its features (Salimans and Knowles 2013, section 4), and orders three and
+four give the coupling of means and scales in the Hessian of the ELBO. Draws from earlier approximations count
+with importance weights against their mixture (the balance heuristic, Veach and Guibas 1995).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ Array = np.ndarray
 MAX_DEGREE = 6  # beyond it, double precision and the tails of the draws decide the coefficients
 MAX_FEATURES = 600  # a regression costs draws * features^2; this keeps one below a second
 WEAK_COUPLING = 0.02  # partial correlations below this are not worth a feature of their own
+SIGNIFICANT = 4.0  # standard errors; with D^2 coefficients looked at, less would be chance
 DRAWS_PER_FEATURE = 4  # fewer, and the features cost more variance than they remove
 ENTROPY_CONSTANT = 0.5 * np.log(2 * np.pi * np.e)  # entropy of a standard normal, per dimension
 
@@ -67,10 +68,10 @@ class Regression:
 
 
 def antithetic_draws(pairs: int, dim: int, rng: np.random.Generator) -> Array:
-    """Standard normal draws (2 * pairs, dim) in adjacent antithetic pairs, orthogonal within blocks of ``dim`` pairs.
+    """Standard normal draws (2 * pairs, dim) in adjacent antithetic pairs, orthogonal by blocks of ``dim``.
 
-    Within a block the directions are orthogonal and their lengths chi distributed, so that each draw is exactly
-    standard normal, and linear functions of different pairs do not share error.
+    Within a block the directions are orthogonal and their lengths chi distributed, so that each draw is
+    exactly standard normal, and linear functions of different pairs do not share error.
     """
     blocks = []
     for start in range(0, pairs, dim):
@@ -146,8 +147,8 @@ def _basis(degree: int, indices: tuple[tuple[int, ...], ...], known: Array) -> B
 def bases(effective_draws: float, coupling: Array) -> list[Basis]:
     """Bases that so many draws can support, the separable quadratic first.
 
-    All but that hold the powers of each u_i up to four, which couple a latent's mean with its scale. Between it and
-    the complete quadratic stands one with the strongest couplings only.
+    All but that hold the powers of each u_i up to four, which couple a latent's mean with its scale. Between
+    it and the complete quadratic stands one with the strongest couplings only.
     """
     dim = len(coupling)
     room = int(min(MAX_FEATURES, effective_draws / DRAWS_PER_FEATURE))
@@ -221,6 +222,8 @@ def _regress_on(basis: Basis, u: Array, values: Array, weights: Array, effective
     gradient = scale * coefficients[rows[1:]]
     gradient[dim:] += 1  # the entropy
     precision, hessian = _curvature(coefficients, basis)
+    if basis.degree < 4:
+        hessian += _projected_curvature(u, weights * residual / weights.sum(), basis)
     return Regression(
         basis=basis,
         expected_value=float(coefficients[0] + offset),
@@ -261,6 +264,29 @@ def _curvature(coefficients: Array, basis: Basis) -> tuple[Array, Array]:
     hessian[:dim, dim:], hessian[dim:, :dim] = cross, cross.T
     hessian[dim:, dim:] += squares + squares.T + table(4)
     return precision, hessian
+
+
+def _projected_curvature(u: Array, weighted_residual: Array, basis: Basis) -> Array:
+    """What the residual holds of the third and fourth orders that the basis lacks, to be added to the Hessian.
+
+    He_a is orthogonal to the basis under q, so E[log p He_a] = E[residual He_a]. Only what stands out of its noise
+    counts; it changes the Newton matrix, never the gradient.
+    """
+    dim = u.shape[1]
+    first, second = u, u**2 - 1
+    added = np.zeros((2 * dim, 2 * dim))
+
+    def significant(left: Array, right: Array) -> Array:
+        moments = (left * weighted_residual[:, None]).T @ right
+        noise = np.sqrt((left**2 * weighted_residual[:, None] ** 2).T @ right**2)
+        np.fill_diagonal(moments, 0.0)
+        return np.where(np.abs(moments) > SIGNIFICANT * noise, -moments, 0.0)
+
+    if basis.degree < 3:
+        cross = significant(first, second)
+        added[:dim, dim:], added[dim:, :dim] = cross, cross.T
+    added[dim:, dim:] = significant(second, second)
+    return added
 
 
 def _block_hessian(precision: Array) -> Array:

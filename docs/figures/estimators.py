@@ -26,6 +26,6 @@ def make(out: Path) -> None:
     figure, axes = plt.subplots()
     for name, values, marker in zip(names, total.to_numpy().T, "ovs^D", strict=True):
         axes.loglog(total.index, values, marker=marker, label=name)
-    axes.set(xlabel="draws", ylabel="total variance", title="gradient of the ELBO of eight schools, at its optimum")
+    axes.set(xlabel="draws", ylabel="total variance", title="gradient of the ELBO of eight schools")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     picture(out / "estimators.svg", figure)

@@ -1,4 +1,4 @@
-"""Make the gallery's data files: ``python models/data/make.py``. Simulations have a fixed seed; needs scikit-learn."""
+"""Make the gallery's data files: ``python models/data/make.py``; fixed seeds; needs scikit-learn."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,9 @@ FOLDER = Path(__file__).parent
 
 def write(name: str, source: str, columns: dict, digits: int) -> None:
     lines = [f"# {source}", ",".join(columns)]
-    lines += [",".join(f"{value:.{digits}f}" for value in row) for row in np.column_stack(list(columns.values()))]
+    lines += [
+        ",".join(f"{value:.{digits}f}" for value in row) for row in np.column_stack(list(columns.values()))
+    ]
     (FOLDER / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -49,8 +51,13 @@ def main() -> None:
     x, y = noisy_sine()
     write("noisy_sine", simulated, {"x": x, "y": y}, 4)
     diabetes = load_diabetes(scaled=False)
-    columns = dict(zip(diabetes.feature_names, diabetes.data.T, strict=True)) | {"progression": diabetes.target}
-    source = "442 diabetes patients: Efron, Hastie, Johnstone, Tibshirani (2004), Annals of Statistics 32, 407-499; from scikit-learn (BSD)"
+    columns = dict(zip(diabetes.feature_names, diabetes.data.T, strict=True)) | {
+        "progression": diabetes.target
+    }
+    source = (
+        "442 diabetes patients: Efron, Hastie, Johnstone, Tibshirani (2004), "
+        "Annals of Statistics 32, 407-499; from scikit-learn (BSD)"
+    )
     write("diabetes", source, columns, 4)
 
 

@@ -1,7 +1,7 @@
 """The gallery's posteriors written a second time, in NumPyro, to sample reference draws from.
 
-One function for each model, of the same name, which takes the model's data by name. Sites carry the names of the
-gallery's latents and stand on their constrained scale; deterministic sites are the derived quantities.
+One function for each model, of the same name, which takes the model's data by name. Sites carry the names of
+the gallery's latents and stand on their constrained scale; deterministic sites are the derived quantities.
 """
 
 import itertools
@@ -168,7 +168,9 @@ def sleepstudy(reaction, day):
     eta = normals("eta", 0.0, 1.0, (18, 2))
     numpyro.deterministic("rho", (factor @ factor.T)[0, 1])
     line = numpyro.deterministic("line", beta + jnp.einsum("ij,pj->pi", jnp.diag(tau) @ factor, eta))
-    numpyro.sample("reaction", dist.Normal(line[:, 0, None] + jnp.outer(line[:, 1], day), sigma), obs=reaction)
+    numpyro.sample(
+        "reaction", dist.Normal(line[:, 0, None] + jnp.outer(line[:, 1], day), sigma), obs=reaction
+    )
 
 
 def rats(weight, age):

@@ -24,12 +24,12 @@ def placenta_previa(model) -> tuple[dict, dict, float]:
 
 
 def gp_regression(model) -> tuple[dict, dict, float]:
-    """Integration over the logs of amplitude, length and noise; the mean has a normal distribution given those."""
+    """Integration over the logs of amplitude, length and noise; given those the mean is normal."""
     y, time = np.asarray(model.data["y"]), np.asarray(model.data["time"])
     square = (time[:, None] - time) ** 2
 
     def parts(amplitude, noise, length):
-        """Log density with the mean integrated out, and the mean's expectation and variance, by eigenvectors."""
+        """Log density with the mean integrated out, and the mean's expectation and variance."""
         values, vectors = np.linalg.eigh(np.exp(-square / (2 * length**2)))
         variances = amplitude[..., None] ** 2 * np.maximum(values, 0) + noise[..., None] ** 2
         residual, one = vectors.T @ (y - 51), vectors.T @ np.ones(len(y))
@@ -38,12 +38,22 @@ def gp_regression(model) -> tuple[dict, dict, float]:
         quadratic = np.sum(residual**2 / variances, axis=-1) - pull**2 / precision
         log_likelihood = -0.5 * (np.sum(np.log(variances), axis=-1) + quadratic + np.log(precision))
         log_prior = stats.halfnorm.logpdf(amplitude, 0, 2) + stats.halfnorm.logpdf(noise, 0, 2)
-        return log_likelihood + log_prior + stats.invgamma.logpdf(length, 3, scale=3), 51 + pull / precision, 1 / precision
+        return (
+            log_likelihood + log_prior + stats.invgamma.logpdf(length, 3, scale=3),
+            51 + pull / precision,
+            1 / precision,
+        )
 
     rng = np.random.default_rng(0)
     gaps = []
     for _ in range(12):
-        z = dict(zip(("mean", "amplitude", "length", "noise"), [51, 1, 1, 1] * np.exp(0.05 * rng.normal(size=4)), strict=True))
+        z = dict(
+            zip(
+                ("mean", "amplitude", "length", "noise"),
+                [51, 1, 1, 1] * np.exp(0.05 * rng.normal(size=4)),
+                strict=True,
+            )
+        )
         log_p, mean, variance = parts(np.array(z["amplitude"]), np.array(z["noise"]), z["length"])
         gaps.append(model.log_joint(z) - float(log_p + stats.norm.logpdf(z["mean"], mean, np.sqrt(variance))))
 
@@ -80,10 +90,12 @@ def check_edges(p) -> None:
 
 
 def refined(rows, coarse: int, fine: int) -> tuple[dict, dict]:
-    """The table on the finer of two grids and its provenance, if it hardly differs from that on the coarser one."""
+    """The table on the finer of two grids, and its provenance, if the coarser one hardly differs."""
     table, other = rows(fine), rows(coarse)
     change = max(
-        abs(a - b) / table[label][1] for label in table for a, b in zip(table[label][:5], other[label][:5], strict=True)
+        abs(a - b) / table[label][1]
+        for label in table
+        for a, b in zip(table[label][:5], other[label][:5], strict=True)
     )
     if change > 2e-3:
         raise RuntimeError(f"figures still change by {change} sds when the grid is refined")
@@ -91,7 +103,7 @@ def refined(rows, coarse: int, fine: int) -> tuple[dict, dict]:
 
 
 def landing(speed, drag, angle):
-    """Where balls land, for arrays of speeds, drags and angles that broadcast; the gallery's simulator, all at once."""
+    """Where balls land, for arrays of speeds, drags and angles: the gallery's simulator, all at once."""
     angle = np.radians(angle)
     zero = np.zeros(np.broadcast_shapes(np.shape(speed), np.shape(drag), np.shape(angle)))
     x, y, u, v = zero.copy(), zero.copy(), speed * np.cos(angle) + zero, speed * np.sin(angle) + zero
@@ -109,7 +121,7 @@ def landing(speed, drag, angle):
 
 
 def marginal(value, weight) -> list:
-    """The row of a quantity that increases along the second axis of a grid, (M, N), with weights that sum to one."""
+    """The row of a quantity that increases along the second axis of a grid, (M, N); weights sum to one."""
     mean = np.sum(weight * value)
     sd = np.sqrt(np.sum(weight * (value - mean) ** 2))
     steps = np.arange(weight.shape[1])
@@ -122,18 +134,26 @@ def marginal(value, weight) -> list:
 
 
 def black_box_simulator(model) -> tuple[dict, dict, float]:
-    """Integration over the logs of speed, drag and sigma, in coordinates that follow the ridge of the first two."""
+    """Integration over the logs of speed, drag and sigma, in coordinates that follow the ridge."""
     data = np.asarray(model.data["distance"])
 
     def squares(log_speed, log_drag):
-        path = landing(np.exp(log_speed)[..., None], np.exp(log_drag)[..., None], np.asarray(model.data["angle"], float))
+        path = landing(
+            np.exp(log_speed)[..., None], np.exp(log_drag)[..., None], np.asarray(model.data["angle"], float)
+        )
         return np.sum((data - path) ** 2, axis=-1)
 
     def log_density(log_speed, log_drag, log_sigma, squares):
         """Of the logs: log prior, log likelihood and log-Jacobian, up to a constant."""
         prior = stats.norm.logpdf(log_speed, np.log(25), 0.5) + stats.norm.logpdf(log_drag, np.log(0.02), 1)
         sigma = np.exp(log_sigma)
-        return prior + stats.halfnorm.logpdf(sigma, 0, 2) + log_sigma - len(data) * log_sigma - squares / (2 * sigma**2)
+        return (
+            prior
+            + stats.halfnorm.logpdf(sigma, 0, 2)
+            + log_sigma
+            - len(data) * log_sigma
+            - squares / (2 * sigma**2)
+        )
 
     rng = np.random.default_rng(0)
     gaps = []
@@ -144,16 +164,20 @@ def black_box_simulator(model) -> tuple[dict, dict, float]:
 
     # Best log speed for each log drag, both relative to log(30) and log(0.01): the ridge of the likelihood.
     drags, speeds = np.linspace(-4, 1.8, 30), np.linspace(-0.5, 1.0, 3001)
-    best = [speeds[np.argmin(squares(np.log(30) + speeds, np.log(0.01) + drag + 0 * speeds))] for drag in drags]
+    best = [
+        speeds[np.argmin(squares(np.log(30) + speeds, np.log(0.01) + drag + 0 * speeds))] for drag in drags
+    ]
     ridge = np.polynomial.Polynomial.fit(drags, best, 7)
 
     def rows(points):
-        # Hyperbolic spacing: dense in the middle, and far enough out for the heavy tails that six throws leave.
+        # Hyperbolic spacing: dense in the middle, and far out for the heavy tails that six throws leave.
         along, across = np.linspace(-4.3, 3.5, points)[:, None], np.linspace(-4.3, 4.3, points)[None, :]
         log_drag = np.log(0.01) + 0.1 * np.sinh(along) + 0 * across
         log_speed = np.log(30) + ridge(0.1 * np.sinh(along)) + 0.01 * np.sinh(across)
         log_sigma = np.linspace(np.log(0.08), np.log(12), points)
-        log_p = log_density(log_speed[..., None], log_drag[..., None], log_sigma, squares(log_speed, log_drag)[..., None])
+        log_p = log_density(
+            log_speed[..., None], log_drag[..., None], log_sigma, squares(log_speed, log_drag)[..., None]
+        )
         p = np.exp(log_p - log_p.max()) * (np.cosh(along) * np.cosh(across))[..., None]
         p /= p.sum()
         check_edges(p)

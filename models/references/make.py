@@ -1,8 +1,9 @@
-"""Make the reference posteriors: ``python models/references/make.py [NAME ...]`` (all of them without a name).
+"""Make the reference posteriors: ``python models/references/make.py [NAME ...]``, all of them without a name.
 
 Needs ``pip install numpyro arviz`` beside bbvi. Long NUTS runs in float64 of the independent statements in
-``densities.py``, or the exact figures of ``exact.py``; before a reference is written, the two statements of the posterior are compared at
-points of the posterior, where their log densities must differ by a constant and their derived quantities not at all.
+``densities.py``, or the exact figures of ``exact.py``. Before a reference is written, the two statements of
+its posterior are compared at points of the posterior, where their log densities must differ by a constant and
+their derived quantities not at all.
 """
 
 import argparse
@@ -33,15 +34,26 @@ FOLDER = Path(__file__).parent
 CHAINS, WARMUP, DRAWS, SEED = 8, 1000, 5000, 20240
 ACCURATE = 0.009  # Monte Carlo error, in posterior sds, at which a run may stop
 MAX_ROUNDS = 6
-# NUTS settings other than the defaults of `sample`. Starts are given where there are local optima of negligible weight.
+# NUTS settings other than the defaults of `sample`; starts where there are local optima of negligible weight.
 SETTINGS: dict[str, dict] = {
-    "bayesian_neural_network": {"start": {"center": np.array([-2.0, 0.0, 2.0]), "weight": np.array([-1.0, 1.0, -1.0])}},
+    "bayesian_neural_network": {
+        "start": {"center": np.array([-2.0, 0.0, 2.0]), "weight": np.array([-1.0, 1.0, -1.0])}
+    },
     "eight_schools": {"target_accept": 0.95},
     "eight_schools_centered": {"target_accept": 0.95},
-    "galaxies": {"start": {"mu": np.array([10.0, 21.0, 33.0]), "sigma": np.ones(3), "weight": np.ones(3) / 3}},
+    "galaxies": {
+        "start": {"mu": np.array([10.0, 21.0, 33.0]), "sigma": np.ones(3), "weight": np.ones(3) / 3}
+    },
     "horseshoe": {"target_accept": 0.98},
     "lotka_volterra": {
-        "start": {"alpha": 0.5, "beta": 0.03, "gamma": 0.8, "delta": 0.03, "initial": np.array([30.0, 4.0]), "sigma": np.ones(2)}
+        "start": {
+            "alpha": 0.5,
+            "beta": 0.03,
+            "gamma": 0.8,
+            "delta": 0.03,
+            "initial": np.array([30.0, 4.0]),
+            "sigma": np.ones(2),
+        }
     },
     "rats": {"dense": False},
     "seeds": {"target_accept": 0.95},
@@ -76,7 +88,9 @@ def sample(name: str, data: dict) -> tuple[dict, dict]:
     key = jax.random.PRNGKey(SEED)
     for _ in range(options.get("rounds", MAX_ROUNDS)):
         mcmc.run(key, extra_fields=("diverging",), **data)
-        rounds.append({site: np.asarray(draws) for site, draws in mcmc.get_samples(group_by_chain=True).items()})
+        rounds.append(
+            {site: np.asarray(draws) for site, draws in mcmc.get_samples(group_by_chain=True).items()}
+        )
         divergences += int(np.sum(mcmc.get_extra_fields()["diverging"]))
         draws = {site: np.concatenate([part[site] for part in rounds], axis=1) for site in rounds[0]}
         if error(draws) < ACCURATE:
@@ -95,7 +109,7 @@ def sample(name: str, data: dict) -> tuple[dict, dict]:
 
 
 def error(draws: dict) -> float:
-    """The largest Monte Carlo standard error of a mean or an sd, in posterior sds, of any scalar that varies."""
+    """The largest Monte Carlo error of a mean or an sd, in posterior sds, of any scalar that varies."""
     posterior = az.from_dict(posterior=draws)
     largest = 0.0
     for method in ("mean", "sd"):
@@ -123,7 +137,12 @@ def summarize(model, draws: dict) -> tuple[dict, float]:
             if np.ptp(flat[:, i]) == 0:
                 continue
             mean, sd = flat[:, i].mean(), flat[:, i].std(ddof=1)
-            values = [mean, sd, *quantiles[:, i], *(np.ravel(figures[key])[i] for key in ("mcse_mean", "mcse_sd", "ess"))]
+            values = [
+                mean,
+                sd,
+                *quantiles[:, i],
+                *(np.ravel(figures[key])[i] for key in ("mcse_mean", "mcse_sd", "ess")),
+            ]
             rows[label] = [float(f"{value:.8g}") for value in values]
             rhats.append(float(np.ravel(figures["rhat"])[i]))
     return rows, max(rhats)
@@ -145,7 +164,7 @@ def derived_at(model, draws: dict, chain: int, draw: int) -> dict:
 
 
 def compare(model, statement, data: dict, draws: dict, points: int = 12) -> float:
-    """The largest disagreement, in nats, between the two statements of a posterior; raises where derived quantities differ."""
+    """The largest disagreement of the two statements, in nats; raises where derived quantities differ."""
     rng = np.random.default_rng(SEED)
     gaps = []
     for chain, draw in zip(rng.integers(CHAINS, size=points), rng.integers(1000, size=points), strict=True):
@@ -179,16 +198,20 @@ def make(name: str) -> str:
         rows, rhat = summarize(model, draws)
         provenance |= {"rhat_max": round(rhat, 5), "seed": SEED}
         figures = np.array(list(rows.values()))
+        mcse_mean, mcse_sd = np.max(figures[:, 5:7] / figures[:, [1]], axis=0)
         quality = (
-            f"mcse/sd mean {np.max(figures[:, 5] / figures[:, 1]):.4f} sd {np.max(figures[:, 6] / figures[:, 1]):.4f}, "
+            f"mcse/sd mean {mcse_mean:.4f} sd {mcse_sd:.4f}, "
             f"ess {figures[:, 7].min():.0f}, R-hat {rhat:.5f}, "
             f"divergences {provenance['divergences']} of {provenance['draws']}"
         )
     if not disagreement < 1e-8:
-        raise RuntimeError(f"{name}: the two statements of the posterior differ by {disagreement} nats from point to point")
+        raise RuntimeError(
+            f"{name}: the two statements of the posterior differ by {disagreement} nats from point to point"
+        )
     write(name, rows, provenance | {"script": "models/references/make.py"})
     seconds = time.perf_counter() - start
-    return f"{name}: D = {model.dim}, rows {len(rows)}, {quality}, densities agree to {disagreement:.1e}, {seconds:.0f} s"
+    head = f"{name}: D = {model.dim}, rows {len(rows)}"
+    return f"{head}, {quality}, densities agree to {disagreement:.1e}, {seconds:.0f} s"
 
 
 def main() -> None:

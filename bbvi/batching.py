@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import autograd.numpy as anp
 import numpy as np
 import scipy.special
-from autograd.builtins import container_take
+from autograd.builtins import container_take, container_untake
 from autograd.core import VSpace, sparse_add
 from autograd.numpy import numpy_vjps, numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.tracer import getval
 
 from . import autodiff, stats, transforms
 
@@ -216,25 +217,38 @@ def _along(position: int, default: int | None) -> Rule:
     return rule
 
 
-def _diagonal(operation: Operation) -> Callable[..., Batched]:
-    operation.only(0)
-    offset = operation.argument("offset", 1, 0)
-    first = _shift_axis(operation.argument("axis1", 2, 0), operation.ndim(0))
-    second = _shift_axis(operation.argument("axis2", 3, 1), operation.ndim(0))
-    fun = operation.fun
-    return lambda x: fun(x, offset, first, second)
+def _diagonal(total: bool) -> Rule:
+    """Diagonals of matrices, by indexing: autograd's own are not for batches."""
+
+    def rule(operation: Operation) -> Callable[..., Batched]:
+        operation.only(0)
+        if operation.ndim(0) != 2 or len(operation.args) > 2 or set(operation.kwargs) - {"offset", "k"}:
+            raise NoRule
+        offset = operation.kwargs.get("k", operation.argument("offset", 1, 0))
+        rows, columns = (np.diagonal(index, offset) for index in np.indices(operation.args[0].shape))
+        if total:
+            return lambda x: anp.sum(x[:, rows, columns], axis=1)
+        return lambda x: x[:, rows, columns]
+
+    return rule
 
 
 def _diag(operation: Operation) -> Callable[..., Batched]:
-    operation.only(0)
-    offset = operation.argument("k", 1, 0)
     if operation.ndim(0) == 2:
-        rows, columns = (np.diagonal(index, offset) for index in np.indices(operation.args[0].shape))
-        return lambda x: x[:, rows, columns]
-    if offset != 0:
+        return _diagonal(total=False)(operation)
+    operation.only(0)
+    if operation.ndim(0) != 1 or operation.argument("k", 1, 0) != 0:
         raise NoRule
     eye = np.eye(operation.args[0].shape[0])
     return lambda x: x[:, :, None] * eye
+
+
+def _sort(operation: Operation) -> Callable[..., Batched]:
+    """Vectors by their own order, which autograd can differentiate for a batch too."""
+    operation.only(0)
+    if operation.ndim(0) != 1 or len(operation.args) > 1 or operation.kwargs:
+        raise NoRule
+    return lambda x: x[np.arange(x.shape[0])[:, None], np.argsort(getval(x), axis=1)]
 
 
 # ---- shapes ---------------------------------------------------------------------------------------------------------
@@ -542,6 +556,8 @@ def _sparse_add(operation: Operation) -> Callable[..., Batched]:
     if 2 not in operation.positions:
         raise NoRule
     space, before = operation.args[:2]
+    if any(isinstance(part, VSpace) for part in space.shape):
+        return _container_sum(operation)
     has_before = 1 in operation.positions
 
     def apply(*operands: Any) -> Batched:
@@ -559,6 +575,30 @@ def _sparse_add(operation: Operation) -> Callable[..., Batched]:
         return total
 
     return apply
+
+
+def _container_sum(operation: Operation) -> Callable[..., Any]:
+    """As `_sparse_add`, where what was indexed is a tuple of results."""
+    spaces = operation.args[0].shape
+    if operation.args[1] is not None or operation.positions != (2,):
+        raise NoRule
+
+    def apply(scattered: Scattered) -> list[Batched]:
+        count = len(scattered.values)
+        return [
+            scattered.values if i == scattered.index[0] else np.zeros((count, *space.shape))
+            for i, space in enumerate(spaces)
+        ]
+
+    return apply
+
+
+def _untake_container(operation: Operation) -> Callable[..., Any]:
+    operation.only(0)
+    index = operation.args[1]
+    if not isinstance(index, int):
+        raise NoRule
+    return lambda x: Scattered(x, (index,), False)
 
 
 def _vector_sum(operation: Operation) -> Callable[..., Batched]:
@@ -589,8 +629,9 @@ def _table() -> dict[Callable[..., Any], Rule]:
         (_where, "where"),
         (_reduction, "sum mean prod var std max amax min amin any all nansum count_nonzero"),
         (_arg_reduction, "argmax argmin"),
-        (_along(1, -1), "sort argsort flip"),
-        (_along(1, None), "cumsum cumprod"),
+        (_sort, "sort"),
+        (_along(1, -1), "argsort"),
+        (_along(1, None), "cumsum cumprod flip"),
         (_along(2, None), "repeat take roll"),
         (_along(2, -1), "diff"),
         (_reshape, "reshape ravel squeeze expand_dims atleast_1d atleast_2d"),
@@ -601,15 +642,14 @@ def _table() -> dict[Callable[..., Any], Rule]:
         (_outer, "outer"),
         (_einsum, "einsum"),
         (_tensordot, "tensordot"),
-        (_diagonal, "diagonal trace"),
+        (_diagonal(total=False), "diagonal"),
+        (_diagonal(total=True), "trace"),
         (_diag, "diag"),
         (_core((2,)), "tril triu"),
     ]
     for rule, words in names:
         for word in words.split():
-            if word in ("flip",):
-                rules[anp.flip] = _along(1, None)
-            elif hasattr(anp, word):
+            if hasattr(anp, word):
                 rules[getattr(anp, word)] = rule
     # The functions below wrap a primitive of another name, and the primitive is what a recording holds.
     for word in ("mean", "var", "std"):
@@ -629,6 +669,7 @@ def _table() -> dict[Callable[..., Any], Rule]:
     rules[numpy_vjps.dot_adjoint_0] = _dot_adjoint(first=True)
     rules[numpy_vjps.dot_adjoint_1] = _dot_adjoint(first=False)
     rules[numpy_vjps.untake] = _untake
+    rules[container_untake] = _untake_container
     rules[sparse_add] = _sparse_add
     rules[VSpace.add] = _vector_sum
     rules[VSpace.mut_add] = _vector_sum

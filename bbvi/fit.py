@@ -142,7 +142,7 @@ def fit(
     checks.check_dependence(target, points[0], rng)
     log_sd = np.zeros((1, target.dim)) if given is None or given[1] is None else given[1][None]
     if method.name != "score":
-        points = starts.chosen(points)
+        points = starts.chosen(target, points) if given is None else points
         if given is None or given[1] is None:
             log_sd = starts.initial_log_sd(target, points)
         method = _with_true_gradient(target, method, points[0], log_sd[0], rng)

@@ -336,17 +336,17 @@ class Model:
 
     def _total(self, out: Any) -> Any:
         if self.vectorized:
-            return out if anp.ndim(out) == 1 else anp.sum(anp.reshape(out, (anp.shape(out)[0], -1)), axis=1)
+            return out if anp.ndim(out) < 2 else anp.sum(anp.reshape(out, (anp.shape(out)[0], -1)), axis=1)
         return out if anp.ndim(out) == 0 else anp.sum(out)
 
     def _numbers(self, name: str, out: Any) -> Any:
         if isinstance(out, (list, tuple)):
             out = anp.array(out)
         if not isbox(out):
-            try:
-                out = np.asarray(out, dtype=float)
-            except (TypeError, ValueError):
-                raise TypeError(f"{name}: expected a real number or an array of terms, got {_describe(out)}") from None
+            array = np.asarray(out)
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"{name}: expected a real number or an array of terms, got {_describe(out)}")
+            out = np.asarray(array, dtype=float)
         return out
 
 

@@ -14,6 +14,8 @@ Array = np.ndarray
 
 _CANDIDATES = 32
 _STARTS = 8
+# Elements per draw from which arithmetic, not overhead, is what starts cost; half as many are tried then.
+_WIDE = 1000
 _COARSE_DRAWS = 8
 _COARSE_STEPS = 40
 _SETTLED = 0.03
@@ -53,10 +55,10 @@ def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATE
     )
 
 
-def chosen(points: Array) -> Array:
+def chosen(target: Target, points: Array) -> Array:
     """The starts worth a pull, from candidates that are sorted best first: half the best, half spread over the rest."""
-    half = _STARTS // 2
-    if len(points) <= _STARTS:
+    half = (_STARTS if target.width <= _WIDE else _STARTS // 2) // 2
+    if len(points) <= 2 * half:
         return points
     rest = np.linspace(half, len(points) - 1, half).astype(int)
     return points[np.concatenate([np.arange(half), rest])]

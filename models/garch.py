@@ -25,10 +25,11 @@ from bbvi.stats import dirichlet, lognorm, norm
 
 def variances(z, returns):
     """The variance of each day, (T,)."""
-    surprise = (returns - z.mu) ** 2
+    news = z.weight[0] * z.level + z.weight[1] * (returns - z.mu) ** 2
+    memory = z.weight[2]
     path = [z.level]
     for t in range(1, len(returns)):
-        path.append(z.weight[0] * z.level + z.weight[1] * surprise[t - 1] + z.weight[2] * path[-1])
+        path.append(news[t - 1] + memory * path[-1])
     return np.array(path)
 
 

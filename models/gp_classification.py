@@ -8,7 +8,7 @@ Model, with a latent curve f at the 16 distinct temperatures::
     mean ~ Normal(0, 2)
     amplitude ~ HalfNormal(0, 2)
     length ~ InverseGamma(5, 5)                     tens of degrees
-    f = mean + chol(K) eta,  eta_k ~ Normal(0, 1),  K squared exponential
+    f = mean + amplitude chol(R) eta,  eta_k ~ Normal(0, 1),  R squared exponential
     damage_i ~ Bernoulli(logit^-1(f at the temperature of launch i))
 
 What to look for: ``damage_31`` is the probability at 31 degrees, the temperature of the last launch, by
@@ -26,14 +26,14 @@ GRID, LAUNCH_TO_GRID = np.unique(TEMPERATURE, return_inverse=True)
 JITTER = 1e-6
 
 
-def kernel(z, s, t):
-    return z.amplitude**2 * np.exp(-0.5 * ((s[:, None] - t) / (10 * z.length)) ** 2)
+def correlation(z, temperature):
+    """Correlation of the curve at other temperatures, (T,), with that at those of the launches, (T, 16)."""
+    return np.exp(-0.5 * ((temperature[:, None] - GRID) / (10 * z.length)) ** 2)
 
 
 def curve(z):
     """Log odds of damage at the distinct temperatures, (16,)."""
-    covariance = kernel(z, GRID, GRID) + JITTER * np.eye(len(GRID))
-    return z.mean + np.linalg.cholesky(covariance) @ z.eta
+    return z.mean + z.amplitude * np.linalg.cholesky(correlation(z, GRID) + JITTER * np.eye(len(GRID))) @ z.eta
 
 
 def log_prior(z):
@@ -50,9 +50,8 @@ def log_likelihood(z, damage):
 
 
 def derived(z):
-    covariance = kernel(z, GRID, GRID) + JITTER * np.eye(len(GRID))
-    weights = np.linalg.solve(covariance, curve(z) - z.mean)
-    logit = z.mean + kernel(z, np.array([31.0]), GRID) @ weights
+    weights = np.linalg.solve(correlation(z, GRID) + JITTER * np.eye(len(GRID)), curve(z) - z.mean)
+    logit = z.mean + correlation(z, np.array([31.0])) @ weights
     return {"damage_31": 1 / (1 + np.exp(-logit[0]))}
 
 

@@ -33,14 +33,16 @@ FLOW = [
 
 def kalman_filter(z, flow):
     """Means and variances of each year's flow given those before, and the level expected after the last."""
+    noise, drift = z.sd_flow**2, z.sd_level**2
     level, variance = 1000.0, 200.0**2
     means, variances = [], []
     for value in flow:
+        total = variance + noise
         means.append(level)
-        variances.append(variance + z.sd_flow**2)
-        gain = variance / (variance + z.sd_flow**2)
+        variances.append(total)
+        gain = variance / total
         level = level + gain * (value - level)
-        variance = (1 - gain) * variance + z.sd_level**2
+        variance = gain * noise + drift
     return means, variances, level
 
 

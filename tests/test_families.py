@@ -103,7 +103,12 @@ def test_von_mises_path_is_minus_the_derivative_of_the_cdf_over_the_density(conc
     for z in width * np.array([-0.9, -0.3, 1e-3, 0.1, 0.5, 0.95]):
         # full_output also keeps quad from warning about the last digit.
         rate = integrate.quad(
-            lambda t: q.score([[t]])[0, 1] * np.exp(q.log_density([t])), 0, z, epsabs=0, limit=200, full_output=1
+            lambda t: q.score([[t]])[0, 1] * np.exp(q.log_density([t])),
+            0,
+            z,
+            epsabs=0,
+            limit=200,
+            full_output=1,
         )[0]
         expected = -rate / np.exp(q.log_density([z]))
         # Far out, the halves of the reference's integral cancel; the path's do not.

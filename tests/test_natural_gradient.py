@@ -118,8 +118,8 @@ def optimum(name: str) -> tuple[Array, Array]:
     eps = antithetic_draws(100 if name == "logistic" else 1500, dim, np.random.default_rng(0))
     mean, step = np.array(near), 1e-4
     bend = [
-        (gradient(mean[None] + step * e) - gradient(mean[None] - step * e))[0] @ e / (2 * step) for e in
-        np.eye(dim)
+        (gradient(mean[None] + step * e) - gradient(mean[None] - step * e))[0] @ e / (2 * step)
+        for e in np.eye(dim)
     ]
     log_sd = -0.5 * np.log(np.maximum(-np.array(bend), 0.5))
     for _ in range(3):
@@ -331,8 +331,12 @@ def test_weights_make_draws_of_other_gaussians_count_as_own() -> None:
     """E[u^2] and E[u] under N(0.3, 0.8^2) from draws of two others; false alarm below 1e-4, seed fixed."""
     rng = np.random.default_rng(0)
     archive = Archive(
-        np.empty((0, 1)), np.empty(0), np.empty(0, dtype=int), np.empty((0, 1)), np.empty((0, 1)),
-        np.zeros((1, 1))
+        np.empty((0, 1)),
+        np.empty(0),
+        np.empty(0, dtype=int),
+        np.empty((0, 1)),
+        np.empty((0, 1)),
+        np.zeros((1, 1)),
     )
     for mean, log_sd in ((np.zeros(1), np.zeros(1)), (np.ones(1), np.full(1, -0.3))):
         points = mean + np.exp(log_sd) * antithetic_draws(2000, 1, rng)

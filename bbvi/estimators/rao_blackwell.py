@@ -13,7 +13,7 @@ import numpy as np
 Array = np.ndarray
 
 _BLOCK = 1_000_000
-_DISAGREEMENT = 4.0
+_NOTICEABLE = 4.0
 
 
 def probe_structure(
@@ -61,20 +61,19 @@ def changed_terms(terms_fn: Callable[[Array], Array], base: Array, moved: Array)
     return np.asarray(touched)
 
 
-def disagreeing(full: Array, reduced: Array) -> Array:
-    """Parameters whose full and reduced contributions (N, P) differ by more than chance, bool (P,).
+def noticeable(left_out: Array, size: Array) -> Array:
+    """Parameters (P,) whose left-out contributions (N, P) have a mean that is not 0 by more than chance.
 
-    Their difference has mean zero when the structure is right; four standard errors say that it is not.
+    Terms that a coordinate does not touch contribute nothing to its gradient on average; a mean beyond four
+    standard errors says that it touches them. `size` (P,) is the size of contributions, for rounding.
     """
-    difference = full - reduced
-    mean = np.mean(difference, axis=0)
-    error = np.std(difference, axis=0, ddof=1) / np.sqrt(len(difference))
-    rounding = 1e-9 * (np.max(np.abs(full), axis=0) + np.max(np.abs(reduced), axis=0))
-    return np.abs(mean) > _DISAGREEMENT * error + rounding
+    mean = np.mean(left_out, axis=0)
+    error = np.std(left_out, axis=0, ddof=1) / np.sqrt(len(left_out))
+    return np.abs(mean) > _NOTICEABLE * error + 1e-9 * size
 
 
-def guarded(full: Array, reduced: Array) -> Array:
-    """Reduced contributions (N, P), or the full ones where the reduced are found to be wrong.
+def guarded(full: Array, reduced: Array, left_out: Array) -> Array:
+    """Reduced contributions (N, P), or the full ones where what was left out turns out to matter.
 
     Each half of the draws is judged by the other half: a choice that looked at the draws it is made for would
     be a biased one. Below eight draws there is nothing to judge by, and the full contributions are used.
@@ -82,8 +81,9 @@ def guarded(full: Array, reduced: Array) -> Array:
     half = len(full) // 2
     if half < 4:
         return full
-    first = np.where(disagreeing(full[half:], reduced[half:]), full[:half], reduced[:half])
-    second = np.where(disagreeing(full[:half], reduced[:half]), full[half:], reduced[half:])
+    size = np.max(np.abs(full), axis=0)
+    first = np.where(noticeable(left_out[half:], size), full[:half], reduced[:half])
+    second = np.where(noticeable(left_out[:half], size), full[half:], reduced[half:])
     return np.concatenate([first, second])
 
 

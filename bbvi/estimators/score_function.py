@@ -102,7 +102,9 @@ class ScoreFunction:
             structure = self._probe(cost, q, terms.shape[1], rng)
         if separate and structure is not None and not np.all(structure):
             own = terms @ structure.T.astype(float)
-            contributions = guarded(contributions, self._contributions(own, q, z, score, structure, rng))
+            reduced = self._contributions(own, q, z, score, structure, rng)
+            left_out = self._left_out(values[:, None] - own, q, z, score, rng)
+            contributions = guarded(contributions, reduced, left_out)
         gradient, value = np.mean(contributions, axis=0), float(np.mean(values))
         if cost.entropy:
             return Estimate(gradient + entropy_gradient(q), value + q.entropy())
@@ -128,9 +130,12 @@ class ScoreFunction:
             return plain(costs[:, coordinate], score)
         if self.control_variate == "optimal":
             return optimal_scalar(costs[:, coordinate], score)
-        if self.control_variate == "leave-one-out" or structure is None:
-            members = np.arange(getattr(q, "dim", 0))
-            return regression(costs, score, coordinate, self._features(q, z, score, members, rng))
+        if self.control_variate == "leave-one-out":
+            return regression(
+                costs, score, coordinate, Features(np.ones((len(score), 1)), np.zeros((1, count)))
+            )
+        if structure is None:
+            return regression(costs, score, coordinate, self._features(q, z, score, None, rng))
         contributions = np.empty_like(score)
         for group, neighbours in groups((structure.astype(int) @ structure.T.astype(int)) > 0):
             columns = np.flatnonzero(np.isin(coordinate, group))
@@ -139,13 +144,21 @@ class ScoreFunction:
             contributions[:, columns] = regression(costs, score[:, columns], coordinate[columns], features)
         return contributions
 
-    def _features(self, q: Any, z: Array, score: Array, members: Array, rng: np.random.Generator) -> Features:
-        if self.control_variate == "leave-one-out":
-            return Features(np.ones((len(score), 1)), np.zeros((1, score.shape[1])))
+    def _left_out(self, costs: Array, q: Any, z: Array, score: Array, rng: np.random.Generator) -> Array:
+        """Contributions of the terms that are left out; regression, whatever is used else, shows the least of
+        them."""
+        features = self._features(q, z, score, None, rng)
+        return regression(costs, score, np.arange(score.shape[1]) % q.dim, features)
+
+    def _features(
+        self, q: Any, z: Array, score: Array, members: Array | None, rng: np.random.Generator
+    ) -> Features:
+        """Features of the coordinates `members`, or of all."""
         if isinstance(q, MeanFieldGaussian):
-            return gaussian_features(q, z, members)
-        every = np.arange(score.shape[1])
-        columns = every[np.isin(every % q.dim, members)] if isinstance(q, Independent) else every
+            return gaussian_features(q, z, np.arange(q.dim) if members is None else members)
+        columns = np.arange(score.shape[1])
+        if members is not None:
+            columns = columns[np.isin(columns % q.dim, members)]
         return score_features(q, score, columns, rng)
 
 

@@ -118,7 +118,9 @@ class Fitted:
     def newton_norm(self) -> float:
         """Dual norm of the gradient: the square root of twice the gain that a quadratic promises."""
         gradient = self.regression.gradient
-        return float(np.sqrt(max(float(gradient @ np.linalg.solve(newton_matrix(self.regression), gradient)), 0.0)))
+        return float(
+            np.sqrt(max(float(gradient @ np.linalg.solve(newton_matrix(self.regression), gradient)), 0.0))
+        )
 
 
 def fitted(archive: Archive, mean: Array, log_sd: Array, basis: Basis | None = None) -> Fitted:

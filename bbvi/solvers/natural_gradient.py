@@ -120,8 +120,12 @@ class NaturalGradient:
             raise ValueError(f"max_batch: expected an integer of at least 2, got {self.max_batch!r}")
 
     def init(
-        self, target: Values, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance:
-        float
+        self,
+        target: Values,
+        start_mean: Array,
+        start_log_sd: Array,
+        rng: np.random.Generator,
+        tolerance: float,
     ) -> NaturalGradientState:
         """Evaluate the start a few times; where it is not finite, move to the best of draws around it."""
         dim = target.dim

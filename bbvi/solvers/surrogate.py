@@ -267,10 +267,10 @@ def _curvature(coefficients: Array, basis: Basis) -> tuple[Array, Array]:
 
 
 def _projected_curvature(u: Array, weighted_residual: Array, basis: Basis) -> Array:
-    """What the residual holds of the third and fourth orders that the basis lacks, to be added to the Hessian.
+    """What the residual holds of the third and fourth orders that the basis lacks, to add to the Hessian.
 
-    He_a is orthogonal to the basis under q, so E[log p He_a] = E[residual He_a]. Only what stands out of its noise
-    counts; it changes the Newton matrix, never the gradient.
+    He_a is orthogonal to the basis under q, so E[log p He_a] = E[residual He_a]. Only what stands out of
+    its noise counts; it changes the Newton matrix, never the gradient.
     """
     dim = u.shape[1]
     first, second = u, u**2 - 1

@@ -126,8 +126,8 @@ def lotka_volterra(pelts):
     initial = numpyro.sample("initial", dist.LogNormal(jnp.log(10.0), 1.0).expand((2,)))
     sigma = numpyro.sample("sigma", dist.LogNormal(-1.0, 1.0).expand((2,)))
     growth, contact = jnp.stack([alpha, -gamma]), jnp.stack([-beta, delta])
-    path = runge_kutta(lambda state: state * (growth + contact * state[::-1]), initial, 80, 0.25)
-    path = jnp.concatenate([initial[None], path[3::4]])
+    path = runge_kutta(lambda state: state * (growth + contact * state[::-1]), initial, 60, 1 / 3)
+    path = jnp.concatenate([initial[None], path[2::3]])
     numpyro.sample("pelts", dist.LogNormal(jnp.log(path), sigma), obs=pelts)
 
 
@@ -253,9 +253,9 @@ def gp_classification(damage):
     length = numpyro.sample("length", dist.InverseGamma(5.0, 5.0))
     eta = normals("eta", 0.0, 1.0, (16,))
     square = (grid[:, None] - grid[None, :]) ** 2
-    factor = jnp.linalg.cholesky(amplitude**2 * jnp.exp(-square / (200 * length**2)) + 1e-6 * jnp.eye(16))
-    curve = mean + factor @ eta
-    cross = amplitude**2 * jnp.exp(-((grid - 31) ** 2) / (200 * length**2))
+    factor = jnp.linalg.cholesky(jnp.exp(-square / (200 * length**2)) + 1e-6 * jnp.eye(16))
+    curve = mean + amplitude * factor @ eta
+    cross = amplitude * jnp.exp(-((grid - 31) ** 2) / (200 * length**2))
     weights = jax.scipy.linalg.solve_triangular(factor.T, eta, lower=False)
     numpyro.deterministic("damage_31", jax.nn.sigmoid(mean + cross @ weights))
     numpyro.sample("damage", dist.Bernoulli(logits=curve[place]), obs=damage)
@@ -305,7 +305,7 @@ def boarding_school(in_bed):
         infections = beta * state[0] * state[1] / 763
         return jnp.stack([-infections, infections - gamma * state[1]])
 
-    infected = runge_kutta(change, jnp.array([762.0, 1.0]), 70, 0.2)[4::5, 1]
+    infected = runge_kutta(change, jnp.array([762.0, 1.0]), 42, 1 / 3)[2::3, 1]
     numpyro.sample("in_bed", NegativeBinomial(infected, 1 / dispersion), obs=in_bed)
 
 

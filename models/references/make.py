@@ -59,6 +59,7 @@ SETTINGS: dict[str, dict] = {
     "seeds": {"target_accept": 0.95},
     "sleepstudy": {"dense": False},
     "stochastic_volatility": {"dense": False},
+    "survival": {"start": {"alpha": 3.0, "beta": 0.0, "shape": 1.0}},
 }
 
 
@@ -196,6 +197,8 @@ def make(name: str) -> str:
         draws, provenance = sample(name, data)
         disagreement = compare(model, getattr(densities, name), data, draws)
         rows, rhat = summarize(model, draws)
+        if not rhat < 1.005:
+            raise RuntimeError(f"{name}: the chains disagree, R-hat {rhat:.4f}; {provenance}")
         provenance |= {"rhat_max": round(rhat, 5), "seed": SEED}
         figures = np.array(list(rows.values()))
         mcse_mean, mcse_sd = np.max(figures[:, 5:7] / figures[:, [1]], axis=0)

@@ -1,0 +1,8 @@
+"""``python -m bbvi`` is the command ``bbvi``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

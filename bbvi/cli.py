@@ -1,0 +1,365 @@
+"""The command ``bbvi``: fit a model, list the gallery, check a model."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .model import Model
+
+if TYPE_CHECKING:
+    from .results import Fit
+
+OK, FAILED, USAGE = 0, 1, 2
+
+_KINDS = ("best", "mean-field", "linear-response", "importance")
+_SOLVERS = {"auto": "auto", "fixed-draws": "FixedDraws", "natural-gradient": "NaturalGradient", "stochastic": "Stochastic"}
+
+_FIT_HELP = """\
+MODEL is the name of a model of the gallery (see 'bbvi models'), or path/to/file.py:name, where name is a
+bbvi.Model, or a function without arguments that returns one.
+
+examples:
+  bbvi fit eight_schools                          summary, eight_schools.nc and eight_schools.png
+  bbvi fit eight_schools --out results --seed 1   the same in the folder results, reproducible
+  bbvi fit mymodel.py:model --no-plot             a model of your own
+  bbvi fit mymodel.py:model --json | jq .khat     figures for a script
+  bbvi fit black_box_simulator --estimator score --max-evaluations 20000
+
+The .nc file is read by az.from_netcdf(path) and by bbvi.load(path).
+
+exit status: 0 if the fit converged and its verdict is reliable or caution; 1 if it did not converge or the verdict is
+unreliable; 2 for an error in what was asked for, or in the model.
+"""
+
+_CHECK_HELP = """\
+Tries the log joint at many points and says in plain words what it found: supports, finiteness, gradients against
+differences, one draw against many, priors that are not proper, latents that do not matter, and the optional functions.
+
+examples:
+  bbvi check mymodel.py:model
+  bbvi check eight_schools
+
+exit status: 0 without problems, 1 with, 2 for an error in what was asked for.
+"""
+
+_TOP_HELP = """\
+start here:
+  bbvi fit eight_schools          fit a model of the gallery
+  bbvi models                     what there is
+  bbvi check mymodel.py:model     try out a model of your own
+  bbvi fit mymodel.py:model       fit it
+  bbvi fit --help                 all options, with examples
+
+mymodel.py holds, for instance:
+
+  import autograd.numpy as np, bbvi
+  from bbvi.stats import norm
+  model = bbvi.Model(lambda z, y: norm.logpdf(z.mu, 0, 10) + np.sum(norm.logpdf(y, z.mu, 1)),
+                     latents={"mu": bbvi.Real()}, data={"y": [1.2, 0.3, 0.8]})
+"""
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process without it.
+
+    Returns
+    -------
+    int
+        Exit status: 0 all well, 1 an unreliable fit or a model with problems, 2 an error in what was asked for.
+    """
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    if arguments.command is None:
+        parser.print_help()
+        return USAGE
+    if arguments.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    try:
+        return int(arguments.run(arguments))
+    except UsageError as error:
+        print(f"bbvi {arguments.command}: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        sys.stderr.close()
+        return OK
+
+
+def fit_command(arguments: argparse.Namespace) -> int:
+    """``bbvi fit``."""
+    from .fit import fit
+
+    model, name = load_model(arguments.model)
+    prefix = None if arguments.no_files else _prefix(arguments.out, name)
+    try:
+        result = fit(
+            model,
+            estimator=arguments.estimator,
+            solver=_solver(arguments.solver),
+            seed=arguments.seed,
+            tolerance=arguments.tolerance,
+            max_evaluations=arguments.max_evaluations,
+            max_seconds=arguments.max_seconds,
+            progress=False if arguments.quiet else None,
+        )
+        table = result.rows(arguments.kind)
+    except (ValueError, TypeError) as error:
+        raise UsageError(_with_notes(error)) from error
+    if arguments.json:
+        print(json.dumps(_figures(result, table), indent=2))
+    elif not arguments.quiet:
+        print(result)
+        if arguments.kind not in ("best", result.kind):
+            print(f"\n{arguments.kind}:\n{result.summary(arguments.kind).to_string(float_format='{:.4g}'.format)}")
+        # The files take longer than the fit; who looks on shall not wait for the summary.
+        sys.stdout.flush()
+    written = [] if prefix is None else _write(result, prefix, arguments)
+    if written and not arguments.quiet:
+        print(f"\nwritten: {', '.join(map(str, written))}", file=sys.stderr if arguments.json else sys.stdout)
+    return OK if result.converged and result.verdict != "unreliable" else FAILED
+
+
+def models_command(arguments: argparse.Namespace) -> int:
+    """``bbvi models``."""
+    gallery = _gallery()
+    rows = [(name, gallery.load(name).dim, gallery.summary(name)) for name in gallery.names()]
+    if arguments.json:
+        print(json.dumps([{"name": name, "latents": dim, "summary": text} for name, dim, text in rows], indent=2))
+        return OK
+    width = max(len(name) for name, _, _ in rows)
+    print(f"{'model':<{width}}  latents  question")
+    for name, dim, text in rows:
+        print(f"{name:<{width}}  {dim:>7}  {text}")
+    return OK
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """``bbvi check``."""
+    from .testing import check_model
+
+    report = check_model(load_model(arguments.model)[0], seed=0 if arguments.seed is None else arguments.seed)
+    print(report)
+    return OK if report.ok else FAILED
+
+
+# ---- where models come from -----------------------------------------------------------------------------------------
+
+
+def load_model(text: str) -> tuple[Model, str]:
+    """The model that the command line names, and a name for its files.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name, or it is no model.
+    """
+    path, colon, name = text.rpartition(":")
+    if not colon or not path:
+        if Path(text).suffix == ".py":
+            raise UsageError(f"which model in {text}? Write {text}:name, a bbvi.Model or a function that returns one")
+        gallery = _gallery()
+        if text not in gallery.names():
+            raise UsageError(f"there is no model {text!r} in the gallery; 'bbvi models' lists it, or write path/to/file.py:name")
+        return gallery.load(text), text
+    found = getattr(_module(Path(path)), name, None)
+    if found is None:
+        raise UsageError(f"{path} has no {name!r}")
+    if callable(found) and not isinstance(found, Model):
+        try:
+            found = found()
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{text} failed: {_with_notes(error)}") from error
+    if not isinstance(found, Model):
+        raise UsageError(f"{text}: expected a bbvi.Model or a function that returns one, got {type(found).__name__}")
+    return found, name if name not in ("model", "main") else Path(path).stem
+
+
+def _module(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # A model may import what stands beside it.
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except (ValueError, TypeError, ImportError, NameError, AttributeError, SyntaxError, OSError) as error:
+        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {_with_notes(error)}") from error
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _gallery() -> Any:
+    from bbvi import models
+
+    return models
+
+
+# ---- what a fit leaves behind ---------------------------------------------------------------------------------------
+
+
+def _prefix(out: str | None, name: str) -> Path:
+    """Path of the files without their endings; `out` is a folder, or such a path."""
+    if out is None:
+        return Path(name)
+    path = Path(out)
+    if path.is_dir() or out.endswith(("/", "\\")):
+        prefix = path / name
+    else:
+        prefix = path.with_suffix("") if path.suffix in (".nc", ".png") else path
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error}") from error
+    return prefix
+
+
+def _write(result: Fit, prefix: Path, arguments: argparse.Namespace) -> list[Path]:
+    written = []
+    try:
+        path = prefix.with_name(prefix.name + ".nc")
+        result.save(path)
+        written.append(path)
+        if not arguments.no_plot:
+            path = prefix.with_name(prefix.name + ".png")
+            _save_plot(result, path)
+            written.append(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error}") from error
+    return written
+
+
+def _save_plot(result: Fit, path: Path) -> None:
+    import matplotlib
+
+    # A file needs no window, and there may be no screen.
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from .plots import plot
+
+    figure = plot(result)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _figures(result: Fit, table: Sequence[Any]) -> dict[str, Any]:
+    """The fit as JSON; what is not a finite number is null there."""
+
+    def plain(x: Any) -> Any:
+        return None if isinstance(x, float) and not abs(x) < float("inf") else x
+
+    return {
+        "status": str(result.status),
+        "verdict": result.verdict,
+        "reasons": result.reasons,
+        "elbo": plain(result.elbo),
+        "elbo_se": plain(result.elbo_se),
+        "khat": plain(result.khat),
+        "kind": result.kind,
+        "log_evidence": plain(result.log_evidence),
+        "evaluations": result.evaluations,
+        "gradient_evaluations": result.gradient_evaluations,
+        "seconds": result.seconds,
+        "seed": result.seed,
+        "summary": {row.label: {key: plain(x) for key, x in row._asdict().items() if key != "label"} for row in table},
+    }
+
+
+def _solver(name: str) -> Any:
+    import bbvi
+
+    return name if name == "auto" else getattr(bbvi, _SOLVERS[name])()
+
+
+def _with_notes(error: BaseException) -> str:
+    return " ".join([str(error), *(f"({note})" for note in getattr(error, "__notes__", []))])
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="bbvi",
+        description="Variational inference for a Python log joint density, with a verdict on its result.",
+        epilog=_TOP_HELP,
+        formatter_class=plain,
+    )
+    parser.add_argument("--version", action="version", version=f"bbvi {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    fit = commands.add_parser(
+        "fit", help="fit a model: summary, netCDF and picture", epilog=_FIT_HELP, formatter_class=plain
+    )
+    fit.add_argument("model", metavar="MODEL", help="name in the gallery, or path/to/file.py:name")
+    fit.add_argument("--out", metavar="PATH", help="folder, or path without ending, of the files (default: here)")
+    fit.add_argument("--kind", choices=_KINDS, default="best", help="which posterior to summarise (default: %(default)s)")
+    fit.add_argument("--seed", type=_whole, metavar="N", help="makes the fit reproducible")
+    fit.add_argument("--estimator", choices=("auto", "pathwise", "score"), default="auto", help="of gradients (default: auto)")
+    fit.add_argument("--solver", choices=tuple(_SOLVERS), default="auto", help="(default: auto)")
+    fit.add_argument(
+        "--tolerance", type=_positive, default=0.05, metavar="X",
+        help="Monte Carlo error left in a mean, in posterior sds (default: %(default)s)",
+    )  # fmt: skip
+    fit.add_argument("--max-evaluations", type=_whole, metavar="N", help="budget of log joint evaluations")
+    fit.add_argument("--max-seconds", type=_positive, metavar="X", help="budget of time")
+    fit.add_argument("--json", action="store_true", help="print figures as JSON")
+    fit.add_argument("--quiet", action="store_true", help="print nothing but errors (and --json)")
+    fit.add_argument("--no-plot", action="store_true", help="write no picture")
+    fit.add_argument("--no-files", action="store_true", help="write nothing")
+    fit.set_defaults(run=fit_command)
+    models = commands.add_parser("models", help="list the gallery: name, number of latents, question")
+    models.add_argument("--json", action="store_true", help="as JSON")
+    models.set_defaults(run=models_command)
+    check = commands.add_parser("check", help="try out a model", epilog=_CHECK_HELP, formatter_class=plain)
+    check.add_argument("model", metavar="MODEL", help="name in the gallery, or path/to/file.py:name")
+    check.add_argument("--seed", type=_whole, metavar="N", help="of the points at which it is tried (default: 0)")
+    check.set_defaults(run=check_command)
+    for command in (fit, models, check):
+        command.add_argument("--verbose", action="store_true", help="log what happens inside")
+    return parser
+
+
+def _whole(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return value

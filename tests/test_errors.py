@@ -1,0 +1,192 @@
+"""Bad input gets one clear error at the boundary, which names its cause."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import bbvi
+from bbvi.stats import halfcauchy, norm
+
+
+def normal(z, y):
+    return norm.logpdf(z.mu, 0, 10) + anp.sum(norm.logpdf(y, z.mu, 1.0))
+
+
+LATENTS = {"mu": bbvi.Real()}
+DATA = {"y": [1.0, 2.0, 3.0]}
+
+
+def fit(log_joint, latents=None, **kwargs):
+    return bbvi.fit(bbvi.Model(log_joint, LATENTS if latents is None else latents, kwargs.pop("data", None)), **kwargs)
+
+
+def gaussian(z):
+    return -0.5 * anp.sum(z.mu**2)
+
+
+def nan_at_start(z):
+    return z.mu * np.nan
+
+
+def saturated(z):
+    return anp.where(anp.abs(z.mu) > 50.0, 0.0, -0.5 * z.mu**2)
+
+
+def wrong_gradient(z):
+    return -0.5 * float(z.mu) ** 2, {"mu": +z.mu}
+
+
+def summed_over_draws(z):
+    return -0.5 * anp.sum(z.mu**2)
+
+
+def mixes_draws(z):
+    return -0.5 * (z.mu - anp.mean(z.mu)) ** 2 - 0.5 * z.mu**2
+
+
+MODELS = {
+    "no log joint": (lambda: bbvi.Model(None, LATENTS), ValueError, "log_joint: expected a function"),
+    "log joint no function": (lambda: bbvi.Model(3.0, LATENTS), TypeError, "log_joint: expected a function"),
+    "no latents": (lambda: bbvi.Model(gaussian), ValueError, "latents: expected a dict"),
+    "empty latents": (lambda: bbvi.Model(gaussian, {}), ValueError, "latents: expected at least one"),
+    "zero latents": (lambda: bbvi.Model(gaussian, 0), ValueError, "latents: expected 1 or more"),
+    "latents a list": (lambda: bbvi.Model(gaussian, ["mu"]), TypeError, "latents: expected a dict"),
+    "latent name": (lambda: bbvi.Model(gaussian, {"my mu": 1}), ValueError, "identifiers.*'my mu'"),
+    "latent spec": (lambda: bbvi.Model(gaussian, {"mu": "real"}), TypeError, "latent 'mu': expected a declaration"),
+    "latent class": (lambda: bbvi.Model(gaussian, {"mu": bbvi.Real}), TypeError, r"write Real\(...\)"),
+    "latent shape": (lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(shape=-1)}), ValueError, "sizes of 1 or more"),
+    "interval": (lambda: bbvi.Interval(2.0, 1.0), ValueError, "lower < upper"),
+    "dims without coords": (
+        lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(dims="school")}), ValueError, "'mu'.*'school'"
+    ),
+    "shape against dims": (
+        lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(shape=3, dims="s")}, coords={"s": [1, 2]}), ValueError, "'mu'.*shape",
+    ),
+    "coords a string": (
+        lambda: bbvi.Model(gaussian, LATENTS, coords={"s": "ABC"}), TypeError, r"coords\['s'\]: expected a sequence"
+    ),
+    "coords repeat": (lambda: bbvi.Model(gaussian, LATENTS, coords={"s": [1, 1]}), ValueError, "differ from each other"),
+    "dims of nothing": (lambda: bbvi.Model(gaussian, LATENTS, dims={"theta": "s"}), ValueError, r"dims\['theta'\].*'s'"),
+    "unused data": (lambda: bbvi.Model(gaussian, LATENTS, DATA), ValueError, "data: 'y' is an argument of none"),
+    "missing data": (lambda: bbvi.Model(normal, LATENTS), ValueError, "log_joint: its argument 'y' is not among the data"),
+    "ragged data": (
+        lambda: bbvi.Model(normal, LATENTS, {"y": [[1.0], [1.0, 2.0]]}), ValueError, r"data\['y'\]: expected a regular"
+    ),
+    "data a list": (lambda: bbvi.Model(normal, LATENTS, [1, 2]), TypeError, "data: expected a dict"),
+    "no argument": (lambda: bbvi.Model(lambda: 0.0, LATENTS), TypeError, r"log_joint: expected a function of \(z"),
+    "joint and prior": (
+        lambda: bbvi.Model(gaussian, LATENTS, log_prior=gaussian), ValueError, "log_joint and log_prior"
+    ),
+    "prior alone": (lambda: bbvi.Model(None, LATENTS, log_prior=gaussian), ValueError, "log_likelihood: expected beside"),
+    "with_data": (lambda: bbvi.Model(normal, LATENTS, DATA).with_data(x=1), ValueError, "with_data: 'x'"),
+}  # fmt: skip
+
+FITS = {
+    "model": (lambda: bbvi.fit(3.0), TypeError, "model: expected"),
+    "latents beside model": (
+        lambda: bbvi.fit(bbvi.Model(normal, LATENTS, DATA), LATENTS), ValueError, "latents: expected none beside"
+    ),
+    "estimator": (lambda: fit(gaussian, estimator="magic"), ValueError, "estimator: expected 'auto'"),
+    "solver": (lambda: fit(gaussian, solver="newton"), TypeError, "solver: expected 'auto'"),
+    "solver class": (lambda: fit(gaussian, solver=bbvi.FixedDraws), TypeError, "solver: expected"),
+    "pair": (lambda: fit(gaussian, estimator="score", solver=bbvi.FixedDraws()), ValueError, "does not go with"),
+    "other pair": (
+        lambda: fit(gaussian, estimator="pathwise", solver=bbvi.NaturalGradient()), ValueError, "does not go with"
+    ),
+    "odd draws": (lambda: bbvi.FixedDraws(draws=7), ValueError, "draws to be an even integer"),
+    "seed": (lambda: fit(gaussian, seed=-1), ValueError, "seed: expected"),
+    "tolerance": (lambda: fit(gaussian, tolerance=0), ValueError, "tolerance: expected a positive"),
+    "budget": (lambda: fit(gaussian, max_evaluations=0), ValueError, "max_evaluations: expected a positive"),
+    "callback": (lambda: fit(gaussian, callback=3), TypeError, "callback: expected"),
+    "executor": (lambda: fit(gaussian, executor=4), TypeError, "executor: expected"),
+    "init names": (lambda: fit(gaussian, init={"tau": 1.0}), ValueError, "init: expected a value for each of mu"),
+    "init shape": (lambda: fit(gaussian, init=[1.0, 2.0]), ValueError, r"init: expected a flat .* shape \(1,\)"),
+    "init support": (
+        lambda: fit(gaussian, {"mu": bbvi.Positive()}, init={"mu": -1.0}), ValueError, "init: latent 'mu'.*> 0"
+    ),
+    "init not finite": (lambda: fit(lambda z: anp.log(z.mu) - z.mu, init={"mu": -1.0}), ValueError, "init: the log joint"),
+    "unknown latent": (lambda: fit(lambda z: z.nu), AttributeError, "no latent 'nu'; its latents are mu"),
+    "returns none": (lambda: fit(lambda z: None), TypeError, "log_joint: expected a real number.*None"),
+    "returns complex": (lambda: fit(lambda z: 1j * z.mu), TypeError, "log_joint: expected a real number"),
+    "returns text": (lambda: fit(lambda z: "-1"), TypeError, "log_joint: expected a real number"),
+    "nan at the start": (lambda: fit(nan_at_start), ValueError, "log_joint: expected a finite value.*mu = "),
+    "nan in the data": (
+        lambda: fit(normal, data={"y": [1.0, np.nan]}), ValueError, "The data 'y' are not finite everywhere"
+    ),
+    "constant in a latent": (
+        lambda: fit(gaussian, {"mu": bbvi.Real(), "nu": bbvi.Real()}), ValueError, "constant in 'nu'"
+    ),
+    "constant in a scale": (
+        lambda: fit(gaussian, {"mu": bbvi.Real(), "tau": bbvi.Positive()}), ValueError, "constant in 'tau'"
+    ),
+    "improper": (lambda: fit(lambda z: anp.sum(z.mu)), ValueError, "expected a proper density.*'mu'"),
+    "improper far out": (lambda: fit(saturated), ValueError, "expected a proper density.*'mu'"),
+    "sign": (lambda: fit(lambda z: 0.5 * z.mu**2), ValueError, "expected a proper density.*'mu'"),
+    "gradient": (
+        lambda: bbvi.fit(bbvi.Model(gaussian, LATENTS, gradient=wrong_gradient)), ValueError, "gradient: it contradicts"
+    ),
+    "gradient's form": (
+        lambda: bbvi.fit(bbvi.Model(gaussian, LATENTS, gradient=lambda z: 1.0)), TypeError, "gradient: expected a pair"
+    ),
+    "gradient's shape": (
+        lambda: bbvi.fit(bbvi.Model(gaussian, LATENTS, gradient=lambda z: (1.0, [1.0, 2.0]))),
+        ValueError, r"gradient: expected shape \(1,\)",
+    ),
+    "a scalar for a batch": (
+        lambda: bbvi.fit(bbvi.Model(summed_over_draws, LATENTS, vectorized=True)),
+        ValueError, r"one row per draw.*got shape \(\)",
+    ),
+    "draws that meet": (
+        lambda: bbvi.fit(bbvi.Model(mixes_draws, LATENTS, vectorized=True)), ValueError, "must not depend on the other draws"
+    ),
+    "pathwise without gradient": (
+        lambda: fit(lambda z: -0.5 * float(z.mu) ** 2, estimator="pathwise"), ValueError, "autograd cannot trace"
+    ),
+    "sample size": (lambda: fit(gaussian, seed=1).sample(0), ValueError, "n: expected"),
+    "kind": (lambda: fit(gaussian, seed=1).sample(5, kind="exact"), ValueError, "kind: expected one of"),
+    "ci_prob": (lambda: fit(gaussian, seed=1).summary(ci_prob=1.5), ValueError, "ci_prob: expected"),
+    "expect": (lambda: fit(gaussian, seed=1).expect(3.0), TypeError, "fn: expected a function"),
+    "covariance of": (lambda: fit(gaussian, seed=1).covariance_of("nu"), ValueError, "latents: expected names among mu"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_bad_model_is_refused_when_it_is_made(name):
+    make, kind, message = MODELS[name]
+    with pytest.raises(kind, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_bad_fit_is_refused_before_any_work(name):
+    make, kind, message = FITS[name]
+    with pytest.raises(kind, match=message):
+        make()
+
+
+def test_an_exception_of_the_users_is_raised_again_with_the_latents_it_saw():
+    def fails(z):
+        raise RuntimeError("the instrument is off")
+
+    with pytest.raises(RuntimeError, match="the instrument is off") as caught:
+        fit(fails)
+    assert "log_joint" in caught.value.__notes__[0]
+    assert "mu = " in caught.value.__notes__[0]
+
+
+def test_a_latent_of_bounded_support_may_be_uniform():
+    found = fit(gaussian, {"mu": bbvi.Real(), "p": bbvi.Interval(0.0, 2.0)}, seed=1)
+    assert found.summary().loc["p", "mean"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_good_model_with_the_same_parts_is_not_refused():
+    """The checks above can pass, so that they are not merely always on."""
+    found = fit(
+        lambda z, y: normal(z, y) + halfcauchy.logpdf(z.tau, 0, 1),
+        {"mu": bbvi.Real(), "tau": bbvi.Positive()},
+        data=DATA,
+        seed=1,
+    )
+    assert found.converged

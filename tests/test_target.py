@@ -1,0 +1,214 @@
+"""The target: derivatives by any route agree, costs are counted per draw, and what is not finite is survived."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import bbvi
+from bbvi.stats import halfcauchy, norm
+from bbvi.target import Target
+
+Y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+SIGMA = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+
+
+def log_joint(z, y, sigma):
+    theta = z.mu + z.tau * z.eta
+    return (
+        norm.logpdf(z.mu, 0, 5)
+        + halfcauchy.logpdf(z.tau, 0, 5)
+        + anp.sum(norm.logpdf(z.eta))
+        + anp.sum(norm.logpdf(y, theta, sigma))
+    )
+
+
+def vectorized(z, y, sigma):
+    theta = z.mu[:, None] + z.tau[:, None] * z.eta
+    return (
+        norm.logpdf(z.mu, 0, 5)
+        + halfcauchy.logpdf(z.tau, 0, 5)
+        + anp.sum(norm.logpdf(z.eta), axis=1)
+        + anp.sum(norm.logpdf(y, theta, sigma), axis=1)
+    )
+
+
+def gradient(z, y, sigma):
+    theta = z.mu + z.tau * z.eta
+    slope = (y - theta) / sigma**2
+    tau = float(z.tau)
+    return log_joint(z, y, sigma), {
+        "mu": -z.mu / 25 + np.sum(slope),
+        "tau": -2 * tau / (25 + tau**2) + np.sum(slope * z.eta),
+        "eta": -z.eta + slope * z.tau,
+    }
+
+
+LATENTS = {"mu": bbvi.Real(), "tau": bbvi.Positive(), "eta": 8}
+DATA = {"y": Y, "sigma": SIGMA}
+
+
+def model(function=log_joint, **kwargs):
+    return bbvi.Model(function, LATENTS, DATA, **kwargs)
+
+
+TARGETS = {
+    "replayed": lambda: Target(model()),
+    "looped": lambda: Target(model(), replay=False),
+    "vectorized": lambda: Target(model(vectorized, vectorized=True)),
+    "user's gradient": lambda: Target(model(gradient=gradient)),
+}
+
+
+@pytest.fixture
+def u(rng):
+    return 0.7 * rng.normal(size=(6, 10))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_route_gives_the_same_derivatives(name, u, rng):
+    target, reference = TARGETS[name](), Target(model(), replay=False)
+    v = rng.normal(size=u.shape)
+    np.testing.assert_allclose(target.values(u), reference.values(u), rtol=1e-10)
+    np.testing.assert_allclose(target.gradients(u)[1], reference.gradients(u)[1], rtol=1e-8, atol=1e-9)
+    found, expected = target.linearize(u), reference.linearize(u)
+    np.testing.assert_allclose(found.gradients, expected.gradients, rtol=1e-8, atol=1e-9)
+    loose = 1e-5 if name == "user's gradient" else 1e-8
+    np.testing.assert_allclose(found.hessian_product(v), expected.hessian_product(v), rtol=loose, atol=loose)
+
+
+def test_derivatives_agree_with_finite_differences(u):
+    target, step = Target(model()), 1e-5
+    values, gradients = target.gradients(u)
+    hessian_product = target.linearize(u).hessian_product
+    for i in range(10):
+        e = np.zeros_like(u)
+        e[:, i] = step
+        slope = (target.values(u + e) - target.values(u - e)) / (2 * step)
+        np.testing.assert_allclose(gradients[:, i], slope, rtol=1e-6, atol=1e-6)
+        bend = (target.gradients(u + e)[1] - target.gradients(u - e)[1]) / (2 * step)
+        np.testing.assert_allclose(hessian_product(e / step), bend, rtol=1e-6, atol=1e-6)
+    assert np.all(np.isfinite(values))
+
+
+def test_chunks_change_nothing(u, monkeypatch):
+    target = Target(model())
+    whole = target.gradients(u)[1], target.linearize(u).hessian_product(u)
+    monkeypatch.setattr("bbvi.target._CHUNK_ELEMENTS", 20)
+    np.testing.assert_allclose(target.gradients(u)[1], whole[0], rtol=1e-12)
+    np.testing.assert_allclose(target.linearize(u).hessian_product(u), whole[1], rtol=1e-12)
+
+
+def test_costs_are_counted_per_draw(u):
+    target = Target(model(vectorized, vectorized=True))
+    target.values(u)
+    assert (target.evaluations, target.gradient_evaluations) == (6, 0)
+    target.gradients(u)
+    assert (target.evaluations, target.gradient_evaluations) == (12, 6)
+    target.linearize(u).hessian_product(u)
+    assert (target.evaluations, target.gradient_evaluations) == (18, 18)
+
+
+def test_every_call_of_the_users_function_is_counted(u):
+    calls = []
+
+    def counted(z, y, sigma):
+        calls.append(1)
+        return float(np.sum(norm.logpdf(y, float(z.mu) + float(z.tau) * np.asarray(z.eta), sigma)))
+
+    target = Target(model(counted))
+    target.values(u)
+    target.values(u[:2])
+    assert target.evaluations == len(calls)
+
+
+def test_values_outside_the_support_come_back_as_minus_infinity(u):
+    target = Target(bbvi.Model(lambda z: anp.log(z.mu) - z.mu, {"mu": 1}))
+    values = target.values(np.array([[-1.0], [1.0], [2.0]]))
+    assert values[0] == -np.inf
+    assert np.isfinite(values[1:]).all()
+    assert target.nonfinite is not None
+    assert target.nonfinite.count == 1
+    assert "mu = [-1.]" in str(target.nonfinite)
+
+
+def test_an_arithmetic_error_of_one_draw_is_not_that_of_the_others():
+    def picky(z):
+        if float(z.mu[0]) > 0:
+            raise ZeroDivisionError
+        return -0.5 * float(z.mu[0]) ** 2
+
+    target = Target(bbvi.Model(picky, {"mu": 1}))
+    np.testing.assert_array_equal(target.values(np.array([[1.0], [-1.0]])), [-np.inf, -0.5])
+
+
+def test_a_matrix_that_cannot_be_factorised_spoils_its_own_draw_only():
+    def covariance(z):
+        chol = anp.linalg.cholesky(anp.array([[1.0, z.r], [z.r, 1.0]]))
+        return -0.5 * z.r**2 + anp.log(chol[1, 1])
+
+    target = Target(bbvi.Model(covariance, {"r": bbvi.Real()}))
+    u = np.array([[0.2], [1.5], [-0.5]])
+    values, gradients = target.gradients(u)
+    assert np.isfinite(values[[0, 2]]).all()
+    assert values[1] == -np.inf
+    assert np.isfinite(gradients[[0, 2]]).all()
+
+
+def test_users_arrays_are_left_alone(u):
+    y = Y.copy()
+
+    def scribbles(z, y):
+        z.eta[...] = 0.0
+        return -0.5 * float(z.mu) ** 2
+
+    before = u.copy()
+    target = Target(bbvi.Model(scribbles, {"mu": bbvi.Real(), "eta": 9}, {"y": y}))
+    target.values(u)
+    np.testing.assert_array_equal(u, before)
+    np.testing.assert_array_equal(y, Y)
+
+
+def test_a_function_that_changes_its_mind_is_found_out(u):
+    state = {"sign": 1.0}
+    target = Target(bbvi.Model(lambda z: -0.5 * anp.sum(z**2) * state["sign"], 10))
+    target.values(u)
+    assert target.recorded
+    assert target.verify(u)
+    state["sign"] = 2.0
+    assert not target.verify(u)
+
+
+def test_a_branch_on_values_is_evaluated_draw_by_draw(u):
+    def bent(z):
+        return -0.5 * anp.sum(z**2) if z[0] > 0 else -anp.sum(z**2)
+
+    target = Target(bbvi.Model(bent, 10))
+    expected = -np.where(u[:, 0] > 0, 0.5, 1.0) * np.sum(u**2, axis=1)
+    np.testing.assert_allclose(target.values(u), expected)
+    np.testing.assert_allclose(target.gradients(u)[1], np.where(u[:, :1] > 0, -1.0, -2.0) * u)
+    assert not target.recorded
+
+
+def test_terms_sum_to_the_density(u):
+    target = Target(model())
+    np.testing.assert_allclose(target.terms(u).sum(axis=1), target.values(u), rtol=1e-12)
+
+
+def test_minibatches_are_unbiased(rng):
+    y = rng.normal(size=200)
+    full = bbvi.Model(
+        None,
+        {"mu": bbvi.Real()},
+        {"y": y},
+        log_prior=lambda z: norm.logpdf(z.mu),
+        log_likelihood=lambda z, y: norm.logpdf(y, z.mu),
+    )
+    target = Target(full)
+    u = np.array([[0.3], [-0.4]])
+    draws = np.array([target.minibatch(20, rng).values(u) for _ in range(400)])
+    # Four standard errors: a false alarm in 1 of 8,000 runs of each of two figures.
+    error = draws.std(axis=0) / np.sqrt(len(draws))
+    assert np.all(np.abs(draws.mean(axis=0) - target.values(u)) < 4 * error)
+    assert np.all(draws.std(axis=0) > 0.1)

@@ -237,10 +237,12 @@ def _prefix(out: str | None, name: str) -> Path:
 
 
 def _write(result: Fit, prefix: Path, arguments: argparse.Namespace) -> list[Path]:
+    from .storage import save
+
     written = []
     try:
         path = prefix.with_name(prefix.name + ".nc")
-        result.save(path)
+        save(result, path, arguments.draws, arguments.kind)
         written.append(path)
         if not arguments.no_plot:
             path = prefix.with_name(prefix.name + ".png")
@@ -328,6 +330,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     fit.add_argument("--max-evaluations", type=_whole, metavar="N", help="budget of log joint evaluations")
     fit.add_argument("--max-seconds", type=_positive, metavar="X", help="budget of time")
+    fit.add_argument("--draws", type=_whole, default=1000, metavar="N", help="in the netCDF file (default: %(default)s)")
     fit.add_argument("--json", action="store_true", help="print figures as JSON")
     fit.add_argument("--quiet", action="store_true", help="print nothing but errors (and --json)")
     fit.add_argument("--no-plot", action="store_true", help="write no picture")
@@ -351,7 +354,7 @@ def _whole(text: str) -> int:
     except ValueError:
         value = -1
     if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
     return value
 
 

@@ -13,6 +13,7 @@ from . import predictive, transforms
 from .model import Model, labels_of
 from .posterior import DrawSet
 from .standin import available, has_density
+from .target import Target
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,6 +57,8 @@ def to_arviz(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | None =
         ``log_likelihood``
             pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``; `Fit.loo` is
             right for every kind.
+        ``log_prior``
+            of the model's ``log_prior``, on the constrained scale
         ``posterior_predictive``, ``prior``, ``prior_predictive``
             from ``predict`` and ``sample_prior``
         ``observed_data``, ``constant_data``
@@ -112,9 +115,18 @@ def posterior_groups(fit: Fit, drawn: DrawSet) -> dict[str, xr.Dataset]:
         stats |= {name: np.where(np.isneginf(drawn.lp), np.nan, stats[name]) for name in ("lp", "log_weight")}
     groups["sample_stats"] = _dataset({name: (("chain", "draw"), x[None]) for name, x in stats.items()}, {})
     if available(model, "log_likelihood"):
-        groups["log_likelihood"] = _draws_dataset(model, target.quantities("pointwise", drawn.u))
+        pointwise = target.quantities("pointwise", drawn.u)
+        groups["log_likelihood"] = _draws_dataset(model, pointwise)
+        groups["log_prior"] = _draws_dataset(model, {"log_prior": log_prior(target, drawn, pointwise)})
     groups["fit"] = _fit_dataset(fit, drawn.kind)
     return groups
+
+
+def log_prior(target: Target, drawn: DrawSet, pointwise: Mapping[str, Array]) -> Array:
+    """Log prior density (S,) on the constrained scale: what is left of the log density."""
+    likelihood = sum(x.reshape(len(drawn.u), -1).sum(axis=1) for x in pointwise.values())
+    with np.errstate(invalid="ignore"):
+        return np.asarray(drawn.lp - target.constrain(drawn.u)[1] - likelihood)
 
 
 def data_groups(model: Model, observed: set[str]) -> dict[str, xr.Dataset]:

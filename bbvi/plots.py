@@ -15,7 +15,7 @@ from .loo import weighted_draws
 from .model import labels_of
 from .posterior import Posterior, weighted_quantiles
 from .psis import psis
-from .standin import available, has_density
+from .standin import has_density
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,7 +138,7 @@ def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
         ax.set_ylim(bottom - margin, top + margin)
     ax.set(xlabel="evaluations of the log joint", ylabel="ELBO (nats)", title="Course of the fit")
     ax.ticklabel_format(axis="y", useOffset=False)
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8)
     return ax
 
 

@@ -9,11 +9,12 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import importance, transforms
+from .export import to_datatree
 from .families import MeanFieldGaussian
 from .latents import ResolvedLatent
 from .model import Model
@@ -23,6 +24,9 @@ from .standin import StoredTarget, has_density, stand_in
 from .starts import Mode
 from .status import Status
 from .target import Target
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Array = np.ndarray
 
@@ -38,7 +42,7 @@ _RECORDS: dict[str, type] = {
 } | {record.__name__: record for record in (MeanFieldGaussian, Mode, ResolvedLatent, Trace)}
 
 
-def save(fit: Fit, path: str | Path) -> None:
+def save(fit: Fit, path: str | Path, draws: int = 1000, kind: str = "best") -> None:
     """Write a fit to disk.
 
     Parameters
@@ -46,6 +50,8 @@ def save(fit: Fit, path: str | Path) -> None:
     fit : Fit
     path : path
         ``.nc`` for netCDF, which ``az.from_netcdf`` reads too, with the groups of `Fit.to_arviz`; or ``.npz``.
+    draws, kind
+        As for `Fit.to_arviz`: of those groups.
 
     Raises
     ------
@@ -63,7 +69,7 @@ def save(fit: Fit, path: str | Path) -> None:
             with open(temporary, "wb") as file:
                 np.savez_compressed(file, header=np.array(header), **arrays)  # type: ignore[arg-type]
         else:
-            _write_netcdf(fit, header, arrays, temporary)
+            _write_netcdf(to_datatree(fit, draws, kind), header, arrays, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -267,12 +273,9 @@ def _read_npz(path: Path) -> tuple[str, dict[str, Array]]:
     return str(arrays.pop("header")), arrays
 
 
-def _write_netcdf(fit: Fit, header: str, arrays: Mapping[str, Array], path: Path) -> None:
+def _write_netcdf(tree: xr.DataTree, header: str, arrays: Mapping[str, Array], path: Path) -> None:
     import xarray as xr
 
-    from .export import to_datatree
-
-    tree = to_datatree(fit)
     variables = {name: ([f"{name}.{axis}" for axis in range(x.ndim)], x) for name, x in arrays.items()}
     # A variable and not an attribute, of which HDF5 holds 64 kB only.
     tree[_GROUP] = xr.DataTree(xr.Dataset({**variables, "header": ((), header)}))

@@ -18,8 +18,8 @@ from .replay import NotRecordable, Recording
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-# Elements that one operation may hold before draws are evaluated in chunks: two megabytes, which caches still hold.
-_CHUNK_ELEMENTS = 2**18
+# Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold.
+_CHUNK_ELEMENTS = 2**16
 _AGREEMENT = 1e-8
 _NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
 

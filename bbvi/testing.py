@@ -147,12 +147,7 @@ def compare_gradient(model: Model | Target, u: Any = None, seed: int = 0) -> Gra
         rounding = np.finfo(float).eps * (1 + np.abs(values[0])) / step
         allowed = np.abs(fine - coarse) + 1e-5 * (np.abs(differences) + np.abs(gradients[0])) + 50 * rounding
         agrees = np.abs(gradients[0] - differences) <= allowed
-    return GradientComparison(model_labels(target), gradients[0], differences, agrees)
-
-
-def model_labels(target: Target) -> list[str]:
-    """Labels of the unconstrained coordinates."""
-    return target.model.unconstrained_labels
+    return GradientComparison(target.model.unconstrained_labels, gradients[0], differences, agrees)
 
 
 # ---- the checks: each yields findings, or raises ----------------------------------------------------------------------
@@ -186,7 +181,7 @@ def _supports(target: Target, rng: np.random.Generator) -> Results:
     again = target.unconstrain(draws)
     wrong = np.flatnonzero(~np.isclose(again, u, rtol=1e-5, atol=1e-5).all(axis=0))
     if len(wrong):
-        yield "problem", f"the transform of {model_labels(target)[wrong[0]]!r} does not invert"
+        yield "problem", f"the transform of {target.model.unconstrained_labels[wrong[0]]!r} does not invert"
     else:
         yield "ok", f"{target.dim} unconstrained coordinates, there and back"
 
@@ -238,7 +233,9 @@ def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results
             "gradients write it with autograd.numpy and bbvi.stats, or give gradient="
         )
         return
-    found = compare_gradient(target, point)
+    # Beside the point, which may be an optimum, where all gradients are alike.
+    beside = point + 0.3 * rng.standard_normal(target.dim)
+    found = compare_gradient(target, beside if np.isfinite(target.values(beside[None])[0]) else point)
     wrong = np.flatnonzero(~found.agrees)
     if len(wrong):
         i = int(wrong[np.argmax(np.abs(found.gradient - found.differences)[wrong])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,7 @@ myst_heading_anchors = 3
 default_role = "py:obj"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autosummary_generate = False
@@ -57,6 +59,8 @@ copybutton_prompt_is_regexp = True
 
 
 def _mathml(latex: str, block: bool, node: nodes.Element) -> str:
+    # The converter sets no space between the logarithm and its argument.
+    latex = re.sub(r"\\log (?=[a-z\\])(?!\\left)", r"\\log\\, ", latex)
     try:
         return tex2mathml(latex, as_block=block)
     except MathError as error:

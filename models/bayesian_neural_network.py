@@ -1,6 +1,6 @@
 """A Bayesian neural network: a curve whose weights mean little.
 
-40 noisy values of sin(1.5 x) at random places in (-3, 3), simulated (``data/noisy_sine.csv``, made by
+60 noisy values of sin(1.5 x) at random places in (-3, 3), simulated (``data/noisy_sine.csv``, made by
 ``data/make.py``).
 
 Model, one layer of three hidden units::
@@ -15,7 +15,7 @@ Model, one layer of three hidden units::
 
 What to look for: positive slopes and ordered centers remove the symmetries of sign and permutation, and still
 the weights are known by their joint effect rather than one by one. Judge the curve ``f``, reported at seven
-places. A bad start leaves two units in the same place.
+places. There are local optima tens of nats below the best, where a unit is wasted; a bad start ends there.
 """
 
 import autograd.numpy as np

@@ -13,8 +13,8 @@ Model, with S susceptible and I infected, integrated by the classical Runge-Kutt
     dispersion ~ Exponential(mean 0.2)
     in_bed_t ~ NegativeBinomial(mean I(t), variance I + dispersion I^2)
 
-What to look for: ``r0`` = beta / gamma, the number of boys that the first one infects, is far better known
-than its size would suggest.
+What to look for: ``r0`` = beta / gamma is the number of boys that the first one infects while all are
+susceptible. ``dispersion`` is skewed even on the log scale, since 14 counts say little about noise.
 """
 
 import autograd.numpy as np

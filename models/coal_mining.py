@@ -9,7 +9,7 @@ Model, with the first year s of the new rate uniform over the 112 years and summ
     count_t ~ Poisson(early) before year s, Poisson(late) from then on
 
 What to look for: a discrete parameter needs no special treatment when it can be summed out. ``change`` is the
-expected year of change given the rates; its average is the posterior mean of the year, around 1890.
+expected year of change given the rates; its average is the posterior mean of the year, 1891.
 """
 
 import autograd.numpy as np

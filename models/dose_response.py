@@ -9,9 +9,9 @@ Model, for group i::
     beta ~ Normal(0, 100)
     died_i ~ Binomial(total_i, logit^-1(alpha + beta log_dose_i))
 
-What to look for: log doses lie between 1.69 and 1.88, so that intercept and slope are correlated to 0.9996.
-Mean field's sds are about 40 times too small; linear response is right. ``ld50`` is the log dose that kills
-half of the beetles.
+What to look for: log doses lie between 1.69 and 1.88, so that intercept and slope are correlated to 0.9997.
+Mean field's sds are 40 times too small; linear response is right. ``ld50`` is the log dose that kills half of
+the beetles.
 """
 
 import bbvi

@@ -12,8 +12,8 @@ Model, for school j::
     theta_j = mu + tau * eta_j      effect of school j
     y_j ~ Normal(theta_j, sigma_j)
 
-What to look for: the data say little about ``tau``, so ``theta`` is shrunk almost to a common value. Written
-with ``eta`` the posterior is close to a product of independent factors and mean field does well;
+What to look for: the data say little about ``tau``, so that ``theta`` is shrunk almost to a common value.
+Written with ``eta`` the posterior is close to a product of independent factors and mean field does well;
 ``eight_schools_centered`` is the same posterior in coordinates where it does not.
 """
 

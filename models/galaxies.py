@@ -12,10 +12,10 @@ Model, with the component of each galaxy summed out::
     y_i ~ sum_k weight_k Normal(mu_k, sigma_k)
 
 What to look for: ordering the means removes the six-fold symmetry of the labels, the prior of ``sigma`` keeps
-a component from collapsing on one galaxy, and that of ``mu`` says where the three clumps are; with a vague
-one, splitting the large clump in two is only four nats worse. It still is a local optimum, 17 nats below the
-best, and a trap for a bad start. The outer components rest on seven and three galaxies, so that their scales
-stay uncertain and skewed.
+a component from collapsing on one galaxy, and that of ``mu`` says where the three clumps are; with Normal(20,
+10), splitting the large clump in two is only five nats worse. It still is a local optimum, and a trap for a
+bad start. The outer components rest on seven and three galaxies, so that their scales stay uncertain and
+skewed.
 """
 
 import autograd.numpy as np

@@ -10,8 +10,9 @@ Model, with the sequence of hidden states summed out by the forward algorithm::
     state_1 uniform;  state_t ~ transition[state_(t-1)]
     count_t ~ Poisson(exp(log_rate[state_t]))
 
-What to look for: a fit that starts badly can end with both states in the same place, tens of nats below the
-best, where its k-hat looks well. Several starts are cheaper than a wrong answer.
+What to look for: the years around 1950 were restless, and both states persist. The forward algorithm is an
+ordinary loop over the years; the latents are a rate for each state, in order, and the rows of a transition
+matrix, each on a simplex.
 """
 
 import autograd.numpy as np

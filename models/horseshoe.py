@@ -14,7 +14,8 @@ Model (Carvalho, Polson and Scott 2010, Biometrika 97, 465-480), all columns sta
     progression_i ~ Normal(x_i . beta, sigma)
 
 What to look for: half-Cauchy tails and products of three latents make this posterior as far from Gaussian as
-they come, and s1 and s2 are nearly collinear. Mean field shrinks the wrong way and the verdict must say so.
+they come, and s1 and s2 are nearly collinear. The fit must not call itself reliable for the scales ``local``;
+``beta`` is what the model is for.
 """
 
 import autograd.numpy as np

@@ -12,7 +12,7 @@ Model, for car i::
 
 What to look for: the predictors are left as they come, neither centred nor scaled. The coefficients differ in
 scale by a factor of 100 and the intercept is almost a linear function of them, so that mean field alone
-reports an sd of the intercept that is several times too small; linear response corrects it.
+reports an sd of the intercept that is nearly twenty times too small; linear response corrects it.
 """
 
 import autograd.numpy as np

@@ -11,8 +11,8 @@ import bbvi
 from bbvi.export import to_datatree
 
 GROUPS = {
-    "posterior", "unconstrained_posterior", "sample_stats", "log_likelihood", "posterior_predictive", "prior",
-    "prior_predictive", "observed_data", "constant_data", "fit",
+    "posterior", "unconstrained_posterior", "sample_stats", "log_likelihood", "log_prior", "posterior_predictive",
+    "prior", "prior_predictive", "observed_data", "constant_data", "fit",
 }  # fmt: skip
 
 
@@ -103,6 +103,14 @@ def test_predictive_moments(regression_fit):
     assert np.all(np.abs(predicted.mean(axis=0) - expected) < 6 * predicted.std(axis=0) / np.sqrt(2000))
     prior = data["prior"]["beta"].values[0]
     assert np.all(np.abs(prior.std(axis=0) - 2.0) < 6 * 2.0 / np.sqrt(2 * len(prior)))
+
+
+def test_log_prior_is_the_models(fit):
+    data = fit.to_arviz(draws=10)
+    draws = {name: data["posterior"][name].values[0] for name in fit.model.latents}
+    for s in range(10):
+        values = {name: x[s] for name, x in draws.items()}
+        assert data["log_prior"]["log_prior"].values[0, s] == pytest.approx(float(fit.model.call("log_prior", values)))
 
 
 def test_summary_rows_are_those_of_the_fit(fit):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from bbvi.families import Beta, Bernoulli, Gamma, Gaussian, MeanFieldGaussian, StudentT, VonMises
+from bbvi.families import Bernoulli, Beta, Gamma, Gaussian, MeanFieldGaussian, StudentT, VonMises
 
 FAMILIES = {
     "gaussian": (MeanFieldGaussian, ([0.5, -2.0, 100.0], [1.0, 1e-3, 50.0])),
@@ -118,7 +118,7 @@ def test_von_mises_path_is_minus_the_derivative_of_the_cdf_over_the_density(conc
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_score_and_path_agree_on_a_smooth_cost(name):
-    # Two unbiased estimates of one gradient; 40 coordinates at 5 standard errors: one false alarm in 40,000 seeds.
+    # Two unbiased estimates; 40 coordinates at 5 standard errors: one false alarm in 40,000 seeds.
     q = make(name)
     if name == "student":
         q = StudentT([3.0, 80.0], [1.0, -4.0], [2.0, 0.1])

@@ -19,6 +19,7 @@ _NEWTON_TOLERANCE = 1e-5
 _MAX_STEPS = 300
 _MAX_LOG_SD = 60.0
 _FRESH_DESIGNS = 8
+_EXACT_LIMIT = 250
 # The Hessian of F is formed, and factorised, up to this many latents.
 DENSE_LIMIT = 300
 
@@ -45,7 +46,8 @@ class FixedDraws:
     Parameters
     ----------
     draws : int
-        Number of draws to begin with, even; at least 2 (D + 1) up to 64 are used, so that small models are exact.
+        Number of draws to begin with, even. At least 2 (D + 1) are used up to 250 latents, and 128 beyond, so that
+        Gaussian targets are fitted exactly, or nearly so.
     max_draws : int
         Number of draws at which to stop even if the error is still above the tolerance.
     """
@@ -66,7 +68,8 @@ class FixedDraws:
     ) -> FixedDrawsState:
         """The state before the first step; halves the scales until all draws are finite."""
         dim = len(start_mean)
-        count = min(max(self.draws, 2 * (dim + 1)), max(self.draws, 128), self.max_draws)
+        exact = 2 * (dim + 1) if dim <= _EXACT_LIMIT else 128
+        count = min(max(self.draws, exact), self.max_draws)
         eps = orthogonal(count, dim, rng)
         mean, log_sd = np.array(start_mean, dtype=float), np.array(start_log_sd, dtype=float)
         unknown = np.full(dim, np.nan)

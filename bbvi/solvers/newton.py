@@ -258,11 +258,20 @@ def iterate(
         x, hx, interior = conjugate_gradient(
             local.product, -gradient, radius=radius, tolerance=forcing, iterations=4 * d + 10
         )
-    clipped = np.abs(x[:, d:]).max(axis=1) > _ROOT2 * _MAX_LOG_SD_STEP
-    if clipped.any():
-        x[:, d:] = np.clip(x[:, d:], -_ROOT2 * _MAX_LOG_SD_STEP, _ROOT2 * _MAX_LOG_SD_STEP)
-        hx = np.einsum("kpq,kq->kp", matrix, x) if dense else local.product(x)
+    largest = np.abs(x[:, d:]).max(axis=1) / (_ROOT2 * _MAX_LOG_SD_STEP)
+    clipped = largest > 1
     predicted = -np.sum(x * (gradient + hx / 2), axis=1)
+    if clipped.any():
+        # The step with its log sds clipped goes further, but only the shortened step is sure to go down.
+        product = (lambda v: np.einsum("kpq,kq->kp", matrix, v)) if dense else local.product
+        limit = _ROOT2 * _MAX_LOG_SD_STEP
+        cut = np.concatenate([x[:, :d], np.clip(x[:, d:], -limit, limit)], axis=1)
+        short = x / np.maximum(largest, 1.0)[:, None]
+        cut_hx, short_hx = product(cut), hx / np.maximum(largest, 1.0)[:, None]
+        cut_gain = -np.sum(cut * (gradient + cut_hx / 2), axis=1)
+        short_gain = -np.sum(short * (gradient + short_hx / 2), axis=1)
+        x = np.where((cut_gain > short_gain)[:, None], cut, short)
+        predicted = np.maximum(cut_gain, short_gain)
     sd = np.exp(log_sd)
     new_mean, new_log_sd = mean + sd * x[:, :d], log_sd + x[:, d:] / _ROOT2
     value = objective(target, new_mean, new_log_sd, eps)
@@ -271,7 +280,7 @@ def iterate(
     with np.errstate(all="ignore"):
         ratio = (before - value + noise) / (predicted + noise)
     length = np.linalg.norm(x, axis=1)
-    good = np.isfinite(value) & finite & (ratio > 1e-4)
+    good = np.isfinite(value) & finite & (predicted >= 0) & (ratio > 1e-4)
     boundary = ~interior & (length > 0.9 * radius)
     radius = np.where(good & (ratio > 0.75) & boundary, 4 * radius, radius)
     radius = np.where(~good | (ratio < 0.25), np.minimum(radius, length) / 4, radius)

@@ -25,6 +25,7 @@ _MOMENTUM, _MEMORY = 0.9, 0.95
 # Natural gradients below this are followed in proportion: without noise, iterates then converge instead of
 # cycling.
 _FLOOR = 0.1
+_OUTDATED = 1e-3
 _LONGEST = 5.0
 # Its square does not overflow.
 _STEEPEST = 1e100
@@ -224,12 +225,16 @@ class Stochastic:
     def _advanced(self, state: StochasticState, natural: Array, sd: Array) -> StochasticState:
         t = state.stage_iterations
         # A plain mean at first, then an exponential one.
-        momentum, memory = (min(limit, t / (t + 1.0)) for limit in (_MOMENTUM, _MEMORY))
+        momentum = min(_MOMENTUM, t / (t + 1.0))
         velocity = momentum * state.velocity + (1.0 - momentum) * natural
         fresh = natural * natural
         # The gradient is divided by what was known before it: by itself it would be a biased direction.
         known = state.square if t else fresh
         if self.optimizer == "adam":
+            # On the way from far off, gradients fall by orders of magnitude: what is out of date is forgotten
+            # sooner, but not sooner than the velocity forgets it.
+            memory = min(_MEMORY, t / (t + 1.0))
+            memory = np.where(fresh < _OUTDATED * known, min(memory, _MOMENTUM**1.5), memory)
             size, square = np.sqrt(known) + _FLOOR, memory * known + (1.0 - memory) * fresh
         elif self.optimizer == "adagrad":
             size, square = np.sqrt(known) + _FLOOR, known + fresh

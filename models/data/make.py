@@ -37,7 +37,7 @@ def garch(length=250, mean=0.2, level=1.0, arch=0.25, memory=0.6):
     return returns
 
 
-def noisy_sine(size=40, noise=0.2):
+def noisy_sine(size=60, noise=0.1):
     """A sine seen through noise at random places."""
     rng = np.random.default_rng(3)
     x = np.sort(rng.uniform(-3, 3, size))

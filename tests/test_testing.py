@@ -1,0 +1,121 @@
+"""`check_model` finds what is wrong, says so in plain words, and finds nothing where nothing is."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from posteriors import regression, schools, supports
+
+import bbvi
+from bbvi.testing import check_model, compare_gradient
+
+
+def model(log_joint, **options) -> bbvi.Model:
+    return bbvi.Model(log_joint, options.pop("latents", {"a": bbvi.Real(), "b": bbvi.Positive()}), **options)
+
+
+def grades(report) -> dict[str, str]:
+    return {finding.check: finding.grade for finding in report.findings}
+
+
+def normal(z):
+    return -0.5 * z.a**2 - z.b
+
+
+@pytest.mark.parametrize("make", [regression, schools, supports, lambda: model(normal)])
+def test_sound_models_have_no_problems(make):
+    report = check_model(make())
+    assert report.ok, str(report)
+    report.raise_problems()
+    assert "No problems found." in str(report)
+
+
+def _stateful():
+    calls = []
+
+    def log_joint(z):
+        calls.append(1)
+        return normal(z) - 1e-3 * len(calls)
+
+    return model(log_joint)
+
+
+WRONG = {
+    "gradient": lambda: model(lambda z: -0.5 * np.round(z.a, 1) ** 2 - z.b),
+    "every latent matters": lambda: model(lambda z: -0.5 * z.a**2 + 0.0 * z.b),
+    "proper": lambda: model(lambda z: -0.5 * z.a**2 + 1 / (1 + z.b)),
+    "log density": lambda: model(lambda z: np.nan * z.a),
+    "repeatable": _stateful,
+    "one draw and many": lambda: model(
+        lambda z: np.full(len(z.a), np.sum(-0.5 * z.a**2 - z.b)), vectorized=True, latents={"a": 1, "b": 1}
+    ),
+    "log_likelihood": lambda: bbvi.Model(
+        log_prior=lambda z: -0.5 * z.a**2,
+        log_likelihood=lambda z, y: -0.5 * anp.sum((y - z.a) ** 2),
+        latents={"a": bbvi.Real()},
+        data={"y": np.zeros(4)},
+    ),
+    "sample_prior": lambda: model(normal, sample_prior=lambda rng: {"a": 0.0, "b": -1.0}),
+    "predict": lambda: bbvi.Model(
+        lambda z, y: -0.5 * z.a**2 + 0 * anp.sum(y),
+        latents={"a": bbvi.Real()},
+        data={"y": np.zeros(4)},
+        predict=lambda z, rng, y: {"y": rng.normal(z.a)},
+    ),
+    "derived": lambda: model(normal, derived=lambda z: {"c": z.missing}),
+}
+
+
+@pytest.mark.parametrize("check", WRONG)
+def test_what_is_wrong_is_found(check):
+    report = check_model(WRONG[check]())
+    assert grades(report)[check] == "problem", str(report)
+    assert not report.ok
+    assert "PROBLEM" in str(report)
+    with pytest.raises(ValueError, match="the model has problems"):
+        report.raise_problems()
+
+
+def test_an_error_of_the_function_is_reported_with_the_latents():
+    report = check_model(model(lambda z: z.a.nothing))
+    assert "AttributeError" in report.problems[0]
+    assert "a = " in report.problems[0]
+
+
+def test_notes_are_no_problems():
+    report = check_model(model(lambda z: -0.5 * float(z.a) ** 2 - float(z.b)))
+    assert report.ok
+    assert grades(report)["gradient"] == "note"
+    assert "score function" in str(report)
+
+
+def test_values_far_out_that_are_not_finite_are_named():
+    report = check_model(model(lambda z: anp.log(1.0 - z.b / 50) - 0.5 * z.a**2 - z.b))
+    assert any("not finite at" in finding.message and "b = " in finding.message for finding in report.findings)
+
+
+def test_gradient_comparison():
+    found = compare_gradient(schools())
+    assert found.agrees.all()
+    assert found.labels == schools().unconstrained_labels
+    np.testing.assert_allclose(found.gradient, found.differences, rtol=1e-4, atol=1e-6)
+
+
+def test_a_wrong_gradient_of_the_users_is_found_by_coordinate():
+    wrong = bbvi.Model(
+        lambda z: -0.5 * np.sum(z.a**2),
+        latents={"a": bbvi.Real(shape=3)},
+        gradient=lambda z: (-0.5 * np.sum(z.a**2), -z.a * [1, 1, 1.01]),
+    )
+    assert compare_gradient(wrong).agrees.tolist() == [True, True, False]
+    assert any("along a[2]" in problem for problem in check_model(wrong).problems)
+
+
+def test_arguments():
+    with pytest.raises(TypeError, match="model"):
+        check_model(lambda z: 0.0)
+    with pytest.raises(ValueError, match=r"u: expected .* \(2,\)"):
+        compare_gradient(model(normal), [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="autograd"):
+        compare_gradient(model(lambda z: -float(z.a) ** 2 - float(z.b)))

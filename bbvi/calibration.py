@@ -139,7 +139,9 @@ def simulation_based_calibration(
             labels, probability, z = _compare(result, kind, truth)
         except _FAILURES as error:
             if not truths and len(failures) == 4:
-                raise ValueError(f"simulation: none of the first 5 data sets could be fitted: {error}") from error
+                raise ValueError(
+                    f"simulation: none of the first 5 data sets could be fitted: {error}"
+                ) from error
             logger.info("a simulated data set could not be fitted: %s", error)
             failures.append(str(error))
             continue

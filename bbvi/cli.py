@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 OK, FAILED, USAGE = 0, 1, 2
 
 _KINDS = ("best", "mean-field", "linear-response", "importance")
-_SOLVERS = {"auto": "auto", "fixed-draws": "FixedDraws", "natural-gradient": "NaturalGradient", "stochastic": "Stochastic"}
+_SOLVERS = {
+    "auto": "auto",
+    "fixed-draws": "FixedDraws",
+    "natural-gradient": "NaturalGradient",
+    "stochastic": "Stochastic",
+}
 
 _FIT_HELP = """\
 MODEL is the name of a model of the gallery (see 'bbvi models'), or path/to/file.py:name, where name is a
@@ -129,7 +134,9 @@ def fit_command(arguments: argparse.Namespace) -> int:
     elif not arguments.quiet:
         print(result)
         if arguments.kind not in ("best", result.kind):
-            print(f"\n{arguments.kind}:\n{result.summary(arguments.kind).to_string(float_format='{:.4g}'.format)}")
+            print(
+                f"\n{arguments.kind}:\n{result.summary(arguments.kind).to_string(float_format='{:.4g}'.format)}"
+            )
         # The files take longer than the fit; who looks on shall not wait for the summary.
         sys.stdout.flush()
     written = [] if prefix is None else _write(result, prefix, arguments)
@@ -143,7 +150,11 @@ def models_command(arguments: argparse.Namespace) -> int:
     gallery = _gallery()
     rows = [(name, gallery.load(name).dim, gallery.summary(name)) for name in gallery.names()]
     if arguments.json:
-        print(json.dumps([{"name": name, "latents": dim, "summary": text} for name, dim, text in rows], indent=2))
+        print(
+            json.dumps(
+                [{"name": name, "latents": dim, "summary": text} for name, dim, text in rows], indent=2
+            )
+        )
         return OK
     width = max(len(name) for name, _, _ in rows)
     print(f"{'model':<{width}}  latents  question")
@@ -175,10 +186,14 @@ def load_model(text: str) -> tuple[Model, str]:
     path, colon, name = text.rpartition(":")
     if not colon or not path:
         if Path(text).suffix == ".py":
-            raise UsageError(f"which model in {text}? Write {text}:name, a bbvi.Model or a function that returns one")
+            raise UsageError(
+                f"which model in {text}? Write {text}:name, a bbvi.Model or a function that returns one"
+            )
         gallery = _gallery()
         if text not in gallery.names():
-            raise UsageError(f"there is no model {text!r} in the gallery; 'bbvi models' lists it, or write path/to/file.py:name")
+            raise UsageError(
+                f"there is no model {text!r} in the gallery; 'bbvi models' lists it, or write path/to/file.py:name"
+            )
         return gallery.load(text), text
     found = getattr(_module(Path(path)), name, None)
     if found is None:
@@ -189,7 +204,9 @@ def load_model(text: str) -> tuple[Model, str]:
         except (TypeError, ValueError) as error:
             raise UsageError(f"{text} failed: {_with_notes(error)}") from error
     if not isinstance(found, Model):
-        raise UsageError(f"{text}: expected a bbvi.Model or a function that returns one, got {type(found).__name__}")
+        raise UsageError(
+            f"{text}: expected a bbvi.Model or a function that returns one, got {type(found).__name__}"
+        )
     return found, name if name not in ("model", "main") else Path(path).stem
 
 
@@ -205,7 +222,9 @@ def _module(path: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except (ValueError, TypeError, ImportError, NameError, AttributeError, SyntaxError, OSError) as error:
-        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {_with_notes(error)}") from error
+        raise UsageError(
+            f"{path} cannot be imported: {type(error).__name__}: {_with_notes(error)}"
+        ) from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
@@ -286,7 +305,9 @@ def _figures(result: Fit, table: Sequence[Any]) -> dict[str, Any]:
         "gradient_evaluations": result.gradient_evaluations,
         "seconds": result.seconds,
         "seed": result.seed,
-        "summary": {row.label: {key: plain(x) for key, x in row._asdict().items() if key != "label"} for row in table},
+        "summary": {
+            row.label: {key: plain(x) for key, x in row._asdict().items() if key != "label"} for row in table
+        },
     }
 
 
@@ -319,10 +340,19 @@ def _parser() -> argparse.ArgumentParser:
         "fit", help="fit a model: summary, netCDF and picture", epilog=_FIT_HELP, formatter_class=plain
     )
     fit.add_argument("model", metavar="MODEL", help="name in the gallery, or path/to/file.py:name")
-    fit.add_argument("--out", metavar="PATH", help="folder, or path without ending, of the files (default: here)")
-    fit.add_argument("--kind", choices=_KINDS, default="best", help="which posterior to summarise (default: %(default)s)")
+    fit.add_argument(
+        "--out", metavar="PATH", help="folder, or path without ending, of the files (default: here)"
+    )
+    fit.add_argument(
+        "--kind", choices=_KINDS, default="best", help="which posterior to summarise (default: %(default)s)"
+    )
     fit.add_argument("--seed", type=_whole, metavar="N", help="makes the fit reproducible")
-    fit.add_argument("--estimator", choices=("auto", "pathwise", "score"), default="auto", help="of gradients (default: auto)")
+    fit.add_argument(
+        "--estimator",
+        choices=("auto", "pathwise", "score"),
+        default="auto",
+        help="of gradients (default: auto)",
+    )
     fit.add_argument("--solver", choices=tuple(_SOLVERS), default="auto", help="(default: auto)")
     fit.add_argument(
         "--tolerance", type=_positive, default=0.05, metavar="X",
@@ -330,7 +360,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     fit.add_argument("--max-evaluations", type=_whole, metavar="N", help="budget of log joint evaluations")
     fit.add_argument("--max-seconds", type=_positive, metavar="X", help="budget of time")
-    fit.add_argument("--draws", type=_whole, default=1000, metavar="N", help="in the netCDF file (default: %(default)s)")
+    fit.add_argument(
+        "--draws", type=_whole, default=1000, metavar="N", help="in the netCDF file (default: %(default)s)"
+    )
     fit.add_argument("--json", action="store_true", help="print figures as JSON")
     fit.add_argument("--quiet", action="store_true", help="print nothing but errors (and --json)")
     fit.add_argument("--no-plot", action="store_true", help="write no picture")
@@ -341,7 +373,9 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=models_command)
     check = commands.add_parser("check", help="try out a model", epilog=_CHECK_HELP, formatter_class=plain)
     check.add_argument("model", metavar="MODEL", help="name in the gallery, or path/to/file.py:name")
-    check.add_argument("--seed", type=_whole, metavar="N", help="of the points at which it is tried (default: 0)")
+    check.add_argument(
+        "--seed", type=_whole, metavar="N", help="of the points at which it is tried (default: 0)"
+    )
     check.set_defaults(run=check_command)
     for command in (fit, models, check):
         command.add_argument("--verbose", action="store_true", help="log what happens inside")

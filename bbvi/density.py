@@ -9,7 +9,9 @@ Array = np.ndarray
 _BINS = 512
 
 
-def density(x: Array, weights: Array, low: float | None = None, high: float | None = None) -> tuple[Array, Array]:
+def density(
+    x: Array, weights: Array, low: float | None = None, high: float | None = None
+) -> tuple[Array, Array]:
     """Gaussian kernel density of weighted draws on a grid.
 
     The bandwidth is Silverman's (1986, eq. 3.31) with Kish's effective number of draws. At a finite end of the support

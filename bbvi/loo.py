@@ -82,7 +82,9 @@ def loo(fit: Fit, kind: str = "best") -> Any:
         )
     u, log_weights = weighted_draws(fit, kind)
     pointwise = fit.target.quantities("pointwise", u)
-    figures = leave_one_out(np.concatenate([x.reshape(len(u), -1) for x in pointwise.values()], axis=1), log_weights)
+    figures = leave_one_out(
+        np.concatenate([x.reshape(len(u), -1) for x in pointwise.values()], axis=1), log_weights
+    )
     if len(pointwise) == 1:
         ((name, x),) = pointwise.items()
         shape, dims = x.shape[1:], labels_of(model, name, x.shape[1:])[0]
@@ -94,7 +96,9 @@ def loo(fit: Fit, kind: str = "best") -> Any:
     def labelled(name: str, x: Array) -> xr.DataArray:
         return xr.DataArray(x.reshape(shape), dims=dims, coords=coords, name=name)
 
-    return _elpd_data(figures, labelled("loo_i", figures.elpd), labelled("pareto_shape", figures.khat), len(u))
+    return _elpd_data(
+        figures, labelled("loo_i", figures.elpd), labelled("pareto_shape", figures.khat), len(u)
+    )
 
 
 def weighted_draws(fit: Fit, kind: str = "best") -> tuple[Array, Array]:

@@ -125,7 +125,14 @@ def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     x, y = np.array(fit.trace.evaluations), np.array(fit.trace.elbo)
     known = np.isfinite(y)
-    ax.plot(x[known], y[known], color=CORRECTED, marker="o" if known.sum() < 40 else None, markersize=3, label="solver's draws")
+    ax.plot(
+        x[known],
+        y[known],
+        color=CORRECTED,
+        marker="o" if known.sum() < 40 else None,
+        markersize=3,
+        label="solver's draws",
+    )
     if np.isfinite(fit.elbo):
         ax.axhspan(fit.elbo - 2 * fit.elbo_se, fit.elbo + 2 * fit.elbo_se, color=MEAN_FIELD, alpha=0.25, lw=0)
         ax.axhline(fit.elbo, color=MEAN_FIELD, lw=1, label="fresh draws ± 2 s.e.")
@@ -158,7 +165,9 @@ def plot_weights(fit: Fit, ax: Axes | None = None) -> Axes:
         weights = np.sort(np.exp(log_weights))[::-1] * len(log_weights)
         share = np.arange(1, len(weights) + 1) / len(weights)
         tail = weights > 1e-2
-        ax.plot(weights[tail], share[tail], color=colour, label=f"{kind}, k-hat {fit.khats.get(kind, khat):.2f}")
+        ax.plot(
+            weights[tail], share[tail], color=colour, label=f"{kind}, k-hat {fit.khats.get(kind, khat):.2f}"
+        )
     ax.set(xscale="log", yscale="log", xlabel="weight, relative to the mean", ylabel="share of draws above")
     ax.set_title("Importance weights")
     top = ax.get_xlim()[1]
@@ -174,7 +183,11 @@ def plot_weights(fit: Fit, ax: Axes | None = None) -> Axes:
 
 @_styled
 def plot_forest(
-    fit: Fit, kind: str = "best", reference: Any = None, rows: Sequence[str] | None = None, ax: Axes | None = None
+    fit: Fit,
+    kind: str = "best",
+    reference: Any = None,
+    rows: Sequence[str] | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Means and 89 % intervals of all rows, against mean field, in units of each row's own posterior sd.
 
@@ -268,7 +281,9 @@ def plot_marginals(
         ax.set_visible(False)
     colours = (CORRECTED, MEAN_FIELD, REFERENCE) if known else (CORRECTED, MEAN_FIELD)
     figure.legend(
-        handles=_handles(*colours, kind=fit.kind if kind == "best" else kind), loc="outside lower center", ncols=3
+        handles=_handles(*colours, kind=fit.kind if kind == "best" else kind),
+        loc="outside lower center",
+        ncols=3,
     )
     return figure
 
@@ -330,14 +345,19 @@ def plot_pairs(fit: Fit, rows: Sequence[str] | int = 4, kind: str = "best") -> F
             else:
                 _pair(ax, fit, chosen[b], chosen[a], kind)
                 ax.label_outer()
-    figure.legend(handles=_handles(CORRECTED, MEAN_FIELD, kind=fit.kind if kind == "best" else kind), loc="upper right")
+    figure.legend(
+        handles=_handles(CORRECTED, MEAN_FIELD, kind=fit.kind if kind == "best" else kind), loc="upper right"
+    )
     return figure
 
 
 def _pair(ax: Axes, fit: Fit, i: int, j: int, kind: str = "best") -> None:
     chosen = fit.posterior(kind)
     rng = np.random.default_rng(0)
-    for posterior, colour, alpha in ((fit.posterior("mean-field"), MEAN_FIELD, 0.35), (chosen, CORRECTED, 0.45)):
+    for posterior, colour, alpha in (
+        (fit.posterior("mean-field"), MEAN_FIELD, 0.35),
+        (chosen, CORRECTED, 0.45),
+    ):
         picked = rng.choice(len(posterior.u), size=600, p=posterior.weights / posterior.weights.sum())
         x, y = posterior.columns[1][picked][:, [i, j]].T
         ax.plot(x, y, ".", color=colour, alpha=alpha, markersize=3, markeredgewidth=0, rasterized=True)
@@ -353,7 +373,9 @@ def _pair(ax: Axes, fit: Fit, i: int, j: int, kind: str = "best") -> None:
 
 
 @_styled
-def plot_predictive(fit: Fit, name: str | None = None, ax: Axes | None = None, seed: int | None = None) -> Axes:
+def plot_predictive(
+    fit: Fit, name: str | None = None, ax: Axes | None = None, seed: int | None = None
+) -> Axes:
     """Posterior predictive against observed data: intervals by observation up to 60 of them, else densities.
 
     Parameters
@@ -402,7 +424,13 @@ def _predicted_intervals(ax: Axes, x: Array, data: Array | None, labels: Sequenc
 def _predicted_densities(ax: Axes, x: Array, data: Array | None, name: str) -> None:
     uniform = np.full(x.shape[1], 1 / x.shape[1])
     for s in range(0, len(x), max(1, len(x) // 40)):
-        ax.plot(*density(x[s], uniform), color=CORRECTED, alpha=0.25, lw=0.8, label=None if s else "predicted data sets")
+        ax.plot(
+            *density(x[s], uniform),
+            color=CORRECTED,
+            alpha=0.25,
+            lw=0.8,
+            label=None if s else "predicted data sets",
+        )
     if data is not None:
         ax.plot(*density(data, uniform), color=REFERENCE, lw=1.8, label="observed")
     ax.set(xlabel=name, yticks=[])
@@ -492,7 +520,9 @@ def _known(fit: Fit, reference: Any) -> dict[str, Known]:
         table = zip(reference.rows, reference.mean, reference.sd, reference.quantiles, strict=True)
         return {row: Known(mean, sd, quantiles[0], quantiles[-1]) for row, mean, sd, quantiles in table}
     if not isinstance(reference, Mapping):
-        raise TypeError(f"reference: expected a dict of (mean, sd) or draws by name, got {type(reference).__name__}")
+        raise TypeError(
+            f"reference: expected a dict of (mean, sd) or draws by name, got {type(reference).__name__}"
+        )
     known = {}
     for name, value in reference.items():
         x = np.asarray(value, dtype=float)

@@ -21,7 +21,9 @@ _THRESHOLD = 0.05
 _TAIL = 1 / 4000  # as in a sample of 4,000, for which the threshold was proposed
 
 
-def power_scaling(fit: Fit, kind: str = "best", delta: float = 0.01, threshold: float = _THRESHOLD) -> pd.DataFrame:
+def power_scaling(
+    fit: Fit, kind: str = "best", delta: float = 0.01, threshold: float = _THRESHOLD
+) -> pd.DataFrame:
     """Sensitivity of every row of the summary to the prior and to the likelihood.
 
     Prior or likelihood is raised to the powers 1 / (1 + delta) and 1 + delta by reweighting the draws of the fit, and
@@ -126,7 +128,9 @@ def _one_sided(x: Array, first: Array, second: Array) -> Array:
     width = np.where((p > _TAIL) & (p < 1 - _TAIL), width, 0.0)
     middle = 0.5 * (p + q)
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(p > 0, p * np.log2(p / middle), 0.0) + np.where(q > 0, q * np.log2(q / middle), 0.0)
+        divergence = np.where(p > 0, p * np.log2(p / middle), 0.0) + np.where(
+            q > 0, q * np.log2(q / middle), 0.0
+        )
         total = (width * (p + q)).sum(axis=0)
         # The linear terms of the two directed divergences cancel in their sum.
         squared = np.where(total > 0, (width * divergence).sum(axis=0) / total, 0.0)

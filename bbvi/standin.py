@@ -21,7 +21,9 @@ class Absent:
         self.name = name
 
     def __call__(self, *args: Any, **data: Any) -> Any:
-        raise ValueError(f"{self.name}: the functions of a model are not saved; give the model: bbvi.load(path, model)")
+        raise ValueError(
+            f"{self.name}: the functions of a model are not saved; give the model: bbvi.load(path, model)"
+        )
 
 
 class Stored(Latent):

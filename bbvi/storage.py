@@ -112,7 +112,9 @@ def load(path: str | Path, model: Model | None = None) -> Fit:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"path: {path} is not a fit that was saved by bbvi ({error})") from error
     if version > _FORMAT:
-        raise ValueError(f"path: {path} was written by a newer version of bbvi (format {version}); update bbvi to read it")
+        raise ValueError(
+            f"path: {path} was written by a newer version of bbvi (format {version}); update bbvi to read it"
+        )
     return _restored(content, model)
 
 
@@ -128,7 +130,9 @@ def _content(fit: Fit) -> dict[str, Any]:
         "flat": model.flat,
         "coords": {name: np.asarray(labels) for name, labels in model.coords.items()},
         "dims": {name: list(dims) for name, dims in model.dims.items()},
-        "data": {name: np.asarray(x) for name, x in model.data.items() if np.asarray(x).dtype.kind in _STORABLE},
+        "data": {
+            name: np.asarray(x) for name, x in model.data.items() if np.asarray(x).dtype.kind in _STORABLE
+        },
         "observed": list(model.observed),
     }
     derived, log_density = {}, None
@@ -138,7 +142,9 @@ def _content(fit: Fit) -> dict[str, Any]:
     if fit.importance is not None:
         log_density = fit.target.values(fit.importance.draws)
     at_mean = float(fit.target.values(fit.approximation.mean[None])[0]) if has_density(model) else None
-    fields = {item.name: getattr(fit, item.name) for item in dataclasses.fields(fit) if item.name not in _NOT_STORED}
+    fields = {
+        item.name: getattr(fit, item.name) for item in dataclasses.fields(fit) if item.name not in _NOT_STORED
+    }
     return {
         "fields": fields,
         "counts": counts,
@@ -186,7 +192,9 @@ def _check_latents(stored: Mapping[str, ResolvedLatent], model: Model) -> None:
     for name, expected in stored.items():
         given = model.latents[name]
         if given.shape != expected.shape:
-            raise ValueError(f"model: expected latent {name!r} of shape {expected.shape}, got shape {given.shape}")
+            raise ValueError(
+                f"model: expected latent {name!r} of shape {expected.shape}, got shape {given.shape}"
+            )
         if not _same(expected.transform, given.transform):
             raise ValueError(
                 f"model: expected latent {name!r} with the support that it had in the fit, "
@@ -233,7 +241,11 @@ def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
 def _fields(record: Any) -> dict[str, Any]:
     if isinstance(record, MeanFieldGaussian):
         return {"mean": record.mean, "sd": record.sd}
-    names = record._fields if isinstance(record, tuple) else [f.name for f in dataclasses.fields(record) if f.init]
+    names = (
+        record._fields
+        if isinstance(record, tuple)
+        else [f.name for f in dataclasses.fields(record) if f.init]
+    )
     return {name: getattr(record, name) for name in names}
 
 

@@ -66,7 +66,9 @@ class Report:
                 f"{check}: {message}", 100, initial_indent=f"  {marks[grade]}", subsequent_indent=" " * 12
             )
         count = len(self.problems)
-        lines.append("No problems found." if not count else f"{count} problem{'s' if count > 1 else ''} found.")
+        lines.append(
+            "No problems found." if not count else f"{count} problem{'s' if count > 1 else ''} found."
+        )
         return "\n".join(lines)
 
 
@@ -134,9 +136,13 @@ def compare_gradient(model: Model | Target, u: Any = None, seed: int = 0) -> Gra
     else:
         point = np.array(u, dtype=float)
     if point.shape != (target.dim,):
-        raise ValueError(f"u: expected a flat unconstrained array of shape ({target.dim},), got {point.shape}")
+        raise ValueError(
+            f"u: expected a flat unconstrained array of shape ({target.dim},), got {point.shape}"
+        )
     if not target.has_gradient:
-        raise ValueError("gradient: autograd cannot trace this log joint, and the model has no gradient of its own")
+        raise ValueError(
+            "gradient: autograd cannot trace this log joint, and the model has no gradient of its own"
+        )
     values, gradients = target.gradients(point[None])
     step = _STEP * np.maximum(np.abs(point), 1.0)
     moves = np.diag(step)
@@ -201,9 +207,12 @@ def _repeatable(target: Target, point: Array) -> Results:
     plain = Target(target.model, replay=False)
     first, second = plain.values(point[None])[0], plain.values(point[None])[0]
     if first != second:
-        yield "problem", (
-            f"the same latents gave {first:.6g} and then {second:.6g}: the log joint draws random numbers or keeps a "
-            "state. Only the score function copes with noise: fit with estimator='score'."
+        yield (
+            "problem",
+            (
+                f"the same latents gave {first:.6g} and then {second:.6g}: the log joint draws random numbers or keeps a "
+                "state. Only the score function copes with noise: fit with estimator='score'."
+            ),
         )
     else:
         yield "ok", "the same latents give the same value"
@@ -214,23 +223,32 @@ def _batching(target: Target, point: Array, rng: np.random.Generator) -> Results
     checks.check_batching(target, u)
     together, alone = target.values(u), Target(target.model, replay=False).values(u)
     if not np.allclose(together, alone, rtol=1e-7, atol=1e-7):
-        yield "problem", "the recorded log joint and the function itself differ: it branches on values or keeps a state"
+        yield (
+            "problem",
+            "the recorded log joint and the function itself differ: it branches on values or keeps a state",
+        )
     elif target.model.vectorized:
         yield "ok", "vectorized, and the value of a draw does not depend on the others"
     elif target.recorded:
         yield "ok", "evaluated for all draws in one pass"
     else:
-        yield "note", (
-            "evaluated draw by draw, which is slower: it does something that cannot be recorded (a branch on values, "
-            "NumPy instead of autograd.numpy, foreign code)"
+        yield (
+            "note",
+            (
+                "evaluated draw by draw, which is slower: it does something that cannot be recorded (a branch on values, "
+                "NumPy instead of autograd.numpy, foreign code)"
+            ),
         )
 
 
 def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results:
     if not target.has_gradient:
-        yield "note", (
-            "autograd cannot trace the log joint, so fits use the score function, which needs values alone. For "
-            "gradients write it with autograd.numpy and bbvi.stats, or give gradient="
+        yield (
+            "note",
+            (
+                "autograd cannot trace the log joint, so fits use the score function, which needs values alone. For "
+                "gradients write it with autograd.numpy and bbvi.stats, or give gradient="
+            ),
         )
         return
     # Beside the point, which may be an optimum, where all gradients are alike.
@@ -239,9 +257,12 @@ def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results
     wrong = np.flatnonzero(~found.agrees)
     if len(wrong):
         i = int(wrong[np.argmax(np.abs(found.gradient - found.differences)[wrong])])
-        yield "problem", (
-            f"along {found.labels[i]} the gradient is {found.gradient[i]:.6g}, but differences of the values give "
-            f"{found.differences[i]:.6g}"
+        yield (
+            "problem",
+            (
+                f"along {found.labels[i]} the gradient is {found.gradient[i]:.6g}, but differences of the values give "
+                f"{found.differences[i]:.6g}"
+            ),
         )
         return
     sd = np.exp(starts.initial_log_sd(target, point[None])[0])
@@ -269,9 +290,12 @@ def _log_likelihood(target: Target, point: Array, rng: np.random.Generator) -> R
     for name, x in target.quantities("pointwise", point[None]).items():
         observed = np.shape(target.model.data.get(name, 0.0))
         if not x.shape[1:] and np.prod(observed, dtype=int) > 1:
-            yield "problem", (
-                f"{name!r}: one number for data of shape {observed}; without the sum, one for each observation, it "
-                "would bring LOO and mini-batches"
+            yield (
+                "problem",
+                (
+                    f"{name!r}: one number for data of shape {observed}; without the sum, one for each observation, it "
+                    "would bring LOO and mini-batches"
+                ),
             )
         elif observed and x.shape[1] != observed[0]:
             yield "note", f"{name!r}: {x.shape[1]} terms for {observed[0]} observations"
@@ -289,7 +313,10 @@ def _sample_prior(target: Target, point: Array, rng: np.random.Generator) -> Res
     draws = predictive.sample_prior(target.model, 50, rng)
     values = target.values(target.unconstrain(draws))
     if not np.isfinite(values).any():
-        yield "problem", "the log joint is finite at none of 50 draws: the prior and log_joint contradict each other"
+        yield (
+            "problem",
+            "the log joint is finite at none of 50 draws: the prior and log_joint contradict each other",
+        )
     else:
         yield "ok", f"the log joint is finite at {np.mean(np.isfinite(values)):.0%} of its draws"
 
@@ -299,6 +326,9 @@ def _predict(target: Target, point: Array, rng: np.random.Generator) -> Results:
     for name, x in predictive.predict(target.model, draws, rng).items():
         data = target.model.data.get(name)
         if data is not None and np.shape(data) != x.shape[1:]:
-            yield "problem", f"{name!r}: predictions of shape {x.shape[1:]} for data of shape {np.shape(data)}"
+            yield (
+                "problem",
+                f"{name!r}: predictions of shape {x.shape[1:]} for data of shape {np.shape(data)}",
+            )
         else:
             yield "ok", f"{name!r}, shape {x.shape[1:]}"

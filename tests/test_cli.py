@@ -75,7 +75,9 @@ def test_fit_prints_writes_and_succeeds(file, tmp_path, capsys):
 
 def test_out_may_be_a_folder_and_names_follow_the_model(file, tmp_path, capsys):
     (tmp_path / "folder").mkdir()
-    assert main(["fit", f"{file}:model", "--out", str(tmp_path / "folder"), "--no-plot", "--draws", "50"]) == OK
+    assert (
+        main(["fit", f"{file}:model", "--out", str(tmp_path / "folder"), "--no-plot", "--draws", "50"]) == OK
+    )
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.nc"]
     assert "mine.nc" in capsys.readouterr().out
 
@@ -98,7 +100,15 @@ def test_quiet_and_no_files(file, tmp_path, capsys, monkeypatch):
 
 
 def test_options_reach_the_fit(file, capsys):
-    arguments = ["--estimator", "score", "--solver", "natural-gradient", "--max-evaluations", "3000", "--json"]
+    arguments = [
+        "--estimator",
+        "score",
+        "--solver",
+        "natural-gradient",
+        "--max-evaluations",
+        "3000",
+        "--json",
+    ]
     main(["fit", f"{file}:model", "--no-files", *arguments])
     figures = json.loads(capsys.readouterr().out)
     assert figures["gradient_evaluations"] == 0
@@ -119,7 +129,7 @@ def test_check(file, capsys):
     assert main(["check", f"{file}:model"]) == OK
     assert "No problems found." in capsys.readouterr().out
     assert main(["check", f"{file}:constant"]) == FAILED
-    assert "constant in 'b'" in capsys.readouterr().out
+    assert "constant in 'b'" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -150,7 +160,9 @@ def test_a_file_that_cannot_be_imported(tmp_path, capsys):
     assert "cannot be imported: AttributeError" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["fit"], ["fit", "x", "--seed", "-1"], ["fit", "x", "--tolerance", "0"], ["sample"]])
+@pytest.mark.parametrize(
+    "arguments", [["fit"], ["fit", "x", "--seed", "-1"], ["fit", "x", "--tolerance", "0"], ["sample"]]
+)
 def test_usage_errors_of_the_parser(arguments, capsys):
     assert main(arguments) == USAGE
     assert "usage:" in capsys.readouterr().err
@@ -202,7 +214,11 @@ def test_the_summary_needs_neither_arviz_nor_matplotlib(file):
 
 def test_python_dash_m(file):
     done = subprocess.run(
-        [sys.executable, "-m", "bbvi", "check", f"{file}:constant"], capture_output=True, text=True, timeout=120, cwd=ROOT
+        [sys.executable, "-m", "bbvi", "check", f"{file}:constant"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
     )
     assert done.returncode == FAILED
     assert "PROBLEM" in done.stdout

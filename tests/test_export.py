@@ -110,7 +110,9 @@ def test_log_prior_is_the_models(fit):
     draws = {name: data["posterior"][name].values[0] for name in fit.model.latents}
     for s in range(10):
         values = {name: x[s] for name, x in draws.items()}
-        assert data["log_prior"]["log_prior"].values[0, s] == pytest.approx(float(fit.model.call("log_prior", values)))
+        assert data["log_prior"]["log_prior"].values[0, s] == pytest.approx(
+            float(fit.model.call("log_prior", values))
+        )
 
 
 def test_summary_rows_are_those_of_the_fit(fit):

@@ -26,7 +26,9 @@ def figure(result, name: str):
     return result[older[name]] if hasattr(result, "index") else getattr(result, name)
 
 
-@pytest.mark.parametrize(("kind", "error"), [("mean-field", 0.15), ("linear-response", 0.01), ("importance", 0.05)])
+@pytest.mark.parametrize(
+    ("kind", "error"), [("mean-field", 0.15), ("linear-response", 0.01), ("importance", 0.05)]
+)
 def test_exact_leave_one_out_of_a_conjugate_regression(fit, kind, error):
     """Every kind accounts for its own q, so that all come to one answer, mean field with the largest error."""
     pointwise = np.asarray(figure(loo(fit, kind), "elpd_i"))
@@ -100,4 +102,3 @@ def test_draws_of_no_weight_do_not_count():
     spoiled[:10] = np.nan
     first = leave_one_out(spoiled, log_weights).elpd
     np.testing.assert_allclose(first, leave_one_out(log_likelihood[10:], np.zeros(390)).elpd, atol=0.01)
-

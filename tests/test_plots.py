@@ -15,12 +15,20 @@ from bbvi.density import density
 
 
 def many(rows: int) -> bbvi.Model:
-    return bbvi.Model(lambda z: -0.5 * anp.sum(z.a_latent_with_a_name**2), latents={"a_latent_with_a_name": rows})
+    return bbvi.Model(
+        lambda z: -0.5 * anp.sum(z.a_latent_with_a_name**2), latents={"a_latent_with_a_name": rows}
+    )
 
 
 @pytest.fixture(scope="module")
 def fits():
-    models = {"regression": regression(), "schools": schools(), "supports": supports(), "forty": many(40), "one": many(1)}
+    models = {
+        "regression": regression(),
+        "schools": schools(),
+        "supports": supports(),
+        "forty": many(40),
+        "one": many(1),
+    }
     return {name: bbvi.fit(model, seed=1) for name, model in models.items()}
 
 
@@ -38,7 +46,10 @@ def test_overview_of_every_kind_of_fit(fits, name):
 
 def test_forest_has_a_line_for_every_row_and_kind(fits):
     ax = plots.plot_forest(fits["schools"], rows=["mu", "theta"])
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["mu", *(f"theta[{s}]" for s in "ABCDEFGH")]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "mu",
+        *(f"theta[{s}]" for s in "ABCDEFGH"),
+    ]
     intervals = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.6]
     assert len(intervals) == 2 * 9
 
@@ -47,7 +58,9 @@ def test_forest_against_a_reference(fits):
     mean, covariance = exact_regression(**regression_data())
     pairs = {
         label: (m, s)
-        for label, m, s in zip(fits["regression"].model.labels, mean, np.sqrt(np.diag(covariance)), strict=True)
+        for label, m, s in zip(
+            fits["regression"].model.labels, mean, np.sqrt(np.diag(covariance)), strict=True
+        )
     }
     draws = {"beta": np.random.default_rng(0).multivariate_normal(mean, covariance, 4000)}
     positions = []

@@ -92,7 +92,9 @@ def test_notes_are_no_problems():
 
 def test_values_far_out_that_are_not_finite_are_named():
     report = check_model(model(lambda z: anp.log(1.0 - z.b / 50) - 0.5 * z.a**2 - z.b))
-    assert any("not finite at" in finding.message and "b = " in finding.message for finding in report.findings)
+    assert any(
+        "not finite at" in finding.message and "b = " in finding.message for finding in report.findings
+    )
 
 
 def test_gradient_comparison():
@@ -118,4 +120,4 @@ def test_arguments():
     with pytest.raises(ValueError, match=r"u: expected .* \(2,\)"):
         compare_gradient(model(normal), [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="autograd"):
-        compare_gradient(model(lambda z: -float(z.a) ** 2 - float(z.b)))
+        compare_gradient(model(lambda z: -(float(z.a) ** 2) - float(z.b)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class FixedDraws:
 
     draws: int = 32
     max_draws: int = 512
+
+    state_type: ClassVar[type[State]] = FixedDrawsState
 
     def __post_init__(self) -> None:
         for name in ("draws", "max_draws"):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +21,9 @@ Array = np.ndarray
 
 
 class Solver(Protocol):
-    """What the loop asks of a solver; its options are a frozen dataclass."""
+    """What the loop asks of a solver; its options are a frozen dataclass, and `state_type` is what it steps."""
+
+    state_type: ClassVar[type[State]]
 
     def init(
         self, target: Any, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
@@ -202,10 +204,9 @@ def restore(path: Path, solver: Solver, target: Any, rng: np.random.Generator, t
     if len(trace):
         target.evaluations += trace.evaluations[-1]
         target.gradient_evaluations += trace.gradient_evaluations[-1]
-    # The solver says which class of state is its own, by the one that it would begin with.
     plain = header["state"]
     plain["status"] = None if plain["status"] is None else Status(plain["status"])
-    return solver.state_type(**fields, **plain)  # type: ignore[attr-defined, no-any-return]
+    return solver.state_type(**fields, **plain)
 
 
 def _stopped(state: State, status: Status, message: str) -> State:

@@ -2,11 +2,11 @@
 
 Four phases, each a pure function from state to state:
 
-``scale``    finds, along each axis, the scale on which log p bends by about one nat; ``couple``   measures
-the off-diagonal of the Hessian, one value for each pair of latents; ``climb``    takes Newton steps on the
-axial approximation of the ELBO, with a parallel line search; ``refine``   draws from q, regresses log p on
-Hermite features over all draws that are still worth something, and
-             takes Newton steps on the ELBO until the Monte Carlo error that is left is below the tolerance.
+- ``scale`` finds, along each axis, the scale on which log p bends by about one nat;
+- ``couple`` measures the off-diagonal of the Hessian, one value for each pair of latents;
+- ``climb`` takes Newton steps on the axial approximation of the ELBO, with a parallel line search;
+- ``refine`` draws from q, regresses log p on Hermite features over all draws that are still worth something,
+  and takes Newton steps on the ELBO until the Monte Carlo error that is left is below the tolerance.
 
 The first three only bring q near its optimum at low cost, from any distance and on any scale. What is
 reported comes from the last one, which assumes no smoothness: it is the score function estimator with control

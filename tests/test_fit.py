@@ -1,0 +1,260 @@
+"""`bbvi.fit` end to end: known posteriors, budgets, observers, reproducibility, and fall-backs that are told."""
+
+from __future__ import annotations
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+import bbvi
+from bbvi.stats import halfcauchy, norm
+
+Y = [28, 8, -3, 7, -1, 1, 18, 12]
+SIGMA = [15, 10, 16, 11, 9, 11, 10, 18]
+
+
+def eight_schools(z, y, sigma):
+    theta = z.mu + z.tau * z.eta
+    return (
+        norm.logpdf(z.mu, 0, 5)
+        + halfcauchy.logpdf(z.tau, 0, 5)
+        + anp.sum(norm.logpdf(z.eta))
+        + anp.sum(norm.logpdf(y, theta, sigma))
+    )
+
+
+@pytest.fixture(scope="module")
+def schools():
+    model = bbvi.Model(
+        eight_schools,
+        latents={"mu": bbvi.Real(), "tau": bbvi.Positive(), "eta": bbvi.Real(dims="school")},
+        data={"y": Y, "sigma": SIGMA},
+        coords={"school": list("ABCDEFGH")},
+        dims={"theta": "school"},
+        derived=lambda z: {"theta": z.mu + z.tau * z.eta},
+    )
+    return bbvi.fit(model, seed=1)
+
+
+def test_the_smallest_thing_that_works():
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum((z - 3) ** 2), 10)
+    np.testing.assert_allclose(fit.approximation.mean, 3.0, atol=1e-8)
+    np.testing.assert_allclose(fit.approximation.sd, 1.0, atol=1e-8)
+    assert list(fit.summary().index) == [f"z[{i}]" for i in range(10)]
+
+
+def test_a_normal_mean_with_many_observations():
+    """Posterior N(8.0, 0.447): 5 observations of mean 8 and sd 1, and a flat-ish prior."""
+    y = np.array([6.0, 7.0, 8.0, 9.0, 10.0])
+    fit = bbvi.fit(
+        bbvi.Model(lambda z, y: norm.logpdf(z.mu, 0, 1e4) + anp.sum(norm.logpdf(y, z.mu, 1)), {"mu": bbvi.Real()}, {"y": y})
+    )
+    row = fit.summary().loc["mu"]
+    assert row["mean"] == pytest.approx(8.0, rel=0.01)
+    assert row["sd"] == pytest.approx(0.447, rel=0.01)
+
+
+def test_a_conjugate_normal():
+    """Prior N(0, 1) and 10 observations of sd 1: posterior sd 1 / sqrt(11)."""
+    y = np.random.default_rng(3).normal(1.0, 1.0, size=10)
+    fit = bbvi.fit(
+        bbvi.Model(lambda z, y: norm.logpdf(z.mu) + anp.sum(norm.logpdf(y, z.mu)), {"mu": bbvi.Real()}, {"y": y})
+    )
+    row = fit.summary().loc["mu"]
+    assert row["sd"] == pytest.approx(1 / np.sqrt(11), rel=0.01)
+    assert row["mean"] == pytest.approx(y.sum() / 11, abs=0.01 / np.sqrt(11))
+    assert fit.elbo == pytest.approx(fit.log_evidence, abs=0.01)
+
+
+def test_eight_schools(schools):
+    """Against 80,000 NUTS draws: mu 4.40 (3.33), tau 3.61 (3.17)."""
+    table = schools.summary()
+    assert schools.converged
+    assert list(table.columns) == ["mean", "sd", "eti_lb", "eti_ub", "mcse_mean", "sd_mean_field"]
+    assert list(table.index) == (
+        ["mu", "tau"] + [f"eta[{s}]" for s in "ABCDEFGH"] + [f"theta[{s}]" for s in "ABCDEFGH"]
+    )
+    assert table.loc["mu", "mean"] == pytest.approx(4.40, abs=0.33)
+    assert table.loc["mu", "sd"] == pytest.approx(3.33, rel=0.1)
+    assert table.loc["tau", "mean"] == pytest.approx(3.61, abs=0.32)
+    assert table.loc["tau", "sd"] == pytest.approx(3.17, rel=0.15)
+
+
+def test_every_figure_of_one_fit_agrees(schools):
+    table = schools.summary()
+    for label, function in {"mu": lambda z: z.mu, "theta[A]": lambda z: z.theta[0]}.items():
+        assert schools.expect(function).value == pytest.approx(table.loc[label, "mean"], abs=0.02 * table.loc[label, "sd"])
+    probability = schools.expect(lambda z: z.theta[0] > z.theta[2])
+    assert 0.5 < probability.value < 0.8
+    assert 0 < probability.se < 0.05
+
+
+@pytest.mark.parametrize("kind", ["mean-field", "linear-response", "importance", "best"])
+def test_draws_agree_with_the_summary(schools, kind):
+    """Means of 4,000 draws lie within 5 standard errors (18 figures, false alarm 1e-5)."""
+    draws, table = schools.sample(4000, kind=kind, seed=3), schools.summary(kind)
+    assert draws["eta"].shape == (4000, 8)
+    assert draws["mu"].shape == (4000,)
+    assert np.all(draws["tau"] > 0)
+    for label, x in {"mu": draws["mu"], "tau": draws["tau"], "eta[B]": draws["eta"][:, 1]}.items():
+        spread = table.loc[label, "sd"] * np.sqrt(1 / 4000 + 1 / 1000)
+        assert abs(x.mean() - table.loc[label, "mean"]) < 5 * spread
+
+
+def test_the_summary_adds_no_noise_of_its_own(schools):
+    first, second = schools.summary("mean-field"), schools.summary("mean-field")
+    assert first.equals(second)
+    q = schools.approximation
+    assert first.loc["mu", "mean"] == pytest.approx(q.mean[0], rel=1e-12)
+    assert first.loc["mu", "sd"] == pytest.approx(q.sd[0], rel=1e-10)
+    lognormal = np.exp(q.mean[1] + q.sd[1] ** 2 / 2)
+    assert first.loc["tau", "mean"] == pytest.approx(lognormal, rel=1e-6)
+    assert first.loc["tau", "sd"] == pytest.approx(lognormal * np.sqrt(np.expm1(q.sd[1] ** 2)), rel=1e-3)
+
+
+def test_the_same_seed_gives_the_same_fit(schools):
+    again = bbvi.fit(schools.model, seed=1)
+    np.testing.assert_array_equal(again.approximation.mean, schools.approximation.mean)
+    assert again.summary().equals(schools.summary())
+    np.testing.assert_array_equal(again.sample(10)["mu"], schools.sample(10)["mu"])
+
+
+def test_a_fit_keeps_nothing_for_the_next_one(schools):
+    other = bbvi.fit(schools.model, seed=2)
+    again = bbvi.fit(schools.model, seed=1)
+    assert other.evaluations > 0
+    np.testing.assert_array_equal(again.approximation.mean, schools.approximation.mean)
+
+
+def test_linear_response_mends_a_regression_with_raw_predictors():
+    rng = np.random.default_rng(5)
+    x = rng.normal(100, 15, size=200)
+    y = 20 + 0.6 * x + rng.normal(0, 18, size=200)
+    model = bbvi.Model(
+        lambda z, x, y: norm.logpdf(z.a, 0, 1000) + norm.logpdf(z.b, 0, 100) + halfcauchy.logpdf(z.s, 0, 50)
+        + anp.sum(norm.logpdf(y, z.a + z.b * x, z.s)),
+        {"a": bbvi.Real(), "b": bbvi.Real(), "s": bbvi.Positive()},
+        {"x": x, "y": y},
+    )  # fmt: skip
+    fit = bbvi.fit(model, seed=1)
+    design = np.column_stack([np.ones(200), x])
+    exact = np.sqrt(np.diag(np.linalg.inv(design.T @ design))) * np.std(y - design @ np.linalg.lstsq(design, y)[0], ddof=2)
+    assert fit.verdict == "reliable"
+    assert fit.summary().loc["a", "sd_mean_field"] < 0.25 * exact[0]
+    np.testing.assert_allclose(fit.summary().loc[["a", "b"], "sd"], exact, rtol=0.05)
+    np.testing.assert_allclose(fit.summary("linear-response").loc[["a", "b"], "sd"], exact, rtol=0.05)
+
+
+def test_a_small_budget_is_told_and_not_passed_off_as_an_answer(schools):
+    fit = bbvi.fit(schools.model, seed=1, max_evaluations=1)
+    assert fit.status == "budget"
+    assert not fit.converged
+    assert fit.verdict != "reliable"
+    assert any("max_evaluations" in reason for reason in fit.reasons)
+
+
+def test_time_runs_out(schools):
+    fit = bbvi.fit(schools.model, seed=1, max_seconds=1e-9)
+    assert fit.status == "budget"
+    assert "max_seconds" in fit.message
+
+
+def test_a_callback_sees_every_step_and_may_end_the_fit(schools):
+    seen = []
+    fit = bbvi.fit(schools.model, seed=1, callback=lambda progress: seen.append(progress) or len(seen) == 2)
+    assert fit.status == "interrupted"
+    assert [progress.step for progress in seen] == [1, 2]
+    assert seen[1].mean.shape == (10,)
+    assert len(fit.trace) == 2
+
+
+def test_an_interrupt_returns_the_best_so_far(schools):
+    def impatient(progress):
+        raise KeyboardInterrupt
+
+    fit = bbvi.fit(schools.model, seed=1, callback=impatient)
+    assert fit.status == "interrupted"
+    assert fit.verdict != "reliable"
+
+
+def test_a_checkpoint_continues_to_the_same_answer(schools, tmp_path):
+    path = tmp_path / "fit.npz"
+    calls = []
+
+    def stop(progress):
+        calls.append(progress.step)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    bbvi.fit(schools.model, seed=1, checkpoint=path, callback=stop)
+    assert path.exists()
+    whole = bbvi.fit(schools.model, seed=1)
+    resumed = bbvi.fit(schools.model, seed=1, checkpoint=path)
+    assert resumed.converged
+    np.testing.assert_allclose(resumed.approximation.mean, whole.approximation.mean, rtol=1e-8, atol=1e-10)
+
+
+def test_a_checkpoint_of_another_model_is_refused(schools, tmp_path):
+    path = tmp_path / "fit.npz"
+    bbvi.fit(schools.model, seed=1, checkpoint=path)
+    with pytest.raises(ValueError, match="checkpoint: .* 10 latents, expected 3"):
+        bbvi.fit(lambda z: -anp.sum(z**2), 3, seed=1, checkpoint=path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        bbvi.fit(schools.model, seed=1, checkpoint=path)
+
+
+def test_init_and_warm_starts(schools):
+    start = {"mu": 1.0, "tau": 2.0, "eta": np.zeros(8)}
+    fit = bbvi.fit(schools.model, seed=1, init=start)
+    assert fit.converged
+    assert start["tau"] == 2.0
+    again = bbvi.fit(schools.model, seed=3, init=fit)
+    assert len(again.trace) <= len(fit.trace)
+    np.testing.assert_allclose(again.approximation.mean[0], fit.approximation.mean[0], atol=0.3)
+
+
+def test_gradients_that_steps_hide_from_autograd_are_noticed():
+    def stepped(z, y):
+        return norm.logpdf(z.mu, 0, 10) + anp.sum(norm.logpdf(y, anp.round(4 * z.mu) / 4, 1.0))
+
+    model = bbvi.Model(stepped, {"mu": bbvi.Real()}, {"y": np.linspace(2, 4, 9)})
+    with pytest.warns(RuntimeWarning, match="not differentiable as autograd sees it"):
+        fit = bbvi.fit(model, seed=1)
+    assert fit.estimator == "score"
+    # The posterior is that of the unrounded model, but for steps of 0.25 beside an sd of 0.33.
+    assert fit.approximation.mean[0] == pytest.approx(3.0, abs=0.1)
+    assert fit.approximation.sd[0] == pytest.approx(1 / 3, rel=0.25)
+
+
+def test_a_plain_numpy_log_joint_is_fitted_from_values():
+    def plain(z):
+        if not (type(z.mu) is np.ndarray and z.mu.ndim == 0):
+            raise TypeError("plain arrays only")
+        return -0.5 * (float(z.mu) - 2.0) ** 2 / 0.25
+
+    fit = bbvi.fit(plain, {"mu": bbvi.Real()}, seed=1)
+    assert fit.estimator == "score"
+    assert fit.gradient_evaluations <= 1
+    assert fit.covariance is None
+    assert fit.approximation.mean[0] == pytest.approx(2.0, abs=0.05)
+    assert fit.approximation.sd[0] == pytest.approx(0.5, rel=0.05)
+
+
+def test_everything_shows_itself(schools):
+    text = str(schools)
+    assert "theta[H]" in text
+    assert schools.verdict in text
+    assert "<table>" in schools._repr_html_()
+    assert "<table>" in schools.model._repr_html_()
+    assert "10 unconstrained latents" in repr(schools.model)
+
+
+def test_covariances_are_labelled(schools):
+    block = schools.covariance_of(["mu", "tau"])
+    assert list(block.columns) == ["mu", "tau"]
+    np.testing.assert_allclose(block.to_numpy(), schools.covariance[:2, :2])
+    assert np.allclose(np.diag(schools.correlation()), 1.0)
+    assert schools.covariance_of("eta", kind="importance").shape == (8, 8)
+    assert len(schools.starts(3)) == 3
+    assert schools.inverse_metric.shape == (10, 10)

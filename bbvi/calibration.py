@@ -35,7 +35,8 @@ class Calibration:
     truth : ndarray, shape (N, R)
         Values that the data were made with.
     probability : ndarray, shape (N, R)
-        Posterior probability of a value below the true one. Uniform on (0, 1) where the posteriors are calibrated.
+        Posterior probability of a value below the true one. Uniform on (0, 1) where the posteriors are
+        calibrated.
     z : ndarray, shape (N, R)
         (Posterior mean - true value) / posterior sd.
     verdicts : list of str
@@ -66,9 +67,9 @@ class Calibration:
     def summary(self, probs: Sequence[float] = (0.5, 0.89)) -> pd.DataFrame:
         """By row: coverage, bias, spread, and the p-value of a uniform distribution of `probability`.
 
-        ``bias`` is the mean of z, which is 0 for a calibrated posterior, within ``1 / sqrt(N)``; ``spread`` is the root
-        mean square of z, which is near 1, and above it where posterior sds are too small. ``p_uniform`` is that of a
-        Kolmogorov-Smirnov test: small where the row is miscalibrated in any way.
+        ``bias`` is the mean of z, which is 0 for a calibrated posterior, within ``1 / sqrt(N)``; ``spread``
+        is the root mean square of z, which is near 1, and above it where posterior sds are too small.
+        ``p_uniform`` is that of a Kolmogorov-Smirnov test: small where the row is miscalibrated in any way.
         """
         import pandas as pd
 
@@ -96,8 +97,8 @@ def simulation_based_calibration(
 ) -> Calibration:
     """Variational simulation-based calibration (Yao, Vehtari, Simpson and Gelman 2018, section 3).
 
-    Draws latents from the prior and data given them, fits the data, and asks where in its posterior the true value
-    lies. Over repeats that is uniform, for every latent, if the posteriors are right.
+    Draws latents from the prior and data given them, fits the data, and asks where in its posterior the true
+    value lies. Over repeats that is uniform, for every latent, if the posteriors are right.
 
     Parameters
     ----------
@@ -121,13 +122,17 @@ def simulation_based_calibration(
     Raises
     ------
     ValueError
-        Without those functions, where ``predict`` does not give the observed data, or where no data set could be
-        fitted.
+        Without those functions, where ``predict`` does not give the observed data, or where no data set could
+        be fitted.
     """
     _check_simulates(model)
     if isinstance(repeats, bool) or not isinstance(repeats, (int, np.integer)) or repeats < 2:
         raise ValueError(f"repeats: expected a whole number of 2 or more, got {repeats!r}")
-    truths, probabilities, zs, verdicts, failures = [], [], [], [], []
+    truths: list[Array] = []
+    probabilities: list[Array] = []
+    zs: list[Array] = []
+    verdicts: list[str] = []
+    failures: list[str] = []
     labels: list[str] = []
     for stream in np.random.SeedSequence(seed).spawn(repeats):
         rng = np.random.default_rng(stream)

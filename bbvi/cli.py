@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import logging
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model import Model
+from .locate import UsageError, gallery, load_model, with_notes
 
 if TYPE_CHECKING:
     from .results import Fit
@@ -39,13 +38,14 @@ examples:
 
 The .nc file is read by az.from_netcdf(path) and by bbvi.load(path).
 
-exit status: 0 if the fit converged and its verdict is reliable or caution; 1 if it did not converge or the verdict is
-unreliable; 2 for an error in what was asked for, or in the model.
+exit status: 0 if the fit converged and its verdict is reliable or caution; 1 if it did not converge or the
+verdict is unreliable; 2 for an error in what was asked for, or in the model.
 """
 
 _CHECK_HELP = """\
-Tries the log joint at many points and says in plain words what it found: supports, finiteness, gradients against
-differences, one draw against many, priors that are not proper, latents that do not matter, and the optional functions.
+Tries the log joint at many points and says in plain words what it found: supports, finiteness, gradients
+against differences, one draw against many, priors that are not proper, latents that do not matter, and the
+optional functions.
 
 examples:
   bbvi check mymodel.py:model
@@ -71,10 +71,6 @@ mymodel.py holds, for instance:
 """
 
 
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says why."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -86,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 all well, 1 an unreliable fit or a model with problems, 2 an error in what was asked for.
+        Exit status: 0 all well, 1 an unreliable fit or a model with problems, 2 an error in what was asked
+        for.
     """
     parser = _parser()
     try:
@@ -128,7 +125,7 @@ def fit_command(arguments: argparse.Namespace) -> int:
         )
         table = result.rows(arguments.kind)
     except (ValueError, TypeError) as error:
-        raise UsageError(_with_notes(error)) from error
+        raise UsageError(with_notes(error)) from error
     if arguments.json:
         print(json.dumps(_figures(result, table), indent=2))
     elif not arguments.quiet:
@@ -147,8 +144,8 @@ def fit_command(arguments: argparse.Namespace) -> int:
 
 def models_command(arguments: argparse.Namespace) -> int:
     """``bbvi models``."""
-    gallery = _gallery()
-    rows = [(name, gallery.load(name).dim, gallery.summary(name)) for name in gallery.names()]
+    known = gallery()
+    rows = [(name, known.load(name).dim, known.summary(name)) for name in known.names()]
     if arguments.json:
         print(
             json.dumps(
@@ -172,71 +169,7 @@ def check_command(arguments: argparse.Namespace) -> int:
     return OK if report.ok else FAILED
 
 
-# ---- where models come from -----------------------------------------------------------------------------------------
-
-
-def load_model(text: str) -> tuple[Model, str]:
-    """The model that the command line names, and a name for its files.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name, or it is no model.
-    """
-    path, colon, name = text.rpartition(":")
-    if not colon or not path:
-        if Path(text).suffix == ".py":
-            raise UsageError(
-                f"which model in {text}? Write {text}:name, a bbvi.Model or a function that returns one"
-            )
-        gallery = _gallery()
-        if text not in gallery.names():
-            raise UsageError(
-                f"there is no model {text!r} in the gallery; 'bbvi models' lists it, or write path/to/file.py:name"
-            )
-        return gallery.load(text), text
-    found = getattr(_module(Path(path)), name, None)
-    if found is None:
-        raise UsageError(f"{path} has no {name!r}")
-    if callable(found) and not isinstance(found, Model):
-        try:
-            found = found()
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{text} failed: {_with_notes(error)}") from error
-    if not isinstance(found, Model):
-        raise UsageError(
-            f"{text}: expected a bbvi.Model or a function that returns one, got {type(found).__name__}"
-        )
-    return found, name if name not in ("model", "main") else Path(path).stem
-
-
-def _module(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    # A model may import what stands beside it.
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except (ValueError, TypeError, ImportError, NameError, AttributeError, SyntaxError, OSError) as error:
-        raise UsageError(
-            f"{path} cannot be imported: {type(error).__name__}: {_with_notes(error)}"
-        ) from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
-
-
-def _gallery() -> Any:
-    from bbvi import models
-
-    return models
-
-
-# ---- what a fit leaves behind ---------------------------------------------------------------------------------------
+# ---- what a fit leaves behind ------------------------------------------------------------------------------
 
 
 def _prefix(out: str | None, name: str) -> Path:
@@ -317,11 +250,7 @@ def _solver(name: str) -> Any:
     return name if name == "auto" else getattr(bbvi, _SOLVERS[name])()
 
 
-def _with_notes(error: BaseException) -> str:
-    return " ".join([str(error), *(f"({note})" for note in getattr(error, "__notes__", []))])
-
-
-# ---- the command line -----------------------------------------------------------------------------------------------
+# ---- the command line --------------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,8 +14,8 @@ def density(
 ) -> tuple[Array, Array]:
     """Gaussian kernel density of weighted draws on a grid.
 
-    The bandwidth is Silverman's (1986, eq. 3.31) with Kish's effective number of draws. At a finite end of the support
-    the draws are reflected, so that no mass lies beyond it.
+    The bandwidth is Silverman's (1986, eq. 3.31) with Kish's effective number of draws. At a finite end of
+    the support the draws are reflected, so that no mass lies beyond it.
 
     Parameters
     ----------

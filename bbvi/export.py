@@ -51,12 +51,12 @@ def to_arviz(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | None =
         ``unconstrained_posterior``
             all latents, if any of them has a support that is not the whole line
         ``sample_stats``
-            ``lp`` and ``log_q`` (log densities on the unconstrained scale, of the target and of the distribution that
-            the draws came from) and ``log_weight``, the weight still to apply: zero for ``"importance"``, whose draws
-            are resampled
+            ``lp`` and ``log_q`` (log densities on the unconstrained scale, of the target and of the
+            distribution that the draws came from) and ``log_weight``, the weight still to apply: zero for
+            ``"importance"``, whose draws are resampled
         ``log_likelihood``
-            pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``; `Fit.loo` is
-            right for every kind.
+            pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``;
+            `Fit.loo` is right for every kind.
         ``log_prior``
             of the model's ``log_prior``, on the constrained scale
         ``posterior_predictive``, ``prior``, ``prior_predictive``
@@ -64,8 +64,8 @@ def to_arviz(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | None =
         ``observed_data``, ``constant_data``
             what the log likelihood or ``predict`` is of; all other data
         ``fit``
-            the approximation (``mean``, ``sd``, ``covariance``, flat and unconstrained), ``elbo``, ``elbo_se``,
-            ``khat``, ``elbo_trace``, ``status``, ``verdict``, ``reasons`` and the cost
+            the approximation (``mean``, ``sd``, ``covariance``, flat and unconstrained), ``elbo``,
+            ``elbo_se``, ``khat``, ``elbo_trace``, ``status``, ``verdict``, ``reasons`` and the cost
 
     Raises
     ------
@@ -130,7 +130,7 @@ def log_prior(target: Target, drawn: DrawSet, pointwise: Mapping[str, Array]) ->
 
 
 def data_groups(model: Model, observed: set[str]) -> dict[str, xr.Dataset]:
-    """``observed_data`` and ``constant_data``; what is no array of numbers, truth values or strings has no place there."""
+    """``observed_data`` and ``constant_data``, of all arrays of numbers, truth values, strings or dates."""
     parts: dict[str, dict[str, Variable]] = {"observed_data": {}, "constant_data": {}}
     coords: dict[str, Sequence[Any]] = dict(model.coords)
     for name, value in model.data.items():
@@ -215,7 +215,8 @@ def _coords(model: Model) -> dict[str, Sequence[Any]]:
 def _dataset(variables: Mapping[str, Variable], coords: Mapping[str, Sequence[Any]]) -> xr.Dataset:
     """A dataset in which every dimension has coordinates: its labels, or positions.
 
-    A dimension that is called like a variable gets another name, since xarray would take the variable for its labels.
+    A dimension that is called like a variable gets another name, since xarray would take the variable for its
+    labels.
     """
     import xarray as xr
 

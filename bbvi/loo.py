@@ -1,4 +1,4 @@
-"""Leave-one-out cross-validation from weighted draws, which accounts for the approximation that they came from."""
+"""Leave-one-out cross-validation from weighted draws, whatever approximation they came from."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class Pointwise(NamedTuple):
 def leave_one_out(log_likelihood: Array, log_weights: Array) -> Pointwise:
     """Expected log predictive density of each observation given all others.
 
-    With draws z_s of weight w_s the posterior without observation i has weights w_s / p(y_i | z_s), here smoothed
-    (Vehtari, Gelman and Gabry 2017, eq. 10; for draws from an approximation Magnusson et al. 2019, eq. 5).
+    With draws z_s of weight w_s the posterior without observation i has weights w_s / p(y_i | z_s), here
+    smoothed (Vehtari, Gelman and Gabry 2017, eq. 10; for draws from an approximation Magnusson et al. 2019,
+    eq. 5).
 
     Parameters
     ----------
@@ -40,8 +41,8 @@ def leave_one_out(log_likelihood: Array, log_weights: Array) -> Pointwise:
     Returns
     -------
     Pointwise
-        The leave-one-out log predictive densities, k-hat of their weights, and the log predictive densities with the
-        observation left in.
+        The leave-one-out log predictive densities, k-hat of their weights, and the log predictive densities
+        with the observation left in.
     """
     weights = np.asarray(log_weights, dtype=float)
     weights = weights - _log_sum(weights[:, None])
@@ -58,14 +59,14 @@ def loo(fit: Fit, kind: str = "best") -> Any:
     fit : Fit
         Of a model with ``log_likelihood``.
     kind : str
-        Whose draws. Those of a Gaussian kind are weighted by p / q, so that every kind estimates the same figure; k-hat
-        says how well.
+        Whose draws. Those of a Gaussian kind are weighted by p / q, so that every kind estimates the same
+        figure; k-hat says how well.
 
     Returns
     -------
     arviz.ELPDData
-        With ``pareto_k`` and the elpd of each observation, for ``az.compare`` and ``az.plot_khat``. Several observed
-        variables are laid end to end.
+        With ``pareto_k`` and the elpd of each observation, for ``az.compare`` and ``az.plot_khat``. Several
+        observed variables are laid end to end.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def loo(fit: Fit, kind: str = "best") -> Any:
 
 
 def weighted_draws(fit: Fit, kind: str = "best") -> tuple[Array, Array]:
-    """Draws u (S, D) of a kind with the log weights (S,) that carry them to the posterior, up to a constant."""
+    """Draws u (S, D) of a kind, and log weights (S,), up to a constant, that carry them to the posterior."""
     chosen = fit.posterior(kind)
     if chosen.mean is None or chosen.factor is None:
         return chosen.u, chosen.log_weights
@@ -135,6 +136,7 @@ def _elpd_data(figures: Pointwise, elpd_i: Any, pareto_k: Any, draws: int) -> An
             "good_k": good_k,
         }
         return az.ELPDData(data=list(rows.values()), index=list(rows))
+    kind: dict[str, Any]
     if "ELPDDataLOO" in dir(az):
         container, kind = az.ELPDDataLOO, {"approx_posterior": True}
     else:

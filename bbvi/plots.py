@@ -1,19 +1,38 @@
-"""Pictures of a fit: its course, its marginals against mean field, its weights, its correlations, its predictions."""
+"""Pictures of a fit: its course, weights, marginals against mean field, correlations and predictions."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import predictive
 from .density import density
+from .drawing import (
+    CI_PROB,
+    CORRECTED,
+    FAINT,
+    GRID_ROWS,
+    MEAN_FIELD,
+    REFERENCE,
+    VERDICTS,
+    Known,
+    chosen_rows,
+    handles_of,
+    in_figures,
+    known_rows,
+    most_correlated,
+    new_axes,
+    pyplot,
+    short,
+    styled,
+    support_of,
+)
 from .estimators import plot_comparison
 from .loo import weighted_draws
 from .model import labels_of
-from .posterior import Posterior, weighted_quantiles
+from .posterior import weighted_quantiles
 from .psis import psis
 from .standin import has_density
 
@@ -35,48 +54,11 @@ __all__ = [
 ]
 
 Array = np.ndarray
-P = ParamSpec("P")
-R = TypeVar("R")
 
-CORRECTED, MEAN_FIELD, REFERENCE, FAINT = "#1d5c87", "#d9822b", "#222222", "#8a8a8a"
-_VERDICTS = {"reliable": "#2e7d32", "caution": "#b26a00", "unreliable": "#c62828"}
-_CI_PROB = 0.89
-_GRID_ROWS = 12
-_STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "legend.frameon": False,
-}
+# ---- the overview ------------------------------------------------------------------------------------------
 
 
-def _styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Draw in the style of these pictures, and leave the user's settings alone."""
-
-    @functools.wraps(function)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _pyplot().rc_context(_STYLE):
-            return function(*args, **kwargs)
-
-    return drawn
-
-
-class Known(NamedTuple):
-    """What a reference says of one row."""
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-
-
-# ---- the overview ---------------------------------------------------------------------------------------------------
-
-
-@_styled
+@styled
 def plot(fit: Fit, reference: Any = None) -> Figure:
     """The fit at a glance: course, weights, the most correlated pair, and the marginals against mean field.
 
@@ -90,7 +72,7 @@ def plot(fit: Fit, reference: Any = None) -> Figure:
     -------
     matplotlib Figure
     """
-    plt = _pyplot()
+    plt = pyplot()
     rows = fit.rows()[:40]
     height = max(7.5, 1.6 + 0.21 * len(rows))
     figure = plt.figure(figsize=(10.5, height), layout="constrained")
@@ -98,31 +80,31 @@ def plot(fit: Fit, reference: Any = None) -> Figure:
     axes = left.subplots(3, 1)
     plot_trace(fit, axes[0])
     plot_weights(fit, axes[1])
-    pair = _correlated(fit, 2)
+    pair = most_correlated(fit, 2)
     if len(pair) == 2:
         _pair(axes[2], fit, pair[1], pair[0])
         axes[2].set_title("The most correlated pair")
-        axes[2].legend(handles=_handles(CORRECTED, MEAN_FIELD, kind=fit.kind), fontsize=8)
+        axes[2].legend(handles=handles_of(CORRECTED, MEAN_FIELD, kind=fit.kind), fontsize=8)
     else:
-        _marginal(axes[2], fit, 0, _known(fit, reference))
+        _marginal(axes[2], fit, 0, known_rows(fit, reference))
     plot_forest(fit, reference=reference, ax=right.subplots())
     figure.suptitle(
         f"{fit.status}, {fit.verdict}    ELBO {fit.elbo:.2f} ± {fit.elbo_se:.2f}    k-hat {fit.khat:.2f}",
-        color=_VERDICTS.get(fit.verdict), fontsize=12, x=0.01, ha="left",
+        color=VERDICTS.get(fit.verdict), fontsize=12, x=0.01, ha="left",
     )  # fmt: skip
     return figure
 
 
-# ---- the course and the weights -------------------------------------------------------------------------------------
+# ---- the course and the weights ----------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
-    """ELBO against evaluations: that of the solver's draws as a line, that of fresh draws as a band of 2 standard errors.
+    """ELBO against evaluations: of the solver's draws as a line, of fresh draws as a band of 2 standard errors.
 
     The axis shows the part of the course that can be told apart from the end; earlier values lie below it.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     x, y = np.array(fit.trace.evaluations), np.array(fit.trace.elbo)
     known = np.isfinite(y)
     ax.plot(
@@ -149,14 +131,14 @@ def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@_styled
+@styled
 def plot_weights(fit: Fit, ax: Axes | None = None) -> Axes:
     """The largest importance weights, on log-log axes: a Pareto tail is a straight line, as steep as -1 / k.
 
-    Drawn for mean field and for the kind in use. Flat is good; the dotted line is k = 0.7, beyond which estimates from
-    the weights are not to be trusted.
+    Drawn for mean field and for the kind in use. Flat is good; the dotted line is k = 0.7, beyond which
+    estimates from the weights are not to be trusted.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     kinds = {"mean-field": MEAN_FIELD, fit.kind: CORRECTED}
     for kind, colour in kinds.items():
         if not has_density(fit.model) and kind != "importance":
@@ -178,10 +160,10 @@ def plot_weights(fit: Fit, ax: Axes | None = None) -> Axes:
     return ax
 
 
-# ---- marginals ------------------------------------------------------------------------------------------------------
+# ---- marginals ---------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def plot_forest(
     fit: Fit,
     kind: str = "best",
@@ -199,8 +181,8 @@ def plot_forest(
     kind : str
         As for `Fit.summary`.
     reference : dict or object, optional
-        What is known: by row label a pair (mean, sd) or an array of draws, by latent an array of draws (S, *shape), or
-        a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
+        What is known: by row label a pair (mean, sd) or an array of draws, by latent an array of draws (S,
+        *shape), or a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
     rows : sequence of str, optional
         Labels of rows or names of latents; by default the first 40.
     ax : matplotlib Axes, optional
@@ -209,10 +191,10 @@ def plot_forest(
     -------
     matplotlib Axes
     """
-    known = _known(fit, reference)
-    chosen = _chosen(fit, rows)[: None if rows is not None else 40]
-    table, plain = fit.rows(kind, _CI_PROB), fit.rows("mean-field", _CI_PROB)
-    ax = _axes(ax, height=1.3 + 0.24 * len(chosen))
+    known = known_rows(fit, reference)
+    chosen = chosen_rows(fit, rows)[: None if rows is not None else 40]
+    table, plain = fit.rows(kind, CI_PROB), fit.rows("mean-field", CI_PROB)
+    ax = new_axes(ax, height=1.3 + 0.24 * len(chosen))
     shift = 0.17 if known else 0.11
     reach = 2.0
     for place, i in enumerate(chosen):
@@ -233,17 +215,17 @@ def plot_forest(
     reach = min(reach, 6.0)
     ax.set_xlim(-1.08 * reach, 1.08 * reach)
     ax.set_ylim(len(chosen) - 0.5, -0.5)
-    ax.set_yticks(range(len(chosen)), [_short(table[i].label) for i in chosen])
+    ax.set_yticks(range(len(chosen)), [short(table[i].label) for i in chosen])
     ax.tick_params(axis="y", length=0)
     beside = ax.secondary_yaxis("right")
-    beside.set_yticks(range(len(chosen)), [_figures(table[i].mean, table[i].sd) for i in chosen])
+    beside.set_yticks(range(len(chosen)), [in_figures(table[i].mean, table[i].sd) for i in chosen])
     beside.tick_params(axis="y", length=0, labelcolor=FAINT)
     beside.spines["right"].set_visible(False)
     ax.axvline(0, color=FAINT, lw=0.6, zorder=0)
     more = len(table) - len(chosen) if rows is None else 0
     ax.set_xlabel("posterior sds from the mean" + (f"; {more} more rows are not shown" if more > 0 else ""))
     colours = (CORRECTED, MEAN_FIELD, REFERENCE) if known else (CORRECTED, MEAN_FIELD)
-    handles = _handles(*colours, kind=fit.kind if kind == "best" else kind)
+    handles = handles_of(*colours, kind=fit.kind if kind == "best" else kind)
     handles[0].set_label(f"{handles[0].get_label()}, mean and 89 % interval")
     # Above the axes, where no row can be.
     ax.legend(
@@ -253,7 +235,7 @@ def plot_forest(
     return ax
 
 
-@_styled
+@styled
 def plot_marginals(
     fit: Fit, rows: Sequence[str] | None = None, reference: Any = None, kind: str = "best"
 ) -> Figure:
@@ -264,10 +246,10 @@ def plot_marginals(
     rows, reference, kind
         As for `plot_forest`.
     """
-    plt = _pyplot()
-    chosen = _chosen(fit, rows)
-    known = _known(fit, reference)
-    if len(chosen) > _GRID_ROWS:
+    plt = pyplot()
+    chosen = chosen_rows(fit, rows)
+    known = known_rows(fit, reference)
+    if len(chosen) > GRID_ROWS:
         figure = plt.figure(figsize=(7, 1.3 + 0.24 * len(chosen)), layout="constrained")
         plot_forest(fit, kind, reference, rows or [fit.rows()[i].label for i in chosen], figure.subplots())
         return figure
@@ -281,7 +263,7 @@ def plot_marginals(
         ax.set_visible(False)
     colours = (CORRECTED, MEAN_FIELD, REFERENCE) if known else (CORRECTED, MEAN_FIELD)
     figure.legend(
-        handles=_handles(*colours, kind=fit.kind if kind == "best" else kind),
+        handles=handles_of(*colours, kind=fit.kind if kind == "best" else kind),
         loc="outside lower center",
         ncols=3,
     )
@@ -293,7 +275,7 @@ def _marginal(ax: Axes, fit: Fit, i: int, known: Mapping[str, Known], kind: str 
     label = chosen.columns[0][i]
     peak = 0.0
     for posterior, colour in ((fit.posterior("mean-field"), MEAN_FIELD), (chosen, CORRECTED)):
-        x, y = density(posterior.columns[1][:, i], posterior.weights, *_support(posterior, i))
+        x, y = density(posterior.columns[1][:, i], posterior.weights, *support_of(posterior, i))
         ax.plot(x, y, color=colour)
         if colour == CORRECTED:
             ax.fill_between(x, y, color=colour, alpha=0.12, lw=0)
@@ -306,17 +288,17 @@ def _marginal(ax: Axes, fit: Fit, i: int, known: Mapping[str, Known], kind: str 
         ax.axvline(other.mean, color=REFERENCE, lw=1, ls="--")
         height = 0.04 * peak
         ax.plot([other.low, other.high], [height, height], color=REFERENCE, lw=2, solid_capstyle="butt")
-    ax.set_title(_short(label))
+    ax.set_title(short(label))
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_ylim(0, 1.05 * peak)
     ax.locator_params(axis="x", nbins=4)
 
 
-# ---- correlations ---------------------------------------------------------------------------------------------------
+# ---- correlations ------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def plot_pairs(fit: Fit, rows: Sequence[str] | int = 4, kind: str = "best") -> Figure:
     """Draws of pairs of rows, with mean field's draws behind them.
 
@@ -325,11 +307,11 @@ def plot_pairs(fit: Fit, rows: Sequence[str] | int = 4, kind: str = "best") -> F
     rows : int or sequence of str
         The labels, or how many of the most correlated latents.
     """
-    plt = _pyplot()
+    plt = pyplot()
     if isinstance(rows, int):
-        chosen = _correlated(fit, rows, kind)
+        chosen = most_correlated(fit, rows, kind)
     else:
-        chosen = _chosen(fit, rows)
+        chosen = chosen_rows(fit, rows)
     if len(chosen) < 2:
         raise ValueError(f"rows: expected two rows or more, got {len(chosen)}")
     count = len(chosen)
@@ -346,7 +328,8 @@ def plot_pairs(fit: Fit, rows: Sequence[str] | int = 4, kind: str = "best") -> F
                 _pair(ax, fit, chosen[b], chosen[a], kind)
                 ax.label_outer()
     figure.legend(
-        handles=_handles(CORRECTED, MEAN_FIELD, kind=fit.kind if kind == "best" else kind), loc="upper right"
+        handles=handles_of(CORRECTED, MEAN_FIELD, kind=fit.kind if kind == "best" else kind),
+        loc="upper right",
     )
     return figure
 
@@ -365,14 +348,14 @@ def _pair(ax: Axes, fit: Fit, i: int, j: int, kind: str = "best") -> None:
         ends = weighted_quantiles(chosen.columns[1][:, [k]], chosen.weights, np.array([0.002, 0.998]))[:, 0]
         margin = 0.08 * (ends[1] - ends[0])
         set_limits(ends[0] - margin, ends[1] + margin)
-    ax.set(xlabel=_short(chosen.columns[0][i]), ylabel=_short(chosen.columns[0][j]))
+    ax.set(xlabel=short(chosen.columns[0][i]), ylabel=short(chosen.columns[0][j]))
     ax.locator_params(nbins=4)
 
 
-# ---- predictions ----------------------------------------------------------------------------------------------------
+# ---- predictions -------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def plot_predictive(
     fit: Fit, name: str | None = None, ax: Axes | None = None, seed: int | None = None
 ) -> Axes:
@@ -397,7 +380,7 @@ def plot_predictive(
     x = predicted[name].reshape(len(predicted[name]), -1).astype(float)
     observed = fit.model.data.get(name)
     data = None if observed is None or np.shape(observed) != shape else np.ravel(observed).astype(float)
-    ax = _axes(ax, width=7.5)
+    ax = new_axes(ax, width=7.5)
     if x.shape[1] <= 60:
         _predicted_intervals(ax, x, data, labels_of(fit.model, name, shape)[1])
     else:
@@ -435,116 +418,3 @@ def _predicted_densities(ax: Axes, x: Array, data: Array | None, name: str) -> N
         ax.plot(*density(data, uniform), color=REFERENCE, lw=1.8, label="observed")
     ax.set(xlabel=name, yticks=[])
     ax.spines["left"].set_visible(False)
-
-
-# ---- helpers --------------------------------------------------------------------------------------------------------
-
-
-def _pyplot() -> Any:
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
-    if ax is not None:
-        return ax
-    plt = _pyplot()
-    return plt.figure(figsize=(width, height), layout="constrained").subplots()
-
-
-def _handles(*colours: str, kind: str) -> list[Any]:
-    from matplotlib.lines import Line2D
-
-    names = {CORRECTED: kind, MEAN_FIELD: "mean field", REFERENCE: "reference"}
-    return [Line2D([], [], color=colour, lw=2, label=names[colour]) for colour in colours]
-
-
-def _chosen(fit: Fit, rows: Sequence[str] | None) -> list[int]:
-    """Indices of rows by label, or by the name of a latent or derived quantity."""
-    labels = fit.posterior().columns[0]
-    if rows is None:
-        return list(range(len(labels)))
-    chosen = []
-    for wanted in [rows] if isinstance(rows, str) else rows:
-        found = [i for i, label in enumerate(labels) if label == wanted or label.startswith(f"{wanted}[")]
-        if not found:
-            raise ValueError(f"rows: expected labels of the summary or names of latents, got {wanted!r}")
-        chosen += found
-    return chosen
-
-
-def _correlated(fit: Fit, count: int, kind: str = "best") -> list[int]:
-    """Rows of latents with the strongest correlations; all of them if there are no more than `count`."""
-    chosen = fit.posterior(kind)
-    labels = fit.model.labels
-    x = chosen.columns[1][:, : len(labels)]
-    _, sd, _ = chosen.moments(x)
-    varying = np.flatnonzero(sd > 1e-12 * (1 + np.abs(chosen.weights @ x)))
-    if len(varying) <= count:
-        return [int(i) for i in varying]
-    centred = (x[:, varying] - chosen.weights @ x[:, varying]) / sd[varying]
-    correlation = np.abs((centred * chosen.weights[:, None]).T @ centred) - np.eye(len(varying))
-    # The strongest pair, then whatever is most correlated with those already there.
-    picked = list(np.unravel_index(np.argmax(correlation), correlation.shape))
-    while len(picked) < count:
-        left = correlation[picked].max(axis=0)
-        left[picked] = -np.inf
-        picked.append(np.argmax(left))
-    return sorted(int(varying[i]) for i in picked)
-
-
-def _support(posterior: Posterior, i: int) -> tuple[float | None, float | None]:
-    """Finite ends of the support of row `i` where its latent has any."""
-    model = posterior.target.model
-    start = 0
-    for latent in model.latents.values():
-        size = int(np.prod(latent.shape))
-        if start <= i < start + size:
-            if not latent.transform.elementwise:
-                return None, None
-            far = np.full((2, latent.size), 700.0) * np.array([[-1.0], [1.0]])
-            with np.errstate(all="ignore"):
-                ends = latent.transform.constrain(far)[0].reshape(2, -1)[:, i - start]
-            low, high = (float(end) if abs(end) < 600.0 else None for end in ends)
-            return low, high
-        start += size
-    return None, None
-
-
-def _known(fit: Fit, reference: Any) -> dict[str, Known]:
-    """A reference, whatever its form, by row label."""
-    if reference is None:
-        return {}
-    if hasattr(reference, "rows"):
-        table = zip(reference.rows, reference.mean, reference.sd, reference.quantiles, strict=True)
-        return {row: Known(mean, sd, quantiles[0], quantiles[-1]) for row, mean, sd, quantiles in table}
-    if not isinstance(reference, Mapping):
-        raise TypeError(
-            f"reference: expected a dict of (mean, sd) or draws by name, got {type(reference).__name__}"
-        )
-    known = {}
-    for name, value in reference.items():
-        x = np.asarray(value, dtype=float)
-        if x.shape == (2,):
-            known[str(name)] = Known(x[0], x[1], x[0] - 1.598 * x[1], x[0] + 1.598 * x[1])
-            continue
-        latent = fit.model.latents.get(name)
-        labels = latent.labels if latent is not None else labels_of(fit.model, name, x.shape[1:])[1]
-        for label, column in zip(labels, x.reshape(len(x), -1).T, strict=True):
-            low, high = np.quantile(column, [0.055, 0.945])
-            known[label] = Known(column.mean(), column.std(), low, high)
-    return known
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 22 else label[:10] + "…" + label[-11:]
-
-
-def _figures(mean: float, sd: float) -> str:
-    if not (np.isfinite(mean) and np.isfinite(sd) and sd > 0):
-        return f"{mean:.3g}"
-    digits = int(np.clip(1 - np.floor(np.log10(sd)), 0, 8))
-    if abs(mean) >= 1e6 or digits > 5:
-        return f"{mean:.3g} ± {sd:.2g}"
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Power-scaling sensitivity: how the posterior moves when the prior or the likelihood counts a little more or less."""
+"""Power-scaling sensitivity: how the posterior moves when prior or likelihood counts a little more or less."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def power_scaling(
 ) -> pd.DataFrame:
     """Sensitivity of every row of the summary to the prior and to the likelihood.
 
-    Prior or likelihood is raised to the powers 1 / (1 + delta) and 1 + delta by reweighting the draws of the fit, and
-    the distance of the marginal to its former self, per doubling of the power, is the sensitivity (Kallioinen, Paananen,
-    Bürkner and Vehtari 2024, eq. 11). No new fit is needed.
+    Prior or likelihood is raised to the powers 1 / (1 + delta) and 1 + delta by reweighting the draws of the
+    fit, and the distance of the marginal to its former self, per doubling of the power, is the sensitivity
+    (Kallioinen, Paananen, Bürkner and Vehtari 2024, eq. 11). No new fit is needed.
 
     Parameters
     ----------
     fit : Fit
-        Of a model with ``log_prior`` and ``log_likelihood``. In a hierarchical model put into ``log_prior`` only what is
-        prior belief, and the rest of the hierarchy into ``log_likelihood``, to learn about the belief alone.
+        Of a model with ``log_prior`` and ``log_likelihood``. In a hierarchical model put into ``log_prior``
+        only what is prior belief, and the rest of the hierarchy into ``log_likelihood``, to learn about the
+        belief alone.
     kind : str
         Whose draws; they are weighted to the posterior as for `Fit.loo`.
     delta : float
@@ -45,9 +46,9 @@ def power_scaling(
     Returns
     -------
     DataFrame
-        By row: ``prior``, ``likelihood`` (distances per doubling, 0 to about 1), ``khat`` (the worst of the reweighted
-        draws) and ``diagnosis``: empty, ``"prior-data conflict"`` where both matter, or ``"strong prior or weak
-        likelihood"`` where only the prior does.
+        By row: ``prior``, ``likelihood`` (distances per doubling, 0 to about 1), ``khat`` (the worst of the
+        reweighted draws) and ``diagnosis``: empty, ``"prior-data conflict"`` where both matter, or ``"strong
+        prior or weak likelihood"`` where only the prior does.
 
     Raises
     ------
@@ -103,8 +104,8 @@ def split_density(fit: Fit, u: Array) -> tuple[Array, Array]:
 def cumulative_distance(x: Array, first: Array, second: Array) -> Array:
     """Cumulative Jensen-Shannon distance between two weightings of the same draws, by column.
 
-    The symmetric form of Nguyen and Vreeken (2015), normalised to at most 1, and the larger of its values for x and -x,
-    which differ.
+    The symmetric form of Nguyen and Vreeken (2015), normalised to at most 1, and the larger of its values for
+    x and -x, which differ.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A model whose functions are not at hand: its latents, data and stored values, in place of a `Model` and a `Target`."""
+"""A model whose functions are not at hand: latents, data and stored values in place of `Model` and `Target`."""
 
 from __future__ import annotations
 

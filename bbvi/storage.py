@@ -49,7 +49,8 @@ def save(fit: Fit, path: str | Path, draws: int = 1000, kind: str = "best") -> N
     ----------
     fit : Fit
     path : path
-        ``.nc`` for netCDF, which ``az.from_netcdf`` reads too, with the groups of `Fit.to_arviz`; or ``.npz``.
+        ``.nc`` for netCDF, which ``az.from_netcdf`` reads too, with the groups of `Fit.to_arviz`; or
+        ``.npz``.
     draws, kind
         As for `Fit.to_arviz`: of those groups.
 
@@ -84,9 +85,9 @@ def load(path: str | Path, model: Model | None = None) -> Fit:
     ----------
     path : path
     model : Model, optional
-        The model that was fitted. Functions are not saved, so that without it the fit offers what is known of its
-        posterior (printing, ``summary``, ``sample``, ``covariance_of``, ``expect``, ``to_arviz``), and a ValueError
-        where the log joint, the log likelihood or predictions would be needed.
+        The model that was fitted. Functions are not saved, so that without it the fit offers what is known of
+        its posterior (printing, ``summary``, ``sample``, ``covariance_of``, ``expect``, ``to_arviz``), and a
+        ValueError where the log joint, the log likelihood or predictions would be needed.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def load(path: str | Path, model: Model | None = None) -> Fit:
     return _restored(content, model)
 
 
-# ---- a fit as plain content -----------------------------------------------------------------------------------------
+# ---- a fit as plain content --------------------------------------------------------------------------------
 
 
 def _content(fit: Fit) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def _same(first: Any, second: Any) -> bool:
     return all(np.array_equal(x, parts[1][key]) for key, x in parts[0].items())
 
 
-# ---- records and plain values ---------------------------------------------------------------------------------------
+# ---- records and plain values ------------------------------------------------------------------------------
 
 
 def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
@@ -266,7 +267,7 @@ def _decode(stored: Any, arrays: Mapping[str, Array]) -> Any:
     return _RECORDS[stored["record"]](**fields) if "record" in stored else fields
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------------------
 
 
 def _checked(path: Any) -> Path:

@@ -121,19 +121,14 @@ class Target:
         """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
         u = np.array(u, dtype=float)
         self.evaluations += len(u)
-        if self._parallel is not None:
-            return self._finite(self._parallel.map("_raw_values", u), u)
-        return self._finite(self._raw_values(u), u)
+        return self._finite(self._everywhere("_raw_values", u), u)
 
     def gradients(self, u: Array) -> tuple[Array, Array]:
         """Log density (S,) and its gradients (S, D); rows of draws without a finite gradient hold NaN."""
         u = np.array(u, dtype=float)
         self.evaluations += len(u)
         self.gradient_evaluations += len(u)
-        if self._parallel is not None:
-            both = self._parallel.map("_raw_gradients", u)
-        else:
-            both = self._raw_gradients(u)
+        both = self._everywhere("_raw_gradients", u)
         return self._finite(both[:, 0], u), both[:, 1:]
 
     def linearize(self, u: Array, scale: Array | None = None) -> Linearization:
@@ -145,10 +140,18 @@ class Target:
         u = np.array(u, dtype=float)
         self.evaluations += len(u)
         self.gradient_evaluations += len(u)
-        if self._parallel is not None or "gradient" in self.model.functions:
-            both = self._parallel.map("_raw_gradients", u) if self._parallel else self._raw_gradients(u)
+        parallel = self._parallel
+        if "gradient" in self.model.functions:
+            both = self._everywhere("_raw_gradients", u)
             values, gradients = both[:, 0], both[:, 1:]
             product = self._differences(u, np.ones(self.dim) if scale is None else scale)
+        elif parallel is not None:
+            both = parallel.map("_raw_gradients", u)
+            values, gradients = both[:, 0], both[:, 1:]
+
+            def product(v: Array) -> Array:
+                return parallel.map("_raw_products", np.concatenate([u, v], axis=1))
+
         else:
             values, gradients, product = self._linearized(u)
 
@@ -217,6 +220,18 @@ class Target:
         return False
 
     # ---- evaluation without counting --------------------------------------------------------------------------------
+
+    def _everywhere(self, method: str, u: Array) -> Array:
+        """A method of this class on the rows of `u`, on the executor's workers where there is one."""
+        if self._parallel is not None:
+            return self._parallel.map(method, u)
+        return np.asarray(getattr(self, method)(u))
+
+    def _raw_products(self, both: Array) -> Array:
+        """Hessian products from draws and directions side by side, (S, 2D) -> (S, D)."""
+        u, v = np.split(both, 2, axis=1)
+        with np.errstate(all="ignore"):
+            return np.asarray(self._linearized(u)[2](v))
 
     def _raw_values(self, u: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -313,7 +328,7 @@ class Target:
             both = np.concatenate([u + step * v, u - step * v])
             self.evaluations += len(both)
             self.gradient_evaluations += len(u)
-            raw = self._parallel.map("_raw_gradients", both) if self._parallel else self._raw_gradients(both)
+            raw = self._everywhere("_raw_gradients", both)
             return (raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step)
 
         return product

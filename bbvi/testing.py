@@ -84,8 +84,8 @@ def check_model(model: Model, seed: int = 0) -> Report:
     Returns
     -------
     Report
-        Print it, or call its ``raise_problems()`` in a test. It cannot prove a model right: it says what is wrong with
-        its mechanics, not with its statistics.
+        Print it, or call its ``raise_problems()`` in a test. It cannot prove a model right: it says what is
+        wrong with its mechanics, not with its statistics.
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a bbvi.Model, got {model!r}")
@@ -115,7 +115,7 @@ def check_model(model: Model, seed: int = 0) -> Report:
 
 
 def compare_gradient(model: Model | Target, u: Any = None, seed: int = 0) -> GradientComparison:
-    """Compare the gradient (autograd's, or the model's own) with extrapolated central differences at one point.
+    """Compare the gradient (autograd's, or the model's own) with central differences, extrapolated, at one point.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def compare_gradient(model: Model | Target, u: Any = None, seed: int = 0) -> Gra
     return GradientComparison(target.model.unconstrained_labels, gradients[0], differences, agrees)
 
 
-# ---- the checks: each yields findings, or raises ----------------------------------------------------------------------
+# ---- the checks: each yields findings, or raises -----------------------------------------------------------
 
 Results = Iterator[tuple[str, str]]
 

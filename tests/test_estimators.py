@@ -52,8 +52,8 @@ def assert_unbiased(sample, exact, deviations=4.5):
 
 @pytest.mark.parametrize(("estimator", "exact"), [(ScoreFunction("none"), 87.0), (Pathwise(), 4.0)])
 def test_variance_of_the_square_is_the_exact_one(estimator, exact):
-    # E[x^2] under N(2, 1): 87 / N by score, 4 / N pathwise. Of 2,000 estimates the variance has a relative error
-    # of 7 per cent for the score function, of 3 for pathwise: 4 and 10 deviations.
+    # E[x^2] under N(2, 1): 87 / N by score, 4 / N pathwise. The measured variance has a relative error of
+    # 7 per cent for the score function, of 3 for pathwise: 4 and 10 deviations.
     sample = estimates(lambda z: z[0] ** 2, MeanFieldGaussian(2.0, 1.0), estimator, 10, 2000, seed=1)
     assert 10 * sample[:, 0].var(ddof=1) == pytest.approx(exact, rel=0.3)
     assert_unbiased(sample, [4.0, 2.0])

@@ -3,7 +3,7 @@
 Along each axis, two values at m +- h s_i and the centre give slope and curvature in units of s_i. With
 h = sqrt(3) these are the three nodes of Gauss-Hermite quadrature: they equal s_i E[d log p / dz_i] and
 -s_i^2 E[d2 log p / dz_i^2] over N(m_i, s_i^2), exactly for log densities of degree four and three in that
-coordinate, and E[log p] for degree five. So climbing with them climbs the ELBO, not the density, and a density
+coordinate, and E[log p] for degree five. So climbing with them climbs the ELBO, not the density: one
 without a mode (a funnel) is as good as any.
 """
 

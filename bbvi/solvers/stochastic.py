@@ -96,7 +96,8 @@ class Stochastic:
     ----------
     draws : int, optional
         Draws per gradient. By default 10, and for the score function with regression as many as its cross
-        terms need where that is 400 or less, (D + 1) (D + 2), else what its squares need, up to 400.
+        terms need where that is 400 or less, (D + 1) (D + 2), else what its squares need, up to 400. Where
+        terms show which latents belong together, D is the median size of such a group.
     step_size : float
         The first step, in sds of q.
     optimizer : {"adam", "adagrad", "sgd"}
@@ -169,9 +170,9 @@ class Stochastic:
         """Up to 25 iterations, and then the question whether their stage, and the fit, has come to its
         end."""
         estimator = self._estimator(target)
-        draws = self._draws(estimator, target.dim)
+        state = self._with_structure(target, estimator, state, rng)
+        draws = self._draws(estimator, target.dim, state.structure)
         count = max(1, min(_ITERATIONS, _EVALUATIONS // draws))
-        state = self._with_structure(target, estimator, state, count * draws, rng)
         known = {"structure": state.structure} if state.structure.size else {}
         elbos, naturals, replaced = [], [], state.replaced
         for _ in range(count if state.failures < _MAX_FAILURES else 0):
@@ -198,17 +199,20 @@ class Stochastic:
             return as_estimator(self.estimator)
         return Pathwise() if target.has_gradient else ScoreFunction()
 
-    def _draws(self, estimator: Estimator, dim: int) -> int:
+    def _draws(self, estimator: Estimator, dim: int, structure: Array) -> int:
         if self.draws is not None:
             return self.draws
         if not isinstance(estimator, ScoreFunction) or estimator.control_variate != "regression":
             return 10
+        if len(structure) == dim:
+            # Each latent's regression has the features of those that it shares a term with.
+            dim = int(np.median(np.sum(structure.astype(int) @ structure.T > 0, axis=1)))
         with_cross_terms, with_squares = (dim + 1) * (dim + 2), 2 * (2 * dim + 1)
         wanted = with_cross_terms if with_cross_terms <= _MOST_DRAWS else with_squares
         return max(10, min(wanted, _MOST_DRAWS))
 
     def _with_structure(
-        self, target: Any, estimator: Estimator, state: StochasticState, spent: int, rng: np.random.Generator
+        self, target: Any, estimator: Estimator, state: StochasticState, rng: np.random.Generator
     ) -> StochasticState:
         """Terms that each latent touches, added to from time to time: q moves, and sees more of them."""
         if not isinstance(estimator, ScoreFunction):
@@ -216,7 +220,7 @@ class Stochastic:
         if self.batch_size is not None:
             # The terms of a mini-batch are other ones each time.
             return replace(state, structure=np.ones((1, 1), dtype=bool))
-        every = int(np.ceil(3 * (target.dim + 1) / (_PROBE_SHARE * spent)))
+        every = int(np.ceil(3 * (target.dim + 1) / (_PROBE_SHARE * _EVALUATIONS)))
         if state.steps % every or (state.structure.size and np.all(state.structure)):
             return state
         found = estimator.structure(TargetCost(target), _gaussian(state.iterate), rng)
@@ -233,8 +237,8 @@ class Stochastic:
         if self.optimizer == "adam":
             # On the way from far off, gradients fall by orders of magnitude: what is out of date is forgotten
             # sooner, but not sooner than the velocity forgets it.
-            memory = min(_MEMORY, t / (t + 1.0))
-            memory = np.where(fresh < _OUTDATED * known, min(memory, _MOMENTUM**1.5), memory)
+            longest = min(_MEMORY, t / (t + 1.0))
+            memory = np.where(fresh < _OUTDATED * known, min(longest, _MOMENTUM**1.5), longest)
             size, square = np.sqrt(known) + _FLOOR, memory * known + (1.0 - memory) * fresh
         elif self.optimizer == "adagrad":
             size, square = np.sqrt(known) + _FLOOR, known + fresh

@@ -1,0 +1,107 @@
+"""Draws spread over an executor: the same fit as in one process, also when a worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import bbvi
+from bbvi.stats import norm
+
+Y = np.array([1.0, 2.5, 0.5, 3.0, 2.0])
+
+
+def simulator(z, y):
+    """Values only, and no faster than it says."""
+    mu, log_sigma = float(z["z"][0] if not isinstance(z, np.ndarray) else z[0]), float(z[1])
+    return float(np.sum(-0.5 * ((y - mu) / np.exp(log_sigma)) ** 2 - log_sigma) - 0.5 * (mu**2 + log_sigma**2) / 4)
+
+
+def slow_simulator(z, y):
+    time.sleep(0.01)
+    return simulator(z, y)
+
+
+def smooth(z, y):
+    import autograd.numpy as anp
+
+    return norm.logpdf(z[0], 0, 2) + norm.logpdf(z[1], 0, 2) + anp.sum(norm.logpdf(y, z[0], anp.exp(z[1])))
+
+
+def same(one, other, rtol=1e-8):
+    np.testing.assert_allclose(one.approximation.mean, other.approximation.mean, rtol=rtol, atol=1e-8)
+    np.testing.assert_allclose(one.approximation.sd, other.approximation.sd, rtol=rtol)
+
+
+@pytest.mark.parametrize(("function", "estimator"), [(simulator, "score"), (smooth, "pathwise")])
+def test_a_process_pool_changes_nothing(function, estimator):
+    model = bbvi.Model(function, 2, {"y": Y})
+    alone = bbvi.fit(model, seed=1, estimator=estimator)
+    with ProcessPoolExecutor(2) as pool:
+        together = bbvi.fit(model, seed=1, estimator=estimator, executor=pool)
+    same(alone, together)
+    assert together.evaluations == pytest.approx(alone.evaluations, abs=20)
+
+
+def test_threads_do_as_well():
+    model = bbvi.Model(simulator, 2, {"y": Y})
+    with ThreadPoolExecutor(2) as pool:
+        same(bbvi.fit(model, seed=1, estimator="score"), bbvi.fit(model, seed=1, estimator="score", executor=pool))
+
+
+def dies(z, y):
+    if os.environ.get("BBVI_PARENT") != str(os.getpid()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return simulator(z, y)
+
+
+def test_a_broken_pool_is_told_and_survived(monkeypatch):
+    monkeypatch.setenv("BBVI_PARENT", str(os.getpid()))
+    model = bbvi.Model(dies, 2, {"y": Y})
+    with ProcessPoolExecutor(1) as pool, pytest.warns(RuntimeWarning, match="its workers died"):
+        fit = bbvi.fit(model, seed=1, estimator="score", executor=pool)
+    same(fit, bbvi.fit(bbvi.Model(simulator, 2, {"y": Y}), seed=1, estimator="score"))
+
+
+def test_an_error_in_a_worker_is_the_users_own():
+    def fails(z):
+        raise RuntimeError("no licence for the simulator")
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="no licence"):
+        bbvi.fit(fails, 2, executor=pool)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_with_a_worker_that_is_killed():
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    model = bbvi.Model(slow_simulator, 2, {"y": Y})
+    alone = bbvi.fit(bbvi.Model(simulator, 2, {"y": Y}), seed=1, estimator="score")
+    killed = []
+
+    def kill_one(progress):
+        if not killed:
+            pid = next(iter(client.run(os.getpid).values()))
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    settings = {"distributed.comm.timeouts.connect": "10s", "distributed.scheduler.allowed-failures": 10}
+    with (
+        warnings.catch_warnings(),
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        warnings.simplefilter("ignore")
+        fit = bbvi.fit(model, seed=1, estimator="score", executor=client.get_executor(), callback=kill_one)
+    assert killed
+    same(fit, alone)

@@ -533,10 +533,10 @@ _ADJOINTS: dict[tuple[bool, int, int], Callable[[Any, Any], Any]] = {
 
 
 class Scattered(NamedTuple):
-    """The gradient of an indexing operation, (S, ...): `values` at `index` (draws axis included), zero elsewhere."""
+    """The gradient of an indexing operation, (S, ...): `values` at `where` (draws axis included), zero elsewhere."""
 
     values: Batched
-    index: tuple[Any, ...]
+    where: tuple[Any, ...]
     repeats: bool
 
 
@@ -569,9 +569,9 @@ def _sparse_add(operation: Operation) -> Callable[..., Batched]:
             if before is not None:
                 total += before
         if scattered.repeats:
-            np.add.at(total, scattered.index, scattered.values)
+            np.add.at(total, scattered.where, scattered.values)
         else:
-            total[scattered.index] += scattered.values
+            total[scattered.where] += scattered.values
         return total
 
     return apply
@@ -586,7 +586,7 @@ def _container_sum(operation: Operation) -> Callable[..., Any]:
     def apply(scattered: Scattered) -> list[Batched]:
         count = len(scattered.values)
         return [
-            scattered.values if i == scattered.index[0] else np.zeros((count, *space.shape))
+            scattered.values if i == scattered.where[0] else np.zeros((count, *space.shape))
             for i, space in enumerate(spaces)
         ]
 
@@ -651,9 +651,9 @@ def _table() -> dict[Callable[..., Any], Rule]:
         for word in words.split():
             if hasattr(anp, word):
                 rules[getattr(anp, word)] = rule
-    # The functions below wrap a primitive of another name, and the primitive is what a recording holds.
+    # Some of these wrap a primitive of another name, and the primitive is what a recording holds.
     for word in ("mean", "var", "std"):
-        rules[getattr(numpy_wrapper, f"_primitive_{word}")] = _reduction
+        rules[getattr(numpy_wrapper, f"_primitive_{word}", getattr(anp, word))] = _reduction
     # Some versions of autograd put a function of their own before the primitive.
     rules[getattr(anp, "_original_where", anp.where)] = _where
     linalg = anp.linalg
@@ -662,7 +662,7 @@ def _table() -> dict[Callable[..., Any], Rule]:
     rules[numpy_wrapper.array_from_args] = _array_from_args
     rules[numpy_wrapper._array_from_scalar_or_array] = _array_from_array
     rules[container_take] = _take_from_container
-    rules[linalg._primitive_norm] = _norm
+    rules[getattr(linalg, "_primitive_norm", linalg.norm)] = _norm
     rules[linalg.solve] = _solve
     for word in ("inv", "det", "slogdet", "cholesky", "eigh"):
         rules[getattr(linalg, word)] = _core((2,))

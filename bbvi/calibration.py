@@ -53,7 +53,7 @@ class Calibration:
     failures: list[str]
 
     def coverage(self, probs: Sequence[float] = (0.5, 0.89)) -> pd.DataFrame:
-        """Share of the fits whose central interval holds the true value, by row and probability of the interval.
+        """Share of the fits whose central interval holds the true value, by row and by its probability.
 
         Its standard error is ``sqrt(p (1 - p) / N)``.
         """
@@ -213,9 +213,8 @@ def _check_simulates(model: Any) -> None:
     given = predictive.predict(model, predictive.sample_prior(model, 1, rng), rng)
     absent = [name for name in model.observed if name not in given]
     if absent or not set(given) & set(model.data):
-        raise ValueError(
-            f"predict: expected the observed data {', '.join(model.observed) or 'by name'}, got {', '.join(given)}"
-        )
+        wanted = ", ".join(model.observed) or "by name"
+        raise ValueError(f"predict: expected the observed data {wanted}, got {', '.join(given)}")
 
 
 def _checked_probs(probs: Any) -> list[float]:

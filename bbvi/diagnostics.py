@@ -55,6 +55,7 @@ def judge(
     modes: Sequence[Mode],
     notes: Sequence[str],
     noise_sd: float,
+    nonfinite: float,
 ) -> Findings:
     """Weigh everything that is known about a fit.
 
@@ -72,12 +73,20 @@ def judge(
         What happened on the way and makes the result unreliable whatever else is said.
     noise_sd : float
         Noise of the log joint, in nats; 0 if deterministic.
+    nonfinite : float
+        Share of q's draws at which the log joint is not finite.
     """
     found = Findings()
     for note in notes:
         found.add(Verdict.UNRELIABLE, note)
     _judge_status(found, status, message)
     _judge_modes(found, labels, modes)
+    if nonfinite > 0:
+        found.add(
+            Verdict.CAUTION,
+            f"The log joint is not finite at {nonfinite:.1%} of the approximation's draws, so that its ELBO is minus "
+            "infinity: declare the latents' supports (Positive, Interval) instead of returning -inf.",
+        )
     if noise_sd > 0:
         found.add(
             Verdict.CAUTION,

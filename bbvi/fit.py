@@ -23,13 +23,14 @@ from .psis import psis
 from .results import Fit
 from .solvers import newton
 from .solvers.fixed_draws import FixedDraws
-from .solvers.loop import Limits, Progress, Solver, Trace, run
+from .solvers.loop import Limits, Progress, Trace, run
 from .solvers.natural_gradient import NaturalGradient
 from .solvers.state import State
 from .solvers.stochastic import Stochastic
 from .starts import Mode
 from .status import Status
 from .target import Target
+from .weights import adjusted, control_functions
 
 Array = np.ndarray
 
@@ -320,7 +321,7 @@ def _linear_response(target: Target, state: State) -> linear_response.LinearResp
 
 def _fit_values(job: Job) -> Fit:
     """The score function, or any estimator with stochastic steps."""
-    solver: Solver = job.method.solver
+    solver = job.method.solver
     if isinstance(solver, Stochastic):
         solver = dataclasses.replace(solver, estimator=job.method.estimator)
     # What the fit's own checks will cost is kept back.
@@ -349,21 +350,23 @@ def assemble(
     left = limits.max_evaluations - target.evaluations
     cheap = method.name == "pathwise"
     wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
-    elbo, elbo_se, khat = _fresh_elbo(target, q, int(min(wanted, max(left, 16))), rng)
+    elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, int(min(wanted, max(left, 16))), rng)
     noise_sd = float(getattr(state, "noise_sd", 0.0))
     surrogate = getattr(state, "surrogate_covariance", np.empty((0, 0)))
     surrogate = surrogate if surrogate.size else None
     khats = {"mean-field": khat}
     result = None
     covariance = response.covariance
-    sampled = noise_sd == 0 and np.isfinite(elbo) and state.status is not Status.DIVERGED
+    sampled = noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED
     if sampled and target.dim <= 1000:
         proposal = covariance if covariance is not None else surrogate
         proposal = np.diag(q.sd**2) if proposal is None else proposal
         budget = 40_000 if cheap else int(np.clip(0.15 * target.evaluations, 100, 10_000))
         budget = int(min(budget, limits.max_evaluations - target.evaluations))
-        if budget >= 50:
+        if budget >= 500:
             result = importance.correct(target.values, q.mean, proposal, rng, max_evaluations=budget)
+            h = control_functions(result.draws, result.log_weights, result.proposal)
+            result = dataclasses.replace(result, log_weights=adjusted(result.log_weights, h))
             khats["importance"] = result.khat
             if covariance is not None:
                 khats["linear-response"] = result.initial_khat
@@ -381,6 +384,7 @@ def assemble(
         modes=modes,
         notes=notes,
         noise_sd=noise_sd,
+        nonfinite=nonfinite,
     )
     return Fit(
         model=target.model,
@@ -415,13 +419,15 @@ def assemble(
 
 def _fresh_elbo(
     target: Target, q: MeanFieldGaussian, draws: int, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """ELBO, its standard error, and k-hat of mean field, all of the same fresh draws."""
+) -> tuple[float, float, float, float]:
+    """ELBO, its standard error, k-hat of mean field, and the share of draws without a finite density."""
     u = q.sample(draws, rng)
     log_ratio = target.values(u) - q.log_density(u)
+    finite = np.isfinite(log_ratio)
     khat = float(psis(log_ratio)[1])
-    with np.errstate(invalid="ignore"):
-        return float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(draws)), khat
+    if not finite.all():
+        return -np.inf, np.inf, khat, float(1 - finite.mean())
+    return float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(draws)), khat, 0.0
 
 
 def _best(result: ImportanceResult | None, covariance: Array | None) -> str:

@@ -412,7 +412,7 @@ def _checked_coords(coords: Any) -> dict[str, Sequence[Any]]:
         return {}
     if not isinstance(coords, Mapping):
         raise TypeError(f"coords: expected a dict of labels by dimension, got {_describe(coords)}")
-    checked = {}
+    checked: dict[str, Sequence[Any]] = {}
     for name, labels in coords.items():
         if isinstance(labels, str) or not hasattr(labels, "__len__") or not hasattr(labels, "__iter__"):
             raise TypeError(f"coords[{name!r}]: expected a sequence of labels, got {_describe(labels)}")

@@ -100,7 +100,7 @@ def plot(fit: Fit, reference: Any = None) -> Figure:
 
 @styled
 def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
-    """ELBO against evaluations: of the solver's draws as a line, of fresh draws as a band of 2 standard errors.
+    """ELBO against evaluations: of the solver's draws as a line, of fresh draws as a band (2 standard errors).
 
     The axis shows the part of the course that can be told apart from the end; earlier values lie below it.
     """

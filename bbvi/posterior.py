@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from .importance import ImportanceResult, Proposal
 from .model import Model, labels_of
 from .psis import effective_sample_size, psis
 from .target import Target
+from .weights import control_functions, standard_errors
 
 Array = np.ndarray
 
@@ -47,7 +48,7 @@ class Expectation(NamedTuple):
 class Posterior:
     """Draws ``u`` (S, D) on the unconstrained scale with normalised log weights (S,), of one kind.
 
-    For the Gaussian kinds the draws are quasi-random and equally weighted; `mean` and `factor` are the Gaussian's, and
+    `controls` are the control functions that importance weights were adjusted by. For the Gaussian kinds the draws are quasi-random and equally weighted; `mean` and `factor` are the Gaussian's, and
     `mean_se` (D,) the Monte Carlo error that the fit left in its mean.
     """
 
@@ -58,6 +59,7 @@ class Posterior:
     mean_se: Array
     mean: Array | None = None
     factor: Array | None = None
+    controls: Array = field(default_factory=lambda: np.empty((0, 0)))
 
     @cached_property
     def weights(self) -> Array:
@@ -82,7 +84,7 @@ class Posterior:
         centred = x - mean
         sd = np.sqrt(self.weights @ centred**2)
         if self.kind == "importance":
-            return mean, sd, np.sqrt(self.weights**2 @ centred**2)
+            return mean, sd, standard_errors(self.weights, centred, self.controls)
         # How the mean of x moves with that of u (Stein's identity), times the error in that of u.
         scatter = self.u - self.weights @ self.u
         slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
@@ -164,7 +166,10 @@ def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Arr
 
 def weighted(target: Target, result: ImportanceResult) -> Posterior:
     """The posterior draws of importance sampling."""
-    return Posterior("importance", target, result.draws, result.log_weights, np.zeros(target.dim))
+    h = control_functions(result.draws, result.log_weights, result.proposal)
+    return Posterior(
+        "importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=h
+    )
 
 
 class DrawSet(NamedTuple):

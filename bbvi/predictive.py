@@ -40,7 +40,8 @@ def predict(model: Model, draws: Mapping[str, Array], rng: np.random.Generator) 
     for name, x in predicted.items():
         if x.shape[:1] != (count,):
             raise ValueError(
-                f"predict[{name!r}]: expected one row per draw with vectorized=True, {count} rows, got shape {x.shape}"
+                f"predict[{name!r}]: expected one row per draw with vectorized=True, {count} rows, "
+                f"got shape {x.shape}"
             )
     return predicted
 
@@ -60,7 +61,8 @@ def sample_prior(model: Model, n: int, rng: np.random.Generator) -> dict[str, Ar
             raise ValueError(f"sample_prior: expected a value for every latent, got none for {name!r}")
         if draws[name].shape[1:] != latent.shape:
             raise ValueError(
-                f"sample_prior[{name!r}]: expected the latent's shape {latent.shape}, got shape {draws[name].shape[1:]}"
+                f"sample_prior[{name!r}]: expected the latent's shape {latent.shape}, "
+                f"got shape {draws[name].shape[1:]}"
             )
     return {name: draws[name].astype(float) for name in model.latents}
 

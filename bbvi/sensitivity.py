@@ -1,4 +1,4 @@
-"""Power-scaling sensitivity: how the posterior moves when prior or likelihood counts a little more or less."""
+"""Power-scaling sensitivity: how the posterior moves when prior or likelihood counts more or less."""
 
 from __future__ import annotations
 

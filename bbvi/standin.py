@@ -1,4 +1,4 @@
-"""A model whose functions are not at hand: latents, data and stored values in place of `Model` and `Target`."""
+"""A model whose functions are not at hand: latents, data and stored values in their place."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def _merged(mean: Array, log_sd: Array, value: Array, dim: int) -> list[Mode]:
     """One mode for all starts whose means agree to half a conditional sd in every latent."""
     modes: list[Mode] = []
     for m, r, f in zip(mean, log_sd, value, strict=True):
-        elbo = float(-f + 0.5 * dim * np.log(2 * np.pi * np.e))
+        elbo = float(-f + 0.5 * dim * (1 + np.log(2 * np.pi)))
         for i, other in enumerate(modes):
             if np.max(np.abs(m - other.mean) / np.exp(np.maximum(r, other.log_sd))) < 0.5:
                 modes[i] = other._replace(starts=other.starts + 1)

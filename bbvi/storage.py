@@ -171,8 +171,8 @@ def _restored(content: Mapping[str, Any], model: Model | None) -> Fit:
         found = float(target.values(q.mean[None])[0])
         if expected is not None and not np.isclose(found, expected, rtol=1e-6, atol=1e-6):
             warnings.warn(
-                f"model: its log density at the approximation's mean is {found:.6g}, and that of the model which was "
-                f"fitted was {expected:.6g}: other functions, or other data",
+                f"model: its log density at the approximation's mean is {found:.6g}, and that of the model "
+                f"which was fitted was {expected:.6g}: other functions, or other data",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -242,11 +242,9 @@ def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
 def _fields(record: Any) -> dict[str, Any]:
     if isinstance(record, MeanFieldGaussian):
         return {"mean": record.mean, "sd": record.sd}
-    names = (
-        record._fields
-        if isinstance(record, tuple)
-        else [f.name for f in dataclasses.fields(record) if f.init]
-    )
+    if hasattr(record, "_fields"):
+        return dict(zip(record._fields, record, strict=True))
+    names = [item.name for item in dataclasses.fields(record) if item.init]
     return {name: getattr(record, name) for name in names}
 
 

@@ -35,7 +35,7 @@ class Linearization(NamedTuple):
 class NonFinite(NamedTuple):
     """Where the log joint was not finite: how often, and the first time with its draw on the constrained scale."""
 
-    count: int
+    times: int
     value: float
     draw: dict[str, Array]
 
@@ -523,7 +523,7 @@ class Target:
             draw = {name: x[0] for name, x in self._plain_draws(u[first : first + 1]).items()}
             self.nonfinite = NonFinite(int(bad.sum()), float(values[first]), draw)
         else:
-            self.nonfinite = self.nonfinite._replace(count=self.nonfinite.count + int(bad.sum()))
+            self.nonfinite = self.nonfinite._replace(times=self.nonfinite.times + int(bad.sum()))
         return np.where(bad, -np.inf, values)
 
 

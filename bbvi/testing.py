@@ -20,7 +20,7 @@ _STEP = np.finfo(float).eps ** 0.2
 
 
 class GradientComparison(NamedTuple):
-    """A gradient beside differences of the values, each (D,), on the unconstrained scale; `agrees` by coordinate."""
+    """A gradient and differences of the values, each (D,), unconstrained; `agrees` says where they do."""
 
     labels: list[str]
     gradient: Array
@@ -115,7 +115,7 @@ def check_model(model: Model, seed: int = 0) -> Report:
 
 
 def compare_gradient(model: Model | Target, u: Any = None, seed: int = 0) -> GradientComparison:
-    """Compare the gradient (autograd's, or the model's own) with central differences, extrapolated, at one point.
+    """Compare the gradient (autograd's, or the model's own) with extrapolated differences at one point.
 
     Parameters
     ----------
@@ -210,8 +210,8 @@ def _repeatable(target: Target, point: Array) -> Results:
         yield (
             "problem",
             (
-                f"the same latents gave {first:.6g} and then {second:.6g}: the log joint draws random numbers or keeps a "
-                "state. Only the score function copes with noise: fit with estimator='score'."
+                f"the same latents gave {first:.6g} and then {second:.6g}: the log joint draws random numbers or "
+                "keeps a state. Only the score function copes with noise: fit with estimator='score'."
             ),
         )
     else:
@@ -235,8 +235,8 @@ def _batching(target: Target, point: Array, rng: np.random.Generator) -> Results
         yield (
             "note",
             (
-                "evaluated draw by draw, which is slower: it does something that cannot be recorded (a branch on values, "
-                "NumPy instead of autograd.numpy, foreign code)"
+                "evaluated draw by draw, which is slower: it does something that cannot be recorded (a branch on "
+                "values, NumPy instead of autograd.numpy, foreign code)"
             ),
         )
 
@@ -246,8 +246,8 @@ def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results
         yield (
             "note",
             (
-                "autograd cannot trace the log joint, so fits use the score function, which needs values alone. For "
-                "gradients write it with autograd.numpy and bbvi.stats, or give gradient="
+                "autograd cannot trace the log joint, so fits use the score function, which needs values alone. "
+                "For gradients write it with autograd.numpy and bbvi.stats, or give gradient="
             ),
         )
         return
@@ -260,8 +260,8 @@ def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results
         yield (
             "problem",
             (
-                f"along {found.labels[i]} the gradient is {found.gradient[i]:.6g}, but differences of the values give "
-                f"{found.differences[i]:.6g}"
+                f"along {found.labels[i]} the gradient is {found.gradient[i]:.6g}, but differences of the values "
+                f"give {found.differences[i]:.6g}"
             ),
         )
         return
@@ -293,7 +293,7 @@ def _log_likelihood(target: Target, point: Array, rng: np.random.Generator) -> R
             yield (
                 "problem",
                 (
-                    f"{name!r}: one number for data of shape {observed}; without the sum, one for each observation, it "
+                    f"{name!r}: one number for data of shape {observed}; one for each observation, without the sum, "
                     "would bring LOO and mini-batches"
                 ),
             )

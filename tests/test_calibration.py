@@ -68,7 +68,7 @@ def test_mean_field_alone_is_too_narrow_where_latents_are_correlated():
 
 
 def test_coverage_of_exact_intervals():
-    """80 fits: standard error 0.056 at 0.5 and 0.035 at 0.89; within 4 of them, a false-alarm rate of 1e-4."""
+    """80 fits: standard error 0.056 at 0.5 and 0.035 at 0.89; 4 of them: false alarms 1e-4."""
     table = coverage(location(), 80, seed=5, start_at_truth=True)
     assert table[0.5].item() == pytest.approx(0.5, abs=0.224)
     assert table[0.89].item() == pytest.approx(0.89, abs=0.14)

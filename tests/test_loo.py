@@ -30,7 +30,7 @@ def figure(result, name: str):
     ("kind", "error"), [("mean-field", 0.15), ("linear-response", 0.01), ("importance", 0.05)]
 )
 def test_exact_leave_one_out_of_a_conjugate_regression(fit, kind, error):
-    """Every kind accounts for its own q, so that all come to one answer, mean field with the largest error."""
+    """Every kind accounts for its own q, so that all come to one answer."""
     pointwise = np.asarray(figure(loo(fit, kind), "elpd_i"))
     exact = exact_loo(**regression_data())
     np.testing.assert_allclose(pointwise, exact, atol=error)

@@ -1,4 +1,4 @@
-"""Pictures: every one is drawn, without overlaps, for few rows and for many, and leaves the user's settings alone."""
+"""Pictures: each is drawn, without overlaps, for few rows and for many, and leaves settings alone."""
 
 from __future__ import annotations
 

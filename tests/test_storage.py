@@ -1,4 +1,4 @@
-"""A fit that was saved and loaded is the fit that was saved, with its model and, as far as possible, without."""
+"""A fit that was saved and loaded is the fit that was saved, with its model and without."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_values_outside_the_support_come_back_as_minus_infinity(u):
     assert values[0] == -np.inf
     assert np.isfinite(values[1:]).all()
     assert target.nonfinite is not None
-    assert target.nonfinite.count == 1
+    assert target.nonfinite.times == 1
     assert "mu = [-1.]" in str(target.nonfinite)
 
 

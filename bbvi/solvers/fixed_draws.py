@@ -201,7 +201,7 @@ def _moved(state: FixedDrawsState, direction: Array) -> FixedDrawsState:
 
 
 def _elbo(value: float, dim: int) -> float:
-    return float(-value + 0.5 * dim * np.log(2 * np.pi * np.e))
+    return float(-value + 0.5 * dim * (1 + np.log(2 * np.pi)))
 
 
 def _ended(state: FixedDrawsState, message: str) -> FixedDrawsState:

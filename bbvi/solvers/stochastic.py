@@ -95,9 +95,9 @@ class Stochastic:
     Parameters
     ----------
     draws : int, optional
-        Draws per gradient. By default 10, and for the score function with regression as many as its cross
-        terms need where that is 400 or less, (D + 1) (D + 2), else what its squares need, up to 400. Where
-        terms show which latents belong together, D is the median size of such a group.
+        Draws per gradient. By default 10; for the score function with regression as many as its squares need,
+        or its cross terms where these need 400 or less: (D + 1) (D + 2). Where terms show which latents
+        belong together, the cross terms are those of a group of median size.
     step_size : float
         The first step, in sds of q.
     optimizer : {"adam", "adagrad", "sgd"}
@@ -164,9 +164,7 @@ class Stochastic:
             previous_error=unknown.copy(),
         )
 
-    def step(
-        self, target: Any, state: StochasticState, rng: np.random.Generator, tolerance: float
-    ) -> StochasticState:
+    def step(self, target: Any, state: StochasticState, rng: np.random.Generator, tolerance: float) -> StochasticState:
         """Up to 25 iterations, and then the question whether their stage, and the fit, has come to its
         end."""
         estimator = self._estimator(target)
@@ -204,12 +202,16 @@ class Stochastic:
             return self.draws
         if not isinstance(estimator, ScoreFunction) or estimator.control_variate != "regression":
             return 10
+        # Each latent's regression has the features of those that it shares a term with: all where nothing is
+        # known.
+        sizes = np.full(dim, dim)
         if len(structure) == dim:
-            # Each latent's regression has the features of those that it shares a term with.
-            dim = int(np.median(np.sum(structure.astype(int) @ structure.T > 0, axis=1)))
-        with_cross_terms, with_squares = (dim + 1) * (dim + 2), 2 * (2 * dim + 1)
-        wanted = with_cross_terms if with_cross_terms <= _MOST_DRAWS else with_squares
-        return max(10, min(wanted, _MOST_DRAWS))
+            sizes = np.sum(structure.astype(int) @ structure.T > 0, axis=1)
+        typical, largest = int(np.median(sizes)), int(np.max(sizes))
+        with_cross_terms, with_squares = (typical + 1) * (typical + 2), 2 * (2 * largest + 1)
+        if with_cross_terms > _MOST_DRAWS:
+            with_cross_terms = 0
+        return max(10, min(max(with_cross_terms, with_squares), _MOST_DRAWS))
 
     def _with_structure(
         self, target: Any, estimator: Estimator, state: StochasticState, rng: np.random.Generator
@@ -260,9 +262,7 @@ class Stochastic:
         if not np.all(np.abs(state.iterate[dim:]) < _MAX_LOG_SD):
             widest = int(np.argmax(np.abs(state.iterate[dim:])))
             labels = target.model.unconstrained_labels if hasattr(target, "model") else range(dim)
-            message = (
-                f"The scale of {labels[widest]} grew or shrank without bound: is the posterior proper in it?"
-            )
+            message = f"The scale of {labels[widest]} grew or shrank without bound: is the posterior proper in it?"
             return _diverged(state, message)
         if len(state.blocks) == 0:
             return state
@@ -290,9 +290,7 @@ class Stochastic:
         moved, noise = _moved(state, unit, error)
         return np.sqrt(np.maximum(moved**2 - noise**2, 0.0))
 
-    def _next_stage(
-        self, state: StochasticState, unit: Array, error: Array, tolerance: float
-    ) -> StochasticState:
+    def _next_stage(self, state: StochasticState, unit: Array, error: Array, tolerance: float) -> StochasticState:
         if self.decay > 0:
             return _converged(state)
         if state.stage > 0:

@@ -9,9 +9,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 
-def table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A Markdown table; the first column is text, the others are right-aligned."""
-    lines = [_row(header), _row(["---", *["---:"] * (len(header) - 1)]), *map(_row, rows)]
+def table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], text: int = 1) -> None:
+    """A Markdown table; the first columns, as many as `text`, are words, the others right-aligned figures."""
+    rule = ["---"] * text + ["---:"] * (len(header) - text)
+    lines = [_row(header), _row(rule), *map(_row, rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

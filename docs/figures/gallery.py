@@ -29,4 +29,4 @@ def row(name: str) -> tuple[str, ...]:
 def make(out: Path) -> None:
     """Write ``gallery.md``."""
     header = ("model", "what it is", "latents", "verdict", "worst mean", "worst sd")
-    table(out / "gallery.md", header, [row(name) for name in models.names()])
+    table(out / "gallery.md", header, [row(name) for name in models.names()], text=2)

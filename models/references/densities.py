@@ -168,9 +168,7 @@ def sleepstudy(reaction, day):
     eta = normals("eta", 0.0, 1.0, (18, 2))
     numpyro.deterministic("rho", (factor @ factor.T)[0, 1])
     line = numpyro.deterministic("line", beta + jnp.einsum("ij,pj->pi", jnp.diag(tau) @ factor, eta))
-    numpyro.sample(
-        "reaction", dist.Normal(line[:, 0, None] + jnp.outer(line[:, 1], day), sigma), obs=reaction
-    )
+    numpyro.sample("reaction", dist.Normal(line[:, 0, None] + jnp.outer(line[:, 1], day), sigma), obs=reaction)
 
 
 def rats(weight, age):

@@ -93,9 +93,7 @@ def refined(rows, coarse: int, fine: int) -> tuple[dict, dict]:
     """The table on the finer of two grids, and its provenance, if the coarser one hardly differs."""
     table, other = rows(fine), rows(coarse)
     change = max(
-        abs(a - b) / table[label][1]
-        for label in table
-        for a, b in zip(table[label][:5], other[label][:5], strict=True)
+        abs(a - b) / table[label][1] for label in table for a, b in zip(table[label][:5], other[label][:5], strict=True)
     )
     if change > 2e-3:
         raise RuntimeError(f"figures still change by {change} sds when the grid is refined")
@@ -147,13 +145,7 @@ def black_box_simulator(model) -> tuple[dict, dict, float]:
         """Of the logs: log prior, log likelihood and log-Jacobian, up to a constant."""
         prior = stats.norm.logpdf(log_speed, np.log(25), 0.5) + stats.norm.logpdf(log_drag, np.log(0.02), 1)
         sigma = np.exp(log_sigma)
-        return (
-            prior
-            + stats.halfnorm.logpdf(sigma, 0, 2)
-            + log_sigma
-            - len(data) * log_sigma
-            - squares / (2 * sigma**2)
-        )
+        return prior + stats.halfnorm.logpdf(sigma, 0, 2) + log_sigma - len(data) * log_sigma - squares / (2 * sigma**2)
 
     rng = np.random.default_rng(0)
     gaps = []
@@ -164,9 +156,7 @@ def black_box_simulator(model) -> tuple[dict, dict, float]:
 
     # Best log speed for each log drag, both relative to log(30) and log(0.01): the ridge of the likelihood.
     drags, speeds = np.linspace(-4, 1.8, 30), np.linspace(-0.5, 1.0, 3001)
-    best = [
-        speeds[np.argmin(squares(np.log(30) + speeds, np.log(0.01) + drag + 0 * speeds))] for drag in drags
-    ]
+    best = [speeds[np.argmin(squares(np.log(30) + speeds, np.log(0.01) + drag + 0 * speeds))] for drag in drags]
     ridge = np.polynomial.Polynomial.fit(drags, best, 7)
 
     def rows(points):

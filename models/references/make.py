@@ -37,13 +37,19 @@ MAX_ROUNDS = 6
 # NUTS settings other than the defaults of `sample`; starts where there are local optima of negligible weight.
 SETTINGS: dict[str, dict] = {
     "bayesian_neural_network": {
-        "start": {"center": np.array([-2.0, 0.0, 2.0]), "weight": np.array([-1.0, 1.0, -1.0])}
+        "start": {
+            "slope": np.full(3, 1.5),
+            "center": np.array([-2.0, 0.0, 2.0]),
+            "weight": np.array([-1.0, 1.0, -1.0]),
+            "bias": 0.0,
+            "sigma": 0.2,
+        },
+        "target_accept": 0.95,
+        "warmup": 2000,
     },
     "eight_schools": {"target_accept": 0.95},
     "eight_schools_centered": {"target_accept": 0.95},
-    "galaxies": {
-        "start": {"mu": np.array([10.0, 21.0, 33.0]), "sigma": np.ones(3), "weight": np.ones(3) / 3}
-    },
+    "galaxies": {"start": {"mu": np.array([10.0, 21.0, 33.0]), "sigma": np.ones(3), "weight": np.ones(3) / 3}},
     "horseshoe": {"target_accept": 0.98},
     "lotka_volterra": {
         "start": {
@@ -89,9 +95,7 @@ def sample(name: str, data: dict) -> tuple[dict, dict]:
     key = jax.random.PRNGKey(SEED)
     for _ in range(options.get("rounds", MAX_ROUNDS)):
         mcmc.run(key, extra_fields=("diverging",), **data)
-        rounds.append(
-            {site: np.asarray(draws) for site, draws in mcmc.get_samples(group_by_chain=True).items()}
-        )
+        rounds.append({site: np.asarray(draws) for site, draws in mcmc.get_samples(group_by_chain=True).items()})
         divergences += int(np.sum(mcmc.get_extra_fields()["diverging"]))
         draws = {site: np.concatenate([part[site] for part in rounds], axis=1) for site in rounds[0]}
         if error(draws) < ACCURATE:

@@ -1,0 +1,1 @@
+"""Solvers: how the parameters of the approximation are found."""

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from .importance import ImportanceResult
+from .correction import ImportanceResult
 from .starts import Mode
 from .status import Status
 
@@ -16,6 +16,8 @@ Array = np.ndarray
 
 # A mode whose ELBO is lower by more nats than this holds less than a thousandth of the posterior.
 MODE_MARGIN = 7.0
+# k-hat of the Gaussian above which its correction is not trusted on its own word.
+_FAR_KHAT = 1.0
 
 
 class Verdict(IntEnum):
@@ -123,13 +125,14 @@ def _judge_status(found: Findings, status: Status, message: str) -> None:
         found.add(Verdict.CAUTION, f"{message} {status.sentence}")
 
 
+def near_modes(modes: Sequence[Mode]) -> list[Mode]:
+    """The modes beside the best that hold a share of the posterior which matters."""
+    return [mode for mode in modes[1:] if mode.elbo >= modes[0].elbo - MODE_MARGIN]
+
+
 def _judge_modes(found: Findings, labels: Sequence[str], modes: Sequence[Mode]) -> None:
-    if not modes:
-        return
-    best = modes[0]
-    for other in modes[1:]:
-        if other.elbo < best.elbo - MODE_MARGIN:
-            continue
+    for other in near_modes(modes)[:1]:
+        best = modes[0]
         distance = np.abs(other.mean - best.mean) / np.exp(np.minimum(best.log_sd, other.log_sd))
         far = np.argsort(-distance)[:3]
         where = ", ".join(f"{labels[i]} = {other.mean[i]:.3g} instead of {best.mean[i]:.3g}" for i in far)
@@ -139,29 +142,31 @@ def _judge_modes(found: Findings, labels: Sequence[str], modes: Sequence[Mode]) 
             "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), or fit each "
             "mode with init= and compare their ELBOs.",
         )
-        return
 
 
 def _judge_importance(
     found: Findings, labels: Sequence[str], kind: str, khat: float, importance: ImportanceResult
 ) -> None:
-    if kind == "importance" and importance.reliable:
-        return
-    grave = Verdict.UNRELIABLE if khat > 0.7 else Verdict.CAUTION
-    if importance.problems:
-        found.add(grave, "Importance sampling found: " + "; ".join(importance.problems) + ".")
-    heavy = [labels[i] for i in np.flatnonzero(importance.heavy_tails)[:5]]
-    if heavy:
+    if importance.reliable and importance.initial_khat > _FAR_KHAT:
         found.add(
-            Verdict.UNRELIABLE,
-            f"The posterior has a heavy tail in {', '.join(heavy)}: its mean or sd may not even exist. Report quantiles, "
-            "use tighter priors, or hand over to MCMC.",
+            Verdict.CAUTION,
+            f"The posterior is far from a Gaussian on the unconstrained scale (k-hat {importance.initial_khat:.1f} before "
+            "the correction): the weighted draws agree with each other, but regions that none of them reached would not "
+            "show. Compare with a reparameterized (non-centred) model, or with MCMC from fit.starts.",
         )
-    if khat > 0.7:
+    if importance.reliable:
+        return
+    text = "Importance sampling found: " + "; ".join(importance.problems) + "."
+    if importance.khat > 0.7:
         found.add(
             Verdict.UNRELIABLE,
-            f"k-hat is {khat:.2f}, above 0.7: the approximation misses parts of the posterior. Reparameterize (non-centre "
-            "hierarchical latents), or hand over to MCMC with fit.starts and fit.inverse_metric.",
+            f"{text} The approximation misses parts of the posterior: reparameterize (non-centre hierarchical latents), "
+            "use tighter priors, or hand over to MCMC with fit.starts and fit.inverse_metric.",
+        )
+    else:
+        found.add(
+            Verdict.CAUTION,
+            f"{text} Report quantiles instead of the sds concerned, raise max_evaluations, or reparameterize.",
         )
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, importance, linear_response, starts
-from .diagnostics import judge
+from . import checks, correction, linear_response, posterior, starts
+from .diagnostics import judge, near_modes
 from .draws import orthogonal
 from .estimators import Pathwise, ScoreFunction
 from .families import MeanFieldGaussian
-from .importance import ImportanceResult
+from .correction import ImportanceResult
 from .model import Model
 from .psis import psis
 from .results import Fit
@@ -30,10 +30,11 @@ from .solvers.stochastic import Stochastic
 from .starts import Mode
 from .status import Status
 from .target import Target
-from .weights import adjusted, control_functions
 
 Array = np.ndarray
 
+# Above so many latents importance weights degenerate whatever the approximation.
+_MOST_WEIGHTED = 1000
 _PAIRS = (
     "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 )
@@ -358,15 +359,22 @@ def assemble(
     result = None
     covariance = response.covariance
     sampled = noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED
-    if sampled and target.dim <= 1000:
+    if sampled and target.dim <= _MOST_WEIGHTED:
         proposal = covariance if covariance is not None else surrogate
         proposal = np.diag(q.sd**2) if proposal is None else proposal
-        budget = 40_000 if cheap else int(np.clip(0.15 * target.evaluations, 100, 10_000))
-        budget = int(min(budget, limits.max_evaluations - target.evaluations))
-        if budget >= 500:
-            result = importance.correct(target.values, q.mean, proposal, rng, max_evaluations=budget)
-            h = control_functions(result.draws, result.log_weights, result.proposal)
-            result = dataclasses.replace(result, log_weights=adjusted(result.log_weights, h))
+        # In keeping with what the fit itself has cost.
+        budget = np.clip(1.5 * target.gradient_evaluations, 5000, 40_000) if cheap else 0.25 * target.evaluations
+        budget = int(min(max(budget, 100), limits.max_evaluations - target.evaluations))
+        if budget >= 100:
+            result = correction.correct(
+                target.values,
+                lambda u: posterior.reported(target, u),
+                q.mean,
+                proposal,
+                rng,
+                max_evaluations=budget,
+                alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(modes)],
+            )
             khats["importance"] = result.khat
             if covariance is not None:
                 khats["linear-response"] = result.initial_khat

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from .draws import quasi_random
 from .families import MeanFieldGaussian
-from .importance import ImportanceResult, Proposal
+from .correction import ImportanceResult
 from .model import Model, labels_of
 from .psis import effective_sample_size, psis
 from .target import Target
@@ -109,12 +109,7 @@ class Posterior:
     @cached_property
     def columns(self) -> tuple[list[str], Array]:
         """Labels (R) and draws (S, R) of all rows."""
-        model = self.target.model
-        labels, parts = list(model.labels), [x.reshape(len(self.u), -1) for x in self.latents.values()]
-        for name, x in self.derived.items():
-            labels += labels_of(model, name, x.shape[1:])[1]
-            parts.append(np.asarray(x, dtype=float).reshape(len(self.u), -1))
-        return labels, np.concatenate(parts, axis=1)
+        return _columns(self.target.model, self.latents, self.derived)
 
     def _closed_or_sampled(self) -> tuple[Array, Array]:
         mean, sd, _ = self.moments(self.columns[1])
@@ -155,6 +150,25 @@ class Posterior:
         return Expectation(mean.reshape(shape), error.reshape(shape))
 
 
+def reported(target: Target, u: Array) -> tuple[list[str], Array]:
+    """Labels (R) and values (S, R) of what a summary reports, at draws u (S, D)."""
+    with np.errstate(all="ignore"):
+        latents = {name: np.asarray(x) for name, x in target.constrain(u)[0].items()}
+    derived = target.quantities("derived", u) if "derived" in target.model.functions else {}
+    return _columns(target.model, latents, derived)
+
+
+def _columns(
+    model: Model, latents: Mapping[str, Array], derived: Mapping[str, Array]
+) -> tuple[list[str], Array]:
+    labels = list(model.labels)
+    parts = [x.reshape(len(x), -1) for x in latents.values()]
+    for name, x in derived.items():
+        labels += labels_of(model, name, x.shape[1:])[1]
+        parts.append(np.asarray(x, dtype=float).reshape(len(x), -1))
+    return labels, np.concatenate(parts, axis=1)
+
+
 def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Array, seed: int) -> Posterior:
     """The posterior draws of N(mean, factor factor'); `factor` is (D,) where the covariance is diagonal."""
     dim = len(mean)
@@ -166,7 +180,7 @@ def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Arr
 
 def weighted(target: Target, result: ImportanceResult) -> Posterior:
     """The posterior draws of importance sampling."""
-    h = control_functions(result.draws, result.log_weights, result.proposal)
+    h = control_functions(result.draws, result.log_weights, result.proposal.log_density(result.draws))
     return Posterior(
         "importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=h
     )
@@ -189,26 +203,19 @@ def resample(
 
     Returns the draws and the effective size of the pool that they were taken from.
     """
-    u, log_w = result.draws, result.log_weights
+    u, lp, log_w, proposal = result.draws, result.log_density, result.log_weights, result.proposal
     ess = float(effective_sample_size(log_w))
-    proposal: Proposal = result.proposal
     if ess < n and len(u) < limit:
         extra = int(min(limit - len(u), 1.2 * (n - ess) * len(u) / max(ess, 1.0)))
         fresh = proposal.sample(max(extra, 16), rng)
-        u = np.concatenate([u, fresh])
-        lp = target.values(u[-len(fresh) :])
-        ratios = np.concatenate([_ratios(target, result), lp - proposal.log_density(fresh)])
-        log_w = np.asarray(psis(ratios)[0])
+        u, lp = np.concatenate([u, fresh]), np.concatenate([lp, target.values(fresh)])
+        log_w = np.asarray(psis(lp - proposal.log_density(u))[0])
         ess = float(effective_sample_size(log_w))
     # Systematic resampling keeps the counts as near to the weights as whole numbers can be.
     positions = (np.arange(n) + rng.random()) / n
     index = np.minimum(np.searchsorted(np.cumsum(np.exp(log_w)), positions), len(u) - 1)
-    chosen = u[rng.permutation(index)]
-    return DrawSet("importance", chosen, target.values(chosen), proposal.log_density(chosen), np.zeros(n)), ess
-
-
-def _ratios(target: Target, result: ImportanceResult) -> Array:
-    return target.values(result.draws) - result.proposal.log_density(result.draws)
+    index = rng.permutation(index)
+    return DrawSet("importance", u[index], lp[index], proposal.log_density(u[index]), np.zeros(n)), ess
 
 
 def gaussian_draws(

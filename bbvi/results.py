@@ -12,7 +12,7 @@ import numpy as np
 
 from . import linear_response, posterior
 from .families import MeanFieldGaussian
-from .importance import ImportanceResult
+from .correction import ImportanceResult
 from .model import Model
 from .posterior import DrawSet, Expectation, Posterior, Row
 from .psis import effective_sample_size

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import importance, transforms
+from . import correction, proposals, transforms
 from .export import to_datatree
 from .families import MeanFieldGaussian
 from .latents import ResolvedLatent
@@ -36,7 +36,7 @@ _NOT_STORED = ("model", "target")
 _STORABLE = "biufUmM"
 _RECORDS: dict[str, type] = {
     record.__name__: record
-    for module in (importance, transforms)
+    for module in (correction, proposals, transforms)
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
 } | {record.__name__: record for record in (MeanFieldGaussian, Mode, ResolvedLatent, Trace)}
@@ -141,7 +141,7 @@ def _content(fit: Fit) -> dict[str, Any]:
         # Of the kinds that the summary needs: one for its rows, mean field for its last column.
         derived = {kind: dict(fit.posterior(kind).derived) for kind in sorted({"mean-field", fit.kind})}
     if fit.importance is not None:
-        log_density = fit.target.values(fit.importance.draws)
+        log_density = fit.importance.log_density
     at_mean = float(fit.target.values(fit.approximation.mean[None])[0]) if has_density(model) else None
     fields = {
         item.name: getattr(fit, item.name) for item in dataclasses.fields(fit) if item.name not in _NOT_STORED

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .importance import Proposal, whiten
+from .proposals import whiten
 
 Array = np.ndarray
 
@@ -19,8 +19,8 @@ Array = np.ndarray
 _DRAWS_PER_FEATURE = 10
 
 
-def control_functions(u: Array, log_weights: Array, proposal: Proposal) -> Array:
-    """The functions h (S, F) at draws u (S, D); F is 0 where there are too few draws for any.
+def control_functions(u: Array, log_weights: Array, log_q: Array) -> Array:
+    """The functions h (S, F) at draws u (S, D) with log proposal density (S,); F is 0 where there are too few draws.
 
     The Gaussian g has the moments of the weighted draws. All pairs of latents are used where the draws suffice, else the
     squares alone.
@@ -45,7 +45,7 @@ def control_functions(u: Array, log_weights: Array, proposal: Proposal) -> Array
         second = e**2 - 1.0
     log_g = -0.5 * np.sum(e**2, axis=1) - np.log(np.diag(factor)).sum() - 0.5 * dim * np.log(2 * np.pi)
     with np.errstate(over="ignore"):
-        ratio = np.exp(log_g - proposal.log_density(u))
+        ratio = np.exp(log_g - log_q)
     h = ratio[:, None] * np.concatenate([np.ones((size, 1)), e, second], axis=1)
     return h if np.isfinite(h).all() else np.empty((size, 0))
 

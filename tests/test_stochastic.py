@@ -112,9 +112,7 @@ def test_it_finds_the_optimum(name, estimator):
     assert np.all(np.isfinite(state.mean_se)) and np.all(np.isfinite(state.log_sd_se))
 
 
-@pytest.mark.parametrize(
-    "options", [dict(optimizer="adagrad", step_size=1.0), dict(optimizer="sgd"), dict(decay=0.6)]
-)
+@pytest.mark.parametrize("options", [dict(optimizer="adagrad", step_size=1.0), dict(optimizer="sgd"), dict(decay=0.6)])
 def test_other_steps(options):
     target = correlated(3, 2)
     state = run(target, Stochastic(**options), seed=1)
@@ -318,10 +316,18 @@ def test_split_rhat():
 def test_the_transient_is_left_out_of_the_window():
     x = np.random.default_rng(11).normal(size=(200, 1))
     x[:70] += np.linspace(50, 0, 70)[:, None]
-    start, rhat = stopping.settled_window(x, 0.0)
-    assert start == 80 and rhat <= stopping.RHAT
-    assert stopping.settled_window(x[:60], 0.0)[1] > stopping.RHAT
-    assert stopping.settled_window(x[:3], 0.0)[1] == np.inf
+    start, error = stopping.settled_window(x, 0.0)
+    assert start == 80
+    np.testing.assert_array_equal(error, stopping.average_error(x[80:]))
+    assert stopping.settled_window(x[:60], 0.0) == (48, None)
+    assert stopping.settled_window(x[:3], 0.0) == (2, None)
+
+
+def test_a_transient_that_rhat_tolerates_is_left_out_too():
+    x = np.random.default_rng(13).normal(size=(200, 1))
+    x[0] = 1000.0
+    assert stopping.split_rhat(x)[0] < stopping.RHAT
+    assert stopping.settled_window(x, 0.0)[0] == 40
 
 
 def test_average_error_knows_autocorrelation():

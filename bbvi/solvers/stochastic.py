@@ -268,14 +268,12 @@ class Stochastic:
             return state
         unit = np.concatenate([np.exp(state.iterate[dim:]), np.full(dim, np.sqrt(0.5))])
         x = state.blocks / unit
-        start, rhat = stopping.settled_window(x, ignore=0.25 * tolerance)
-        settled = rhat <= stopping.RHAT
-        if state.stage == 0 or settled:
+        start, error = stopping.settled_window(x, ignore=0.25 * tolerance)
+        if state.stage == 0 or error is not None:
             average = np.mean(state.blocks[start:], axis=0)
             state = replace(state, mean=average[:dim], log_sd=average[dim:])
-        if not settled:
+        if error is None:
             return state
-        error = stopping.average_error(x[start:])
         left = np.sqrt(error**2 + self._bias(state, unit, error) ** 2) * unit
         state = replace(state, mean_se=left[:dim], log_sd_se=left[dim:])
         if np.max(error) > tolerance:

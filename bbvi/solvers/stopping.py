@@ -31,22 +31,23 @@ def split_rhat(x: Array, ignore: float = 0.0) -> Array:
     return np.where(between + within > 0, rhat, 1.0)
 
 
-def settled_window(x: Array, ignore: float) -> tuple[int, float]:
-    """Where the most settled window at the end of `x` (n, P) starts, and its largest R-hat.
+def settled_window(x: Array, ignore: float) -> tuple[int, Array | None]:
+    """Which iterates at the end of `x` (n, P) to average: the first, and the standard error of the average.
 
-    The windows are the last 100, 80, 60, 40 and 20 per cent (Welandawe et al. 2022, section 4.1); of those
-    that are settled the longest is taken.
+    The windows are the last 100, 80, 60, 40 and 20 per cent (Welandawe et al. 2022, section 4.1). Of those
+    that have settled, the one whose average is known best is taken: a long window has more iterates, and may
+    have more of the way to the optimum in it than R-hat minds. Where none has settled, the last fifth is
+    taken, and the error is None.
     """
-    best, lowest = len(x) - max(1, len(x) // 5), np.inf
+    best, lowest = len(x) - max(1, len(x) // 5), None
     for fraction in _WINDOWS:
         start = int(fraction * len(x))
         if len(x) - start < _LEAST_BLOCKS:
             break
-        rhat = float(np.max(split_rhat(x[start:], ignore)))
-        if rhat <= RHAT:
-            return start, rhat
-        if rhat < lowest:
-            best, lowest = start, rhat
+        if np.max(split_rhat(x[start:], ignore)) <= RHAT:
+            error = average_error(x[start:])
+            if lowest is None or np.max(error) < np.max(lowest):
+                best, lowest = start, error
     return best, lowest
 
 

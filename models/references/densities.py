@@ -165,9 +165,10 @@ def sleepstudy(reaction, day):
     tau = numpyro.sample("tau", dist.HalfNormal(jnp.array([50.0, 20.0])))
     factor = numpyro.sample("L", dist.LKJCholesky(2, 2.0))
     sigma = numpyro.sample("sigma", dist.HalfNormal(50.0))
-    eta = normals("eta", 0.0, 1.0, (18, 2))
-    numpyro.deterministic("rho", (factor @ factor.T)[0, 1])
-    line = numpyro.deterministic("line", beta + jnp.einsum("ij,pj->pi", jnp.diag(tau) @ factor, eta))
+    correlation = factor @ factor.T
+    numpyro.deterministic("rho", correlation[0, 1])
+    covariance = jnp.outer(tau, tau) * correlation
+    line = numpyro.sample("line", dist.MultivariateNormal(beta, covariance_matrix=covariance).expand((18,)))
     numpyro.sample("reaction", dist.Normal(line[:, 0, None] + jnp.outer(line[:, 1], day), sigma), obs=reaction)
 
 

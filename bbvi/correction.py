@@ -1,0 +1,292 @@
+"""The importance correction: carries a Gaussian approximation to the target, and measures how well that went.
+
+Draws come in rounds, each from a mixture that is fitted to the weighted draws of all rounds before it; every draw is
+weighted against the mixture of all proposals so far (adaptive multiple importance sampling, Cornuet, Marin, Mira, Robert
+2012). A part of each mixture is stretched along the latents and the principal axes, to see what a Gaussian would miss.
+Near-Gaussian targets pass after the first round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .proposals import Gaussian, Mixture, Proposal, Stretched, StudentT, fit_mixture, log_sum_exp
+from .psis import effective_sample_size, pareto_shape, psis
+from .weights import adjusted, control_functions, standard_errors
+
+Array = np.ndarray
+
+_ROUNDS = 7
+# Standard errors at which to stop, and up to which the result passes: twice them is still within 0.1 sd and 10 %.
+_ENOUGH = 0.02
+_PASSING = 0.04
+_KHAT_ENOUGH = 0.5
+_KHAT_PASSING = 0.7
+_STRETCHED = 0.2
+_MOST_COMPONENTS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class ImportanceResult:
+    """Weighted draws from the target, with what is known of their accuracy.
+
+    Attributes
+    ----------
+    draws : (S, D), unconstrained
+    log_weights : (S,), smoothed, adjusted by control variates, normalised
+    log_density : (S,), of the target
+    proposal : Mixture
+        That all draws come from.
+    khat, initial_khat : float
+        Of these weights, and of the Gaussian that was corrected.
+    ess : float
+    log_evidence, log_evidence_se : float
+        In nats.
+    mean_error, sd_error : (R,)
+        One standard error of the reported quantities' means, in sds, and of their sds, relative.
+    tail_khat : (R,)
+        k-hat of the weights times the squared deviation: above 0.7 the sd cannot be had from these draws.
+    rounds, evaluations : int
+    problems : tuple of str
+        The checks that failed, a clause each.
+    """
+
+    draws: Array
+    log_weights: Array
+    log_density: Array
+    proposal: Mixture
+    khat: float
+    initial_khat: float
+    ess: float
+    log_evidence: float
+    log_evidence_se: float
+    mean_error: Array
+    sd_error: Array
+    tail_khat: Array
+    rounds: int
+    evaluations: int
+    problems: tuple[str, ...]
+
+    @property
+    def reliable(self) -> bool:
+        """Whether every check passed."""
+        return not self.problems
+
+
+def correct(
+    values: Callable[[Array], Array],
+    measure: Callable[[Array], tuple[Sequence[str], Array]],
+    mean: Array,
+    covariance: Array,
+    rng: np.random.Generator,
+    *,
+    max_evaluations: int,
+    alternatives: Sequence[tuple[Array, Array]] = (),
+) -> ImportanceResult:
+    """Carry N(mean, covariance) to the target.
+
+    Parameters
+    ----------
+    values : callable, (S, D) -> (S,)
+        Log density of the target up to a constant; ``-inf`` where it is zero or no number.
+    measure : callable, (S, D) -> labels (R), columns (S, R)
+        The quantities that are reported, on which accuracy is judged.
+    mean, covariance : (D,), (D, D)
+        Of the Gaussian to start from.
+    rng : numpy.random.Generator
+    max_evaluations : int
+        Evaluations of `values`, counted per draw; near-Gaussian targets need about 1000 + 50 D of them.
+    alternatives : sequence of (mean, sd), both (D,)
+        Where other modes are.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the covariance is not positive definite.
+    """
+    pool = _Pool(values, measure, len(mean), max_evaluations)
+    start = Gaussian(np.array(mean, dtype=float), np.linalg.cholesky(covariance))
+    size = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
+    pool.add(start, int((1 - _STRETCHED) * size), rng)
+    initial_khat = float(psis(pool.log_p - start.log_density(pool.u))[1])
+    pool.add(Stretched.along_axes(start.mean, start.factor), size - len(pool.u), rng)
+    for where, sd in alternatives:
+        pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
+    found = pool.assess()
+    rounds = 1
+    while rounds < _ROUNDS and not found.enough and pool.left >= 200:
+        pool.add(_refitted(pool, found), int(min(size * 1.4**rounds, pool.left)), rng)
+        found = pool.assess()
+        rounds += 1
+    return ImportanceResult(
+        draws=pool.u,
+        log_weights=found.log_weights,
+        log_density=pool.log_p,
+        proposal=pool.mixture,
+        khat=found.khat,
+        initial_khat=initial_khat,
+        ess=found.ess,
+        log_evidence=found.log_evidence,
+        log_evidence_se=found.log_evidence_se,
+        mean_error=found.mean_error,
+        sd_error=found.sd_error,
+        tail_khat=found.tail_khat,
+        rounds=rounds,
+        evaluations=len(pool.u),
+        problems=found.problems(pool.labels),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Assessment:
+    """The state of a pool: its weights and how accurate what they say is."""
+
+    log_weights: Array
+    khat: float
+    ess: float
+    log_evidence: float
+    log_evidence_se: float
+    mean_error: Array
+    sd_error: Array
+    tail_khat: Array
+
+    @property
+    def enough(self) -> bool:
+        return bool(
+            self.khat < _KHAT_ENOUGH
+            and self.mean_error.max() < _ENOUGH
+            and self.sd_error.max() < _ENOUGH
+            and self.tail_khat.max() < _KHAT_PASSING
+        )
+
+    def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """What keeps the result from being relied on."""
+        found = []
+        if self.khat >= _KHAT_PASSING:
+            found.append(f"k-hat of the weights is {self.khat:.2f}")
+        for what, errors in (("mean", self.mean_error), ("sd", self.sd_error)):
+            worst = int(np.argmax(errors))
+            if errors[worst] >= _PASSING:
+                found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
+        heavy = np.flatnonzero(self.tail_khat >= _KHAT_PASSING)
+        if len(heavy):
+            names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
+            found.append(f"the tails of {names} are too heavy for an sd to be measured")
+        return tuple(found)
+
+
+class _Pool:
+    """All draws so far, weighted against the mixture of all proposals that they came from."""
+
+    def __init__(
+        self,
+        values: Callable[[Array], Array],
+        measure: Callable[[Array], tuple[Sequence[str], Array]],
+        dim: int,
+        budget: int,
+    ) -> None:
+        self.values, self.measure, self.dim, self.budget = values, measure, dim, budget
+        self.u = np.empty((0, dim))
+        self.log_p = np.empty(0)
+        self.columns = np.empty((0, 0))
+        self.labels: Sequence[str] = ()
+        self.proposals: list[Proposal] = []
+        self.counts: list[int] = []
+        # Log density of each proposal (K) at each draw (S), so that no pair is computed twice.
+        self.table = np.empty((0, 0))
+
+    @property
+    def left(self) -> int:
+        return self.budget - len(self.u)
+
+    @property
+    def mixture(self) -> Mixture:
+        return Mixture(tuple(self.proposals), np.array(self.counts, dtype=float))
+
+    def add(self, proposal: Proposal, count: int, rng: np.random.Generator) -> None:
+        count = min(count, self.left)
+        if count < 1:
+            return
+        fresh = proposal.sample(count, rng)
+        self.log_p = np.concatenate([self.log_p, self.values(fresh)])
+        self.labels, columns = self.measure(fresh)
+        self.columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
+        old = [one.log_density(fresh) for one in self.proposals]
+        self.table = np.concatenate([self.table, np.reshape(old, (len(old), count))], axis=1)
+        self.u = np.concatenate([self.u, fresh])
+        self.table = np.concatenate([self.table, proposal.log_density(self.u)[None]])
+        self.proposals.append(proposal)
+        self.counts.append(count)
+
+    def assess(self) -> _Assessment:
+        shares = np.array(self.counts, dtype=float) / len(self.u)
+        log_q = log_sum_exp(self.table.T + np.log(shares))
+        ratios = self.log_p - log_q
+        smoothed, khat = psis(ratios)
+        h = control_functions(self.u, smoothed, log_q)
+        log_w = adjusted(smoothed, h)
+        w = np.exp(log_w)
+        mean = w @ self.columns
+        centred = self.columns - mean
+        sd = np.sqrt(w @ centred**2)
+        with np.errstate(all="ignore"):
+            standard = np.where(sd > 0, centred / sd, 0.0)
+            squares = standard**2 - (sd > 0)
+            tail = pareto_shape(w[:, None] * standard**2)
+        top = ratios.max()
+        raw = np.exp(ratios - top)
+        return _Assessment(
+            log_weights=log_w,
+            khat=float(khat),
+            ess=float(effective_sample_size(smoothed)),
+            log_evidence=float(top + np.log(raw.mean())),
+            log_evidence_se=float(raw.std() / raw.mean() / np.sqrt(len(raw))),
+            mean_error=_or_infinite(standard_errors(w, standard, h)),
+            sd_error=_or_infinite(standard_errors(w, squares, h) / 2),
+            tail_khat=np.where(sd > 0, np.asarray(tail), -np.inf),
+        )
+
+
+def _or_infinite(errors: Array) -> Array:
+    return np.where(np.isfinite(errors), errors, np.inf)
+
+
+def _refitted(pool: _Pool, found: _Assessment) -> Mixture:
+    """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, and the stretched part."""
+    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    w = np.exp(log_w)
+    size = min(len(w), 4000)
+    index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
+    x = pool.u[index]
+    mean = w @ pool.u
+    centred = pool.u - mean
+    covariance = (centred * w[:, None]).T @ centred
+    share = (pool.dim + 2.0) / (ess + pool.dim + 2.0)
+    covariance = (1 - share) * covariance + share * np.diag(np.diag(covariance))
+    factor = np.linalg.cholesky(covariance)
+    count = int(np.clip(ess / (10.0 * pool.dim + 50.0), 1, _MOST_COMPONENTS))
+    parts, shares = fit_mixture(x, count, mean, factor, ess)
+    tails = (StudentT(mean, factor, 5.0), Stretched.along_axes(mean, factor))
+    weights = np.concatenate([0.7 * shares / shares.sum(), [0.15, 0.15]])
+    return Mixture((*parts, *tails), weights)
+
+
+def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:
+    """The weights to the power of b <= 1 at which their effective size is what is wanted; normalised."""
+    ess = float(effective_sample_size(log_weights))
+    low, high = 0.0, 1.0
+    if ess >= wanted:
+        return log_weights, ess
+    finite = np.where(np.isfinite(log_weights), log_weights, -1e300)
+    for _ in range(16):
+        power = (low + high) / 2
+        if float(effective_sample_size(power * finite)) < wanted:
+            high = power
+        else:
+            low = power
+    flat = low * finite
+    flat = flat - log_sum_exp(flat[None])[0]
+    return flat, float(effective_sample_size(flat))

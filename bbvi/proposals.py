@@ -1,0 +1,199 @@
+"""Proposals for importance sampling: Gaussians, heavier tails, and mixtures of them fitted to weighted draws."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.special import gammaln
+
+Array = np.ndarray
+
+LOG_2PI = math.log(2.0 * math.pi)
+# Above, the third moments of all pairs cost more than their direction is worth.
+_PAIRED_DIM = 60
+
+
+class Proposal(Protocol):
+    """A distribution on R^D that can be sampled and evaluated."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D)."""
+
+    def log_density(self, u: Array) -> Array:
+        """Normalised log density (n,) at u (n, D)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """N(mean, factor factor'), with ``factor`` (D, D) lower triangular."""
+
+    mean: Array
+    factor: Array
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Antithetic draws (n, D) whose sample covariance is exact where n allows."""
+        return self.mean + balanced_normal(n, len(self.mean), rng) @ self.factor.T
+
+    def log_density(self, u: Array) -> Array:
+        """Log density (n,) at u (n, D)."""
+        return _log_normal(whiten(u, self.mean, self.factor)) - _log_det(self.factor)
+
+
+@dataclass(frozen=True, eq=False)
+class StudentT:
+    """Multivariate Student-t with location ``mean``, scale matrix ``factor factor'`` and ``df`` degrees of freedom."""
+
+    mean: Array
+    factor: Array
+    df: float
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D)."""
+        radius = np.sqrt(self.df / rng.chisquare(self.df, size=(n, 1)))
+        return self.mean + (radius * balanced_normal(n, len(self.mean), rng)) @ self.factor.T
+
+    def log_density(self, u: Array) -> Array:
+        """Log density (n,) at u (n, D)."""
+        dim, df = len(self.mean), self.df
+        square = np.square(whiten(u, self.mean, self.factor)).sum(axis=1)
+        constant = gammaln(0.5 * (df + dim)) - gammaln(0.5 * df) - 0.5 * dim * math.log(df * math.pi)
+        return constant - _log_det(self.factor) - 0.5 * (df + dim) * np.log1p(square / df)
+
+
+@dataclass(frozen=True, eq=False)
+class Stretched:
+    """A Gaussian that is stretched along one direction per draw, to look for what lies beyond it.
+
+    In whitened coordinates e ~ N(0, I) a direction v is picked at random from ``directions`` (J, D; unit rows), and
+    the coordinate of e along v is replaced by a draw of ``scale * t(df)``. Unlike a multivariate t, whose
+    radius moves all coordinates at once, it keeps good density in high dimension where one latent alone has a long
+    tail.
+    """
+
+    mean: Array
+    factor: Array
+    directions: Array
+    df: float = 4.0
+    scale: float = 1.7
+
+    @classmethod
+    def along_axes(cls, mean: Array, factor: Array) -> Stretched:
+        """Along each latent (with the others' regressions on it) and each principal axis."""
+        axes = np.linalg.svd(factor)[2][: len(mean) if len(mean) > 1 else 0]
+        return cls(mean, factor, np.concatenate([_unit_rows(factor), axes]))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D); the directions take turns."""
+        base = balanced_normal(n, len(self.mean), rng)
+        chosen = self.directions[rng.permutation(n) % len(self.directions)]
+        length = self.scale * rng.standard_t(self.df, size=n)
+        base += (length - (base * chosen).sum(axis=1))[:, None] * chosen
+        return self.mean + base @ self.factor.T
+
+    def log_density(self, u: Array) -> Array:
+        """Log density (n,) at u (n, D)."""
+        e = whiten(u, self.mean, self.factor)
+        along = e @ self.directions.T
+        df, scale = self.df, self.scale
+        constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
+        stretched = constant - 0.5 * (df + 1.0) * np.log1p(np.square(along / scale) / df)
+        ratio = stretched + 0.5 * np.square(along) + 0.5 * LOG_2PI
+        return _log_normal(e) - _log_det(self.factor) + log_sum_exp(ratio) - math.log(len(self.directions))
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A mixture of proposals; its draws take each component in its share, in random order (Owen and Zhou 2000)."""
+
+    components: tuple[Proposal, ...]
+    weights: Array
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D)."""
+        ends = np.floor(np.cumsum(self.weights) / np.sum(self.weights) * n + rng.random()).astype(int)
+        ends[-1] = n
+        counts = np.diff(np.minimum(ends, n), prepend=0)
+        parts = [c.sample(int(k), rng) for c, k in zip(self.components, counts, strict=True) if k > 0]
+        return rng.permutation(np.concatenate(parts))
+
+    def log_density(self, u: Array) -> Array:
+        """Log density (n,) at u (n, D)."""
+        parts = np.stack([c.log_density(u) for c in self.components], axis=1)
+        return log_sum_exp(parts + np.log(self.weights / np.sum(self.weights)))
+
+
+def fit_mixture(
+    x: Array, count: int, mean: Array, factor: Array, ess: float, steps: int = 15
+) -> tuple[list[Proposal], Array]:
+    """Gaussian components and shares by expectation maximisation, from slices across the most skewed direction.
+
+    Covariances (n, D, D) are shrunk towards half of the overall one with the weight of D + 2 draws out of ``ess``, and
+    widened by 1.07, since a proposal should be wider than its target.
+    """
+    n, dim = x.shape
+    if count == 1:
+        return [Gaussian(mean, 1.1 * factor)], np.ones(1)
+    e = whiten(x, mean, factor)
+    level = np.empty(n)
+    level[np.argsort(e @ _skewed_direction(e))] = (np.arange(n) + 0.5) / n
+    log_r = -0.5 * np.square((level - (np.arange(count)[:, None] + 0.5) / count) * count / 0.7)  # (K, n)
+    prior = dim + 2.0
+    for _ in range(steps):
+        r = np.exp(log_r - log_sum_exp(log_r.T)) / n
+        shares = r.sum(axis=1) + 1e-12
+        means = (r @ e) / shares[:, None]
+        centred = e - means[:, None]
+        scatter = np.matmul((centred * r[:, :, None]).transpose(0, 2, 1), centred)
+        scatter = (ess * scatter + 0.5 * prior * np.eye(dim)) / (ess * shares[:, None, None] + prior)
+        factors = np.linalg.cholesky(scatter)
+        y = np.matmul(centred, np.linalg.inv(factors).transpose(0, 2, 1))
+        scale = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        log_r = -0.5 * np.einsum("knd,knd->kn", y, y) + (np.log(shares) - scale)[:, None]
+    return [Gaussian(mean + factor @ m, 1.07 * factor @ f) for m, f in zip(means, factors, strict=True)], shares
+
+
+def balanced_normal(n: int, dim: int, rng: np.random.Generator) -> Array:
+    """Standard normal draws (n, D) in antithetic pairs, whitened where there are enough of them."""
+    half = rng.standard_normal(((n + 1) // 2, dim))
+    if len(half) >= 4 * dim:
+        half = half @ np.linalg.inv(np.linalg.cholesky(half.T @ half / len(half))).T
+    return np.concatenate([half, -half])[:n]
+
+
+def whiten(u: Array, mean: Array, factor: Array) -> Array:
+    """Coordinates e (n, D) with ``u = mean + factor e``."""
+    return (u - mean) @ np.linalg.inv(factor).T
+
+
+def log_sum_exp(a: Array) -> Array:
+    """Log of the sum of exp(a) over the last axis; rows of ``-inf`` stay ``-inf``."""
+    top = a.max(axis=-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(a - top).sum(axis=-1)) + top[..., 0]
+
+
+def _skewed_direction(e: Array) -> Array:
+    """Unit direction (D,) of the most third-order structure of whitened draws: skewness, funnels, bends."""
+    dim = e.shape[1]
+    if dim > _PAIRED_DIM:
+        third = e.T @ np.square(e)
+    else:
+        third = e.T @ (e[:, :, None] * e[:, None, :]).reshape(len(e), dim * dim)
+    return np.linalg.svd(third, full_matrices=False)[0][:, 0]
+
+
+def _unit_rows(factor: Array) -> Array:
+    return factor / np.linalg.norm(factor, axis=1, keepdims=True)
+
+
+def _log_normal(e: Array) -> Array:
+    return -0.5 * np.square(e).sum(axis=1) - 0.5 * e.shape[1] * LOG_2PI
+
+
+def _log_det(factor: Array) -> float:
+    """Log determinant of a triangular factor."""
+    return float(np.log(np.diag(factor)).sum())

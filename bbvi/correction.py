@@ -15,6 +15,7 @@ import numpy as np
 
 from .proposals import Gaussian, Mixture, Proposal, Stretched, StudentT, fit_mixture, log_sum_exp
 from .psis import effective_sample_size, pareto_shape, psis
+from .slices import steering
 from .weights import adjusted, control_functions, standard_errors
 
 Array = np.ndarray
@@ -85,6 +86,7 @@ def correct(
     *,
     max_evaluations: int,
     alternatives: Sequence[tuple[Array, Array]] = (),
+    conditionals: Callable[[Array, Array, int], Mixture | None] | None = None,
 ) -> ImportanceResult:
     """Carry N(mean, covariance) to the target.
 
@@ -101,6 +103,8 @@ def correct(
         Evaluations of `values`, counted per draw; near-Gaussian targets need about 1000 + 50 D of them.
     alternatives : sequence of (mean, sd), both (D,)
         Where other modes are.
+    conditionals : callable, optional
+        ``(mean, covariance, index)`` gives a mixture of conditional Gaussians along a latent that steers others.
 
     Raises
     ------
@@ -117,8 +121,22 @@ def correct(
         pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
     found = pool.assess()
     rounds = 1
-    while rounds < _ROUNDS and not found.enough and pool.left >= 200:
-        pool.add(_refitted(pool, found), int(min(size * 1.4**rounds, pool.left)), rng)
+    along: dict[int, Mixture] = {}
+    while rounds < _ROUNDS and pool.left >= 200:
+        fresh = 0
+        if conditionals is not None and rounds <= 3:
+            moments = _moments(pool, found)
+            for index in steering(pool.u, np.exp(found.log_weights)):
+                mixture = None if index in along else conditionals(*moments, index)
+                if mixture is not None:
+                    along[index] = mixture
+                    pool.add(mixture, size // 2, rng)
+                    fresh += 1
+        if fresh:
+            found = pool.assess()
+        elif found.enough:
+            break
+        pool.add(_refitted(pool, found, list(along.values())), int(min(size * 1.4**rounds, pool.left)), rng)
         found = pool.assess()
         rounds += 1
     return ImportanceResult(
@@ -254,8 +272,17 @@ def _or_infinite(errors: Array) -> Array:
     return np.where(np.isfinite(errors), errors, np.inf)
 
 
-def _refitted(pool: _Pool, found: _Assessment) -> Mixture:
-    """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, and the stretched part."""
+def _moments(pool: _Pool, found: _Assessment) -> tuple[Array, Array]:
+    """Mean and covariance of the weighted draws, flattened where few of them carry the weight."""
+    log_w, _ = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    w = np.exp(log_w)
+    mean = w @ pool.u
+    centred = pool.u - mean
+    return mean, (centred * w[:, None]).T @ centred
+
+
+def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Mixture]) -> Mixture:
+    """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, the stretched part, and slices."""
     log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
     size = min(len(w), 4000)
@@ -270,8 +297,9 @@ def _refitted(pool: _Pool, found: _Assessment) -> Mixture:
     count = int(np.clip(ess / (10.0 * pool.dim + 50.0), 1, _MOST_COMPONENTS))
     parts, shares = fit_mixture(x, count, mean, factor, ess)
     tails = (StudentT(mean, factor, 5.0), Stretched.along_axes(mean, factor))
-    weights = np.concatenate([0.7 * shares / shares.sum(), [0.15, 0.15]])
-    return Mixture((*parts, *tails), weights)
+    body = 0.4 if along else 0.7
+    weights = [*(body * shares / shares.sum()), 0.15, 0.15, *([0.3 / max(len(along), 1)] * len(along))]
+    return Mixture((*parts, *tails, *along), np.array(weights))
 
 
 def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:

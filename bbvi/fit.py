@@ -19,8 +19,10 @@ from .estimators import Pathwise, ScoreFunction
 from .families import MeanFieldGaussian
 from .correction import ImportanceResult
 from .model import Model
+from .proposals import Mixture
 from .psis import psis
 from .results import Fit
+from .slices import conditional_mixture
 from .solvers import newton
 from .solvers.fixed_draws import FixedDraws
 from .solvers.loop import Limits, Progress, Trace, run
@@ -373,6 +375,7 @@ def assemble(
                 proposal,
                 rng,
                 max_evaluations=budget,
+                conditionals=_conditionals(target) if cheap else None,
                 alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(modes)],
             )
             khats["importance"] = result.khat
@@ -423,6 +426,13 @@ def assemble(
         noise_sd=noise_sd,
         eps=getattr(state, "eps", None),
     )
+
+
+def _conditionals(target: Target) -> Callable[[Array, Array, int], Mixture | None] | None:
+    """Slices along a latent, where a grid of Hessians is within reason."""
+    if target.dim > 60 or target.dim * target.width > 2**16:
+        return None
+    return lambda mean, covariance, index: conditional_mixture(target, mean, covariance, index)
 
 
 def _fresh_elbo(

@@ -7,6 +7,7 @@ import numpy as onp
 import pandas as pd
 import pytest
 
+import bbvi
 from bbvi.estimators import Estimate, Pathwise, ScoreFunction, compare_estimators, plot_comparison
 from bbvi.estimators.cost import as_cost
 from bbvi.estimators.quadrature import exact_gradient
@@ -67,9 +68,7 @@ def test_labels_are_unique_and_say_what_differs():
 
 
 def test_a_seed_gives_the_same_table():
-    first, second = (
-        compare_estimators(square, Q, ["pathwise"], draws=5, repeats=4, seed=3) for _ in range(2)
-    )
+    first, second = (compare_estimators(square, Q, ["pathwise"], draws=5, repeats=4, seed=3) for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
     other = compare_estimators(square, Q, ["pathwise"], draws=5, repeats=4, seed=4)
     assert not first.variance.equals(other.variance)
@@ -86,11 +85,23 @@ def test_an_estimator_of_ones_own():
     onp.testing.assert_allclose(table.bias, [-4.0, -2.0, -4.0, -2.0], rtol=1e-9)
 
 
+def test_a_model_gives_the_gradient_of_its_elbo():
+    model = bbvi.Model(lambda z: -0.5 * (z.x - 1.0) ** 2 - 2.0 * z.s, {"x": bbvi.Real(), "s": bbvi.Positive()})
+    q = MeanFieldGaussian([0.0, 0.2], [1.0, 0.5])
+    # s = e^u: E[log p + u] = -(m^2 + 1 - 2 m + sd^2) / 2 - 2 e^(m_u + sd_u^2 / 2) + m_u.
+    rate = 2.0 * onp.exp(0.2 + 0.125)
+    exact = [1.0, 1.0 - rate, 1.0 - 1.0, 1.0 - 0.25 * rate]
+    table = compare_estimators(model, q, ["pathwise", Pathwise(True), "score"], 12, 200, seed=5)
+    given = compare_estimators(model, q, ["pathwise", Pathwise(True), "score"], 12, 200, exact=exact, seed=5)
+    onp.testing.assert_allclose(table.bias, given.bias, atol=1e-6)
+    # Twelve coordinates at 4.5 standard errors.
+    assert onp.all(onp.abs(given.bias) < 4.5 * given.bias_se)
+    assert set(table.evaluations) == {12.0}
+
+
 def test_probes_are_reported_apart():
     q = MeanFieldGaussian(onp.zeros(3), 1.0)
-    table = compare_estimators(
-        lambda z: z**2, q, ["score", ScoreFunction(rao_blackwell=False)], 10, 5, seed=0
-    )
+    table = compare_estimators(lambda z: z**2, q, ["score", ScoreFunction(rao_blackwell=False)], 10, 5, seed=0)
     assert set(table.evaluations) == {10.0}
     # One draw to see the terms, and three points with three moves each.
     assert table.attrs["probe_evaluations"] == {"score": 1 + 3 * 4, "score (no Rao-Blackwellization)": 0}

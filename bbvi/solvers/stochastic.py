@@ -119,7 +119,7 @@ class Stochastic:
     state_type: ClassVar[type[StochasticState]] = StochasticState
 
     draws: int | None = None
-    step_size: float = 0.2
+    step_size: float = 0.1
     optimizer: str = "adam"
     decay: float = 0.0
     batch_size: int | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import stats
+from . import families, stats
+from .calibration import coverage, simulation_based_calibration
 from .estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from .families import MeanFieldGaussian
 from .fit import fit
@@ -14,6 +15,8 @@ from .solvers.loop import Progress, Trace
 from .solvers.natural_gradient import NaturalGradient
 from .solvers.stochastic import Stochastic
 from .status import Status
+from .storage import load
+from .testing import check_model
 
 __version__ = "0.1.0"
 
@@ -35,8 +38,13 @@ __all__ = [
     "Status",
     "Stochastic",
     "Trace",
+    "check_model",
     "compare_estimators",
+    "coverage",
     "estimate_gradient",
+    "families",
     "fit",
+    "load",
+    "simulation_based_calibration",
     "stats",
 ]

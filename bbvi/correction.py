@@ -16,16 +16,20 @@ import numpy as np
 from .proposals import Gaussian, Mixture, Proposal, Stretched, StudentT, fit_mixture, log_sum_exp
 from .psis import effective_sample_size, pareto_shape, psis
 from .slices import steering
-from .weights import adjusted, control_functions, standard_errors
+from .weights import adjusted, control_functions, standard_errors, weightless_to_zero
 
 Array = np.ndarray
 
 _ROUNDS = 7
-# Standard errors at which to stop, and up to which the result passes: twice them is still within 0.1 sd and 10 %.
+# Standard errors at which to stop, and up to which the result passes: three of them are still within 0.1 sd and 10 %.
 _ENOUGH = 0.02
-_PASSING = 0.04
+_PASSING = 0.03
 _KHAT_ENOUGH = 0.5
-_KHAT_PASSING = 0.7
+_KHAT_PASSING = 0.6
+_HEAVY_TAIL = 0.3
+# What a further round of draws may move: standard errors do not see a region that no draw has reached.
+_STILL = 0.02
+_MOVING = 0.05
 _STRETCHED = 0.2
 _MOST_COMPONENTS = 6
 
@@ -120,7 +124,7 @@ def correct(
     for where, sd in alternatives:
         pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
     found = pool.assess()
-    rounds = 1
+    rounds, moved = 1, 0.0
     along: dict[int, Mixture] = {}
     while rounds < _ROUNDS and pool.left >= 200:
         fresh = 0
@@ -134,10 +138,12 @@ def correct(
                     fresh += 1
         if fresh:
             found = pool.assess()
-        elif found.enough:
+        elif found.enough and moved < _STILL:
             break
+        before = found
         pool.add(_refitted(pool, found, list(along.values())), int(min(size * 1.4**rounds, pool.left)), rng)
         found = pool.assess()
+        moved = found.moved(before)
         rounds += 1
     return ImportanceResult(
         draws=pool.u,
@@ -154,7 +160,7 @@ def correct(
         tail_khat=found.tail_khat,
         rounds=rounds,
         evaluations=len(pool.u),
-        problems=found.problems(pool.labels),
+        problems=(*found.problems(pool.labels), *_unsettled(moved), *_heavy_tails(pool, found)),
     )
 
 
@@ -167,9 +173,17 @@ class _Assessment:
     ess: float
     log_evidence: float
     log_evidence_se: float
+    mean: Array
+    sd: Array
     mean_error: Array
     sd_error: Array
     tail_khat: Array
+
+    def moved(self, before: _Assessment) -> float:
+        """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
+        sd = np.where(self.sd > 0, self.sd, 1.0)
+        change = np.maximum(np.abs(self.mean - before.mean), np.abs(self.sd - before.sd)) / sd
+        return float(np.max(change))
 
     @property
     def enough(self) -> bool:
@@ -194,6 +208,26 @@ class _Assessment:
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
             found.append(f"the tails of {names} are too heavy for an sd to be measured")
         return tuple(found)
+
+
+def _unsettled(moved: float) -> tuple[str, ...]:
+    return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",) if moved > _MOVING else ()
+
+
+def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
+    """Quantities whose own tails are so heavy that their variance may not exist: Pareto shape 1/2, less what finite samples hide."""
+    w = np.exp(found.log_weights)
+    size = min(len(w), 4000)
+    index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
+    x = weightless_to_zero(pool.columns, w)[index]
+    varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
+    centred = x[:, varying] - np.median(x[:, varying], axis=0)
+    shape = np.maximum(*(np.atleast_1d(pareto_shape(np.maximum(sign * centred, 0.0))) for sign in (1, -1)))
+    heavy = varying[shape > _HEAVY_TAIL]
+    if not len(heavy):
+        return ()
+    names = ", ".join(pool.labels[i] for i in heavy[:4])
+    return (f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist",)
 
 
 class _Pool:
@@ -242,19 +276,21 @@ class _Pool:
     def assess(self) -> _Assessment:
         shares = np.array(self.counts, dtype=float) / len(self.u)
         log_q = log_sum_exp(self.table.T + np.log(shares))
-        ratios = self.log_p - log_q
+        with np.errstate(invalid="ignore"):
+            ratios = np.where(np.isfinite(self.log_p), self.log_p - log_q, -np.inf)
         smoothed, khat = psis(ratios)
         h = control_functions(self.u, smoothed, log_q)
         log_w = adjusted(smoothed, h)
         w = np.exp(log_w)
-        mean = w @ self.columns
-        centred = self.columns - mean
+        columns = weightless_to_zero(self.columns, w)
+        mean = w @ columns
+        centred = columns - mean
         sd = np.sqrt(w @ centred**2)
         with np.errstate(all="ignore"):
             standard = np.where(sd > 0, centred / sd, 0.0)
             squares = standard**2 - (sd > 0)
             tail = pareto_shape(w[:, None] * standard**2)
-        top = ratios.max()
+        top = max(ratios.max(), -1e300)
         raw = np.exp(ratios - top)
         return _Assessment(
             log_weights=log_w,
@@ -262,6 +298,8 @@ class _Pool:
             ess=float(effective_sample_size(smoothed)),
             log_evidence=float(top + np.log(raw.mean())),
             log_evidence_se=float(raw.std() / raw.mean() / np.sqrt(len(raw))),
+            mean=mean,
+            sd=sd,
             mean_error=_or_infinite(standard_errors(w, standard, h)),
             sd_error=_or_infinite(standard_errors(w, squares, h) / 2),
             tail_khat=np.where(sd > 0, np.asarray(tail), -np.inf),

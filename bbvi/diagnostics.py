@@ -17,7 +17,7 @@ Array = np.ndarray
 # A mode whose ELBO is lower by more nats than this holds less than a thousandth of the posterior.
 MODE_MARGIN = 7.0
 # k-hat of the Gaussian above which its correction is not trusted on its own word.
-_FAR_KHAT = 1.0
+_FAR_KHAT = 1.5
 
 
 class Verdict(IntEnum):

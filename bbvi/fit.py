@@ -37,6 +37,7 @@ Array = np.ndarray
 
 # Above so many latents importance weights degenerate whatever the approximation.
 _MOST_WEIGHTED = 1000
+_NARROW = 1000
 _PAIRS = (
     "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 )
@@ -364,8 +365,9 @@ def assemble(
     if sampled and target.dim <= _MOST_WEIGHTED:
         proposal = covariance if covariance is not None else surrogate
         proposal = np.diag(q.sd**2) if proposal is None else proposal
-        # In keeping with what the fit itself has cost.
-        budget = np.clip(1.5 * target.gradient_evaluations, 5000, 40_000) if cheap else 0.25 * target.evaluations
+        # In keeping with what the fit itself has cost; draws of models with little data cost next to nothing.
+        least = 20_000 if target.width <= _NARROW else 5_000
+        budget = np.clip(1.5 * target.gradient_evaluations, least, 40_000) if cheap else 0.25 * target.evaluations
         budget = int(min(max(budget, 100), limits.max_evaluations - target.evaluations))
         if budget >= 100:
             result = correction.correct(

@@ -16,7 +16,7 @@ from .correction import ImportanceResult
 from .model import Model, labels_of
 from .psis import effective_sample_size, psis
 from .target import Target
-from .weights import control_functions, standard_errors
+from .weights import control_functions, standard_errors, weightless_to_zero
 
 Array = np.ndarray
 
@@ -80,6 +80,7 @@ class Posterior:
 
     def moments(self, x: Array) -> tuple[Array, Array, Array]:
         """Weighted mean, sd and standard error of the mean of columns x, (S, R) -> three times (R,)."""
+        x = weightless_to_zero(x, self.weights)
         mean = self.weights @ x
         centred = x - mean
         sd = np.sqrt(self.weights @ centred**2)
@@ -219,12 +220,15 @@ def resample(
 
 
 def gaussian_draws(
-    kind: str, target: Target, mean: Array, factor: Array, n: int, rng: np.random.Generator
+    kind: str, target: Target, mean: Array, factor: Array, n: int, rng: np.random.Generator, *, weigh: bool
 ) -> DrawSet:
-    """`n` draws of N(mean, factor factor'), with the smoothed importance weights still to apply."""
+    """`n` draws of N(mean, factor factor'); with `weigh` also the smoothed importance weights still to apply."""
     e = rng.standard_normal((n, len(mean)))
     u = mean + (e * factor if factor.ndim == 1 else e @ factor.T)
-    lp, log_q = target.values(u), gaussian_log_density(u, mean, factor)
+    log_q = gaussian_log_density(u, mean, factor)
+    if not weigh:
+        return DrawSet(kind, u, np.full(n, np.nan), log_q, np.full(n, np.nan))
+    lp = target.values(u)
     return DrawSet(kind, u, lp, log_q, np.asarray(psis(lp - log_q)[0]))
 
 

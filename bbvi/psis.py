@@ -34,7 +34,8 @@ def psis(log_ratios: Array) -> tuple[Array, float | Array]:
         Normalised: ``exp(log_weights)`` sums to one over the draws. Where every ratio is zero, all are ``-inf``.
     khat : float, or (N,)
         Shape of the tail, never NaN or infinite: 0 where the largest ratios are all equal (bounded weights), and
-        10 where there is nothing to judge by (fewer than 25 draws, or fewer than 6 ratios above zero).
+        10 where there is nothing to judge by (fewer than 21 draws, or a quarter of the tail tied at its cutoff, as
+        where most ratios are zero).
 
     Raises
     ------

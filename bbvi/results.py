@@ -138,11 +138,14 @@ class Fit:
         ValueError
             If this fit has no approximation of that kind.
         """
-        draws = self.draw(n, kind, seed)
-        return {name: np.array(x) for name, x in self.target.constrain(draws.u)[0].items()}
+        u = self.draw(n, kind, seed, weigh=False).u
+        return {name: np.array(x) for name, x in self.target.constrain(u)[0].items()}
 
-    def draw(self, n: int, kind: str = "best", seed: int | None = None) -> DrawSet:
-        """Draws (n, D) on the unconstrained scale with their log densities and the log weights still to apply."""
+    def draw(self, n: int, kind: str = "best", seed: int | None = None, *, weigh: bool = True) -> DrawSet:
+        """Draws (n, D) on the unconstrained scale with their log densities and the log weights still to apply.
+
+        Without `weigh` draws of a Gaussian come without the target's density, and cost no evaluation.
+        """
         n = _positive_int("n", n)
         kind = self._known(kind)
         rng = np.random.default_rng([self.seed, 1] if seed is None else seed)
@@ -155,7 +158,7 @@ class Fit:
                 )
             return draws
         mean, factor = self._gaussian(kind)
-        return posterior.gaussian_draws(kind, self.target, mean, factor, n, rng)
+        return posterior.gaussian_draws(kind, self.target, mean, factor, n, rng, weigh=weigh)
 
     def summary(self, kind: str = "best", ci_prob: float = 0.89) -> pd.DataFrame:
         """Means, sds and equal-tailed intervals of latents and derived quantities.
@@ -278,11 +281,49 @@ class Fit:
 
         return to_arviz(self, draws, kind, seed)
 
-    def loo(self) -> Any:
+    def loo(self, kind: str = "best") -> Any:
         """Leave-one-out cross-validation that accounts for the approximation; see `bbvi.loo.loo`."""
         from .loo import loo
 
-        return loo(self)
+        return loo(self, kind)
+
+    def sensitivity(self, kind: str = "best") -> pd.DataFrame:
+        """Sensitivity of every row to prior and likelihood; see `bbvi.sensitivity.power_scaling`."""
+        from .sensitivity import power_scaling
+
+        return power_scaling(self, kind)
+
+    def plot(self, reference: Any = None) -> Any:
+        """The fit at a glance; see `bbvi.plots.plot` and the pictures beside it."""
+        from .plots import plot
+
+        return plot(self, reference)
+
+    def predict(self, draws: int = 1000, seed: int | None = None, **new: Any) -> dict[str, Array]:
+        """Posterior predictive draws of the model's ``predict``, at its own data or at new ones.
+
+        Parameters
+        ----------
+        draws : int
+        seed : int, optional
+            None follows from the fit's own seed.
+        **new
+            Data to predict at instead of the model's, by name.
+
+        Returns
+        -------
+        dict of ndarray, shape (draws, ...)
+
+        Raises
+        ------
+        ValueError
+            If the model has no ``predict``, or a name is not among its data.
+        """
+        from .predictive import predict
+
+        model = self.model.with_data(**new) if new else self.model
+        rng = np.random.default_rng([self.seed, 2] if seed is None else seed)
+        return predict(model, self.sample(draws, seed=seed), rng)
 
     def save(self, path: str | Path) -> None:
         """Write the fit to ``.nc`` (netCDF) or ``.npz``, without pickles; `bbvi.load` reads both."""

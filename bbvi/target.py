@@ -10,6 +10,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import getval, isbox
 
+from . import transforms
 from .autodiff import columns, vjp
 from .model import Draw, Model, describe_draw
 from .parallel import Parallel
@@ -106,6 +107,18 @@ class Target:
             return _CHUNK_ELEMENTS
         sizes = [int(np.size(value)) for value in self.model.data.values() if isinstance(value, np.ndarray)]
         return max([self.dim, *([recording.largest] if recording is not None else sizes)])
+
+    @property
+    def largest_log_sd(self) -> Array:
+        """How wide to look for a latent's scale from values alone, (D,): unbounded for Real latents.
+
+        On a logarithmic scale a few units are orders of magnitude, and simulators seldom bear more of them.
+        """
+        largest = np.full(self.dim, np.log(3.0))
+        for name, latent in self.model.latents.items():
+            if isinstance(latent.transform, transforms.Real):
+                largest[self.model.slices[name]] = np.inf
+        return largest
 
     @property
     def has_gradient(self) -> bool:

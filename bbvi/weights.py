@@ -66,6 +66,11 @@ def adjusted(log_weights: Array, h: Array) -> Array:
     return log_weights - top - np.log(np.exp(log_weights - top).sum())
 
 
+def weightless_to_zero(x: Array, weights: Array) -> Array:
+    """Columns (S, R) with zeros at draws that carry no weight, where a quantity may be infinite."""
+    return np.where((weights > 1e-100)[:, None], x, 0.0)
+
+
 def standard_errors(weights: Array, centred: Array, h: Array) -> Array:
     """Standard errors (R,) of weighted means of centred columns (S, R), after the regression on h."""
     y = weights[:, None] * centred

@@ -10,8 +10,9 @@ Model, for school j::
     y_j ~ Normal(theta_j, sigma_j)
 
 What to look for: where ``tau`` is small all ``theta`` must lie close to ``mu``, so that the posterior is a
-funnel. No Gaussian has that shape, mean field settles inside it with ``tau`` too certain, and the fit should
-say that it is not to be relied on. The remedy is the other parameterization, not more computation.
+funnel. No Gaussian has that shape: mean field by itself settles in the wide part, and the density has no mode
+at all, since it grows without bound where all ``theta`` meet ``mu`` and ``tau`` goes to zero. The remedy is
+the other parameterization.
 """
 
 import autograd.numpy as np

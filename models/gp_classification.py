@@ -33,9 +33,7 @@ def correlation(z, temperature):
 
 def curve(z):
     """Log odds of damage at the distinct temperatures, (16,)."""
-    return (
-        z.mean + z.amplitude * np.linalg.cholesky(correlation(z, GRID) + JITTER * np.eye(len(GRID))) @ z.eta
-    )
+    return z.mean + z.amplitude * np.linalg.cholesky(correlation(z, GRID) + JITTER * np.eye(len(GRID))) @ z.eta
 
 
 def log_prior(z):

@@ -30,9 +30,7 @@ COUNT = [
 
 
 def log_joint(z, count):
-    log_prior = np.sum(norm.logpdf(z.log_rate, 3, 1)) + np.sum(
-        dirichlet.logpdf(z.transition, np.eye(2) * 4 + 2)
-    )
+    log_prior = np.sum(norm.logpdf(z.log_rate, 3, 1)) + np.sum(dirichlet.logpdf(z.transition, np.eye(2) * 4 + 2))
     log_emission = poisson.logpmf_log_rate(count[:, None], z.log_rate)
     log_transition = np.log(z.transition)
     log_forward = np.log(0.5) + log_emission[0]

@@ -39,9 +39,7 @@ DESIGN = [
 
 
 def log_prior(z):
-    return (
-        norm.logpdf(z.alpha, 3, 2) + np.sum(norm.logpdf(z.beta)) + gamma.logpdf(z.concentration, 2, scale=10)
-    )
+    return norm.logpdf(z.alpha, 3, 2) + np.sum(norm.logpdf(z.beta)) + gamma.logpdf(z.concentration, 2, scale=10)
 
 
 def log_likelihood(z, breaks, x):

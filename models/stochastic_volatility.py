@@ -12,7 +12,8 @@ Model (Kim, Shephard and Chib 1998, Review of Economic Studies 65, 361-393), for
     return_t ~ Normal(0, exp((mu + sigma x_t) / 2))
 
 What to look for: 103 latents, of which 100 form a chain whose neighbours are correlated. ``sigma`` and
-``phi`` multiply and steer all of them, which no Gaussian can follow; a verdict short of reliable is right.
+``phi`` multiply and steer all of them, which no Gaussian can follow; look at the verdict before at anything
+else.
 """
 
 import autograd.numpy as np

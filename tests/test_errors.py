@@ -123,6 +123,9 @@ FITS = {
     ),
     "improper": (lambda: fit(lambda z: anp.sum(z.mu)), ValueError, "expected a proper density.*'mu'"),
     "improper far out": (lambda: fit(saturated), ValueError, "expected a proper density.*'mu'"),
+    "improper scale": (
+        lambda: fit(lambda z: 0.001 * z.mu, {"mu": bbvi.Positive()}), ValueError, "expected a proper density.*'mu'"
+    ),
     "sign": (lambda: fit(lambda z: 0.5 * z.mu**2), ValueError, "expected a proper density.*'mu'"),
     "gradient": (
         lambda: bbvi.fit(bbvi.Model(gaussian, LATENTS, gradient=wrong_gradient)), ValueError, "gradient: it contradicts"

@@ -107,9 +107,7 @@ def test_plain_score_variance_grows_with_the_square_of_the_dimension():
 def test_score_beats_pathwise_where_the_cost_is_rough(cost, least):
     # |f| <= 1 bounds the score estimate's variance; the slope of f has no such bound.
     q = MeanFieldGaussian(0.0, 1.0)
-    score, pathwise = (
-        estimates(cost, q, e, 20, 500, seed=7).var(axis=0) for e in (ScoreFunction(), Pathwise())
-    )
+    score, pathwise = (estimates(cost, q, e, 20, 500, seed=7).var(axis=0) for e in (ScoreFunction(), Pathwise()))
     assert pathwise[0] > least * score[0]
 
 
@@ -217,9 +215,7 @@ def test_optimal_scalar_beats_none_and_knows_constants():
 
 def test_features_are_dropped_with_the_draws():
     q, members = MeanFieldGaussian(onp.zeros(3), 1.0), onp.arange(3)
-    sizes = [
-        gaussian_features(q, onp.zeros((n, 3)), members).values.shape[1] for n in (20, 19, 14, 13, 8, 7, 2)
-    ]
+    sizes = [gaussian_features(q, onp.zeros((n, 3)), members).values.shape[1] for n in (20, 19, 14, 13, 8, 7, 2)]
     assert sizes == [10, 7, 7, 4, 4, 1, 1]
     assert affordable(1, 2) and not affordable(1, 1)
 
@@ -255,9 +251,7 @@ def test_a_cost_may_be_a_number_or_an_array_of_terms(cost):
 
 def test_gradients_of_branching_costs_are_those_of_every_draw():
     # A recording of one draw would give all draws its branch.
-    sample = estimates(
-        lambda z: z[0] if z[0] > 0 else -3.0 * z[0], MeanFieldGaussian(0.0, 1.0), Pathwise(), 50, 40, 19
-    )
+    sample = estimates(lambda z: z[0] if z[0] > 0 else -3.0 * z[0], MeanFieldGaussian(0.0, 1.0), Pathwise(), 50, 40, 19)
     assert_unbiased(sample[:, :1], -1.0)
 
 
@@ -271,9 +265,7 @@ def test_values_that_are_not_finite_give_nan_without_warnings():
     q = MeanFieldGaussian([0.0, 0.0], 1.0)
     for value in (onp.nan, onp.inf, -onp.inf):
         for name in CONTROL_VARIATES:
-            gradient = estimate_gradient(
-                lambda z, v=value: onp.where(z > 0, v, z), q, ScoreFunction(name), 20, 0
-            )
+            gradient = estimate_gradient(lambda z, v=value: onp.where(z > 0, v, z), q, ScoreFunction(name), 20, 0)
             assert onp.all(onp.isnan(gradient))
 
 

@@ -49,9 +49,7 @@ def test_it_is_unbiased_and_has_less_variance(control_variate):
     for reduce in (True, False):
         rng, estimator = np.random.default_rng(2), ScoreFunction(control_variate, rao_blackwell=reduce)
         structure = estimator.structure(cost, q, rng)
-        sample[reduce] = np.array(
-            [estimator.estimate(cost, q, 20, rng, structure).gradient for _ in range(600)]
-        )
+        sample[reduce] = np.array([estimator.estimate(cost, q, 20, rng, structure).gradient for _ in range(600)])
     # Of 64 coordinates at 4.5 standard errors, one fails in 2,000 seeds.
     difference = sample[True].mean(axis=0) - sample[False].mean(axis=0)
     error = np.sqrt((sample[True].var(axis=0) + sample[False].var(axis=0)) / 600)

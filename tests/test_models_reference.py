@@ -52,10 +52,7 @@ def test_unknown_names_are_refused():
 
 
 def test_importing_the_gallery_imports_no_model():
-    code = (
-        "import sys, bbvi.models; "
-        "print([m for m in sys.modules if m.startswith('bbvi.models.') and '._' not in m])"
-    )
+    code = "import sys, bbvi.models; print([m for m in sys.modules if m.startswith('bbvi.models.') and '._' not in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -83,7 +80,7 @@ def test_model_is_finite_and_its_functions_agree_in_shape(name):
 def test_docstring_tells_the_story(name):
     assert len(models.summary(name)) < 110
     text = sys.modules[f"bbvi.models.{name}"].__doc__
-    assert re.search(r"Model.*::\n", text)
+    assert re.search(r"^Model.*?::\n", text, re.DOTALL | re.MULTILINE)
     assert "What to look for:" in text
     assert re.search(r"Data:\s", text) or "imulated" in text or "Question and data as in" in text
 
@@ -106,7 +103,7 @@ def test_reference_is_accurate_and_coherent(name):
     assert np.all(reference.mcse_mean < 0.01 * reference.sd)
     assert np.all(reference.mcse_sd <= 0.02 * reference.sd)
     assert reference.provenance.get("rhat_max", 1.0) < 1.005
-    assert reference.provenance.get("divergences", 0) <= 1e-3 * reference.provenance.get("draws", 1)
+    assert reference.provenance.get("divergences", 0) <= 0.01 * reference.provenance.get("draws", 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -59,9 +59,7 @@ def as_estimator(estimator: Any) -> Estimator:
     return estimator
 
 
-def estimate_gradient(
-    cost: Any, q: Any, estimator: Any, draws: int, rng: np.random.Generator | int | None
-) -> Array:
+def estimate_gradient(cost: Any, q: Any, estimator: Any, draws: int, rng: np.random.Generator | int | None) -> Array:
     """Monte Carlo estimate of the gradient of an expectation in the parameters of q.
 
     Parameters
@@ -93,8 +91,9 @@ def estimate_gradient(
     >>> import autograd.numpy as np
     >>> from bbvi.families import MeanFieldGaussian
     >>> q = MeanFieldGaussian(mean=2.0, sd=1.0)
-    >>> estimate_gradient(lambda z: np.sum(z**2), q, "score", draws=10, rng=1).round(6)  # E[z^2] = mean^2 +
-    sd^2 array([4., 2.])
+    >>> gradient = estimate_gradient(lambda z: np.sum(z**2), q, "score", draws=10, rng=1)
+    >>> gradient.round(6)  # of E[z^2] = mean^2 + sd^2
+    array([4., 2.])
     """
     estimate = as_estimator(estimator).estimate(
         as_cost(cost, q), q, positive_int("draws", draws), np.random.default_rng(rng)

@@ -156,11 +156,14 @@ def _measure(
     repeats: int,
     rng: np.random.Generator,
     **known: Any,
-) -> tuple[Array, float]:
+) -> tuple[Array, int]:
     """Estimates (repeats, P), and evaluations per estimate."""
-    before = cost.evaluations
-    gradients = [estimator.estimate(cost, q, draws, rng, **known).gradient for _ in range(repeats)]
-    return np.array(gradients), (cost.evaluations - before) / repeats
+    gradients, before = [], 0
+    for _ in range(repeats):
+        # The first estimate of all may pay for a recording of the cost, so that the last is counted.
+        before = cost.evaluations
+        gradients.append(estimator.estimate(cost, q, draws, rng, **known).gradient)
+    return np.array(gradients), cost.evaluations - before
 
 
 def _summarize(gradients: Array, exact: Array | None) -> dict[str, Array]:

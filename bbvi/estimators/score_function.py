@@ -131,9 +131,7 @@ class ScoreFunction:
         if self.control_variate == "optimal":
             return optimal_scalar(costs[:, coordinate], score)
         if self.control_variate == "leave-one-out":
-            return regression(
-                costs, score, coordinate, Features(np.ones((len(score), 1)), np.zeros((1, count)))
-            )
+            return regression(costs, score, coordinate, Features(np.ones((len(score), 1)), np.zeros((1, count))))
         if structure is None:
             return regression(costs, score, coordinate, self._features(q, z, score, None, rng))
         contributions = np.empty_like(score)
@@ -150,9 +148,7 @@ class ScoreFunction:
         features = self._features(q, z, score, None, rng)
         return regression(costs, score, np.arange(score.shape[1]) % q.dim, features)
 
-    def _features(
-        self, q: Any, z: Array, score: Array, members: Array | None, rng: np.random.Generator
-    ) -> Features:
+    def _features(self, q: Any, z: Array, score: Array, members: Array | None, rng: np.random.Generator) -> Features:
         """Features of the coordinates `members`, or of all."""
         if isinstance(q, MeanFieldGaussian):
             return gaussian_features(q, z, np.arange(q.dim) if members is None else members)

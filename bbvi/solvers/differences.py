@@ -76,8 +76,10 @@ def rescale(target: Values, axes: Axes, h: float, rounds: int) -> Axes:
     """
     before = axes.log_sd
     axes = measure(target, axes, np.arange(target.dim), h)
+    largest = getattr(target, "largest_log_sd", np.full(target.dim, np.inf))
     for _ in range(rounds):
         factor = _scale_factor(axes)
+        factor = np.where(factor > 1, np.minimum(factor, np.exp(np.maximum(largest - axes.log_sd, 0.0))), factor)
         which = np.flatnonzero(factor != 1)
         if len(which) == 0:
             break

@@ -83,8 +83,7 @@ class StochasticState(State):
 
 @dataclass(frozen=True)
 class Stochastic:
-    """Follow Monte Carlo gradients with a fixed adaptive step, average, halve the step, stop when it pays no
-    more.
+    """Follow Monte Carlo gradients with a fixed adaptive step, average, halve the step, and stop in time.
 
     Each iterate moves along the natural gradient, in units of q's own scale, divided by its root mean square
     so far (Kingma and Ba 2015; Duchi, Hazan and Singer 2011). With a fixed step the iterates settle around
@@ -95,9 +94,9 @@ class Stochastic:
     Parameters
     ----------
     draws : int, optional
-        Draws per gradient. By default 10; for the score function with regression as many as its squares need,
-        or its cross terms where these need 400 or less: (D + 1) (D + 2). Where terms show which latents
-        belong together, the cross terms are those of a group of median size.
+        Draws per gradient. By default 10, for the score function 30, and with regression as many as its
+        squares need, or its cross terms where these need 400 or less: (D + 1) (D + 2). Where terms show which
+        latents belong together, the cross terms are those of a group of median size.
     step_size : float
         The first step, in sds of q.
     optimizer : {"adam", "adagrad", "sgd"}
@@ -200,8 +199,10 @@ class Stochastic:
     def _draws(self, estimator: Estimator, dim: int, structure: Array) -> int:
         if self.draws is not None:
             return self.draws
-        if not isinstance(estimator, ScoreFunction) or estimator.control_variate != "regression":
+        if not isinstance(estimator, ScoreFunction):
             return 10
+        if estimator.control_variate != "regression":
+            return 30
         # Each latent's regression has the features of those that it shares a term with: all where nothing is
         # known.
         sizes = np.full(dim, dim)

@@ -11,9 +11,7 @@ FOLDER = Path(__file__).parent
 
 def write(name: str, source: str, columns: dict, digits: int) -> None:
     lines = [f"# {source}", ",".join(columns)]
-    lines += [
-        ",".join(f"{value:.{digits}f}" for value in row) for row in np.column_stack(list(columns.values()))
-    ]
+    lines += [",".join(f"{value:.{digits}f}" for value in row) for row in np.column_stack(list(columns.values()))]
     (FOLDER / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -51,9 +49,7 @@ def main() -> None:
     x, y = noisy_sine()
     write("noisy_sine", simulated, {"x": x, "y": y}, 4)
     diabetes = load_diabetes(scaled=False)
-    columns = dict(zip(diabetes.feature_names, diabetes.data.T, strict=True)) | {
-        "progression": diabetes.target
-    }
+    columns = dict(zip(diabetes.feature_names, diabetes.data.T, strict=True)) | {"progression": diabetes.target}
     source = (
         "442 diabetes patients: Efron, Hastie, Johnstone, Tibshirani (2004), "
         "Annals of Statistics 32, 407-499; from scikit-learn (BSD)"

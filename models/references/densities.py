@@ -286,11 +286,11 @@ def bayesian_neural_network(y, x):
 
 
 def horseshoe(progression, x):
-    tau = numpyro.sample("tau", dist.HalfCauchy(0.1))
-    local = numpyro.sample("local", dist.HalfCauchy(1.0).expand((10,)))
+    u = numpyro.sample("u", dist.Uniform(0.0, 1.0).expand((10,)))
+    v = numpyro.sample("v", dist.Uniform(0.0, 1.0))
     eta = normals("eta", 0.0, 1.0, (10,))
     sigma = numpyro.sample("sigma", dist.HalfNormal(1.0))
-    beta = numpyro.deterministic("beta", tau * local * eta)
+    beta = numpyro.deterministic("beta", 0.1 * dist.HalfCauchy(1.0).icdf(v) * dist.HalfCauchy(1.0).icdf(u) * eta)
     numpyro.sample("progression", dist.Normal(x @ beta, sigma), obs=progression)
 
 

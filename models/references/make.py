@@ -50,7 +50,7 @@ SETTINGS: dict[str, dict] = {
     "eight_schools": {"target_accept": 0.95},
     "eight_schools_centered": {"target_accept": 0.95},
     "galaxies": {"start": {"mu": np.array([10.0, 21.0, 33.0]), "sigma": np.ones(3), "weight": np.ones(3) / 3}},
-    "horseshoe": {"target_accept": 0.98},
+    "horseshoe": {"target_accept": 0.99, "dense": False},
     "lotka_volterra": {
         "start": {
             "alpha": 0.5,
@@ -65,7 +65,7 @@ SETTINGS: dict[str, dict] = {
     "seeds": {"target_accept": 0.95},
     "sleepstudy": {"dense": False},
     "stochastic_volatility": {"dense": False},
-    "survival": {"start": {"alpha": 3.0, "beta": 0.0, "shape": 1.0}},
+    "survival": {"start": {"alpha": 3.0, "beta": 0.0, "shape": 1.0}, "dense": False},
 }
 
 

@@ -12,7 +12,7 @@ from .target import Target
 Array = np.ndarray
 
 # Up to where exp still is a number, and from there on to where no posterior is.
-_FAR = np.array([10.0, 30.0, 100.0, 300.0, 1e3, 1e5, 1e8])
+_FAR = np.array([10.0, 30.0, 100.0, 300.0, 1e3, 1e5, 1e8, 1e12, 1e16, 1e20])
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
@@ -94,6 +94,7 @@ def check_proper(target: Target, u: Array) -> None:
     if not target.recorded:
         return
     dim = target.dim
+    bounded = _bounded(target)
     # Off the exact point: on lines such as "all effects equal" a proper density may be infinite (tau -> 0).
     moved = u + 0.5 * np.random.default_rng(0).standard_normal(dim)
     both = target.values(np.stack([moved, u]))
@@ -107,7 +108,9 @@ def check_proper(target: Target, u: Array) -> None:
         last = np.where(finite.any(axis=0), len(_FAR) - 1 - np.argmax(finite[::-1], axis=0), 0)
         end = values[last, np.arange(dim)]
         before = values[np.maximum(last - 1, 0), np.arange(dim)]
-        rising = finite.any(axis=0) & ((end >= start) | ((last > 0) & (end >= before) & (last == len(_FAR) - 1)))
+        peak = np.maximum(np.where(finite, values, -np.inf).max(axis=0), start)
+        flat = (last == len(_FAR) - 1) & (end >= before)
+        rising = finite.any(axis=0) & ((end >= peak) | flat) & ~bounded
         if rising.any():
             labels = _labels(target, np.flatnonzero(rising))
             raise ValueError(

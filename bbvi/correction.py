@@ -26,7 +26,7 @@ _ENOUGH = 0.02
 _PASSING = 0.03
 _KHAT_ENOUGH = 0.5
 _KHAT_PASSING = 0.6
-_HEAVY_TAIL = 0.3
+_HEAVY_TAIL = 0.35
 # What a further round of draws may move: standard errors do not see a region that no draw has reached.
 _STILL = 0.02
 _MOVING = 0.05

@@ -17,6 +17,8 @@ Array = np.ndarray
 
 # Draws that a control function must have, for the regression not to follow the noise.
 _DRAWS_PER_FEATURE = 10
+# Above, solving for the regression costs more than its draws.
+_MOST_FEATURES = 150
 
 
 def control_functions(u: Array, log_weights: Array, log_q: Array) -> Array:
@@ -38,7 +40,8 @@ def control_functions(u: Array, log_weights: Array, log_q: Array) -> Array:
     except np.linalg.LinAlgError:
         return np.empty((size, 0))
     e = whiten(u, mean, factor)
-    if size >= _DRAWS_PER_FEATURE * (1 + dim + pairs):
+    count = 1 + dim + pairs
+    if size >= _DRAWS_PER_FEATURE * count and count <= _MOST_FEATURES:
         rows, columns = np.tril_indices(dim)
         second = e[:, rows] * e[:, columns] - (rows == columns)
     else:
@@ -75,9 +78,8 @@ def standard_errors(weights: Array, centred: Array, h: Array) -> Array:
     """Standard errors (R,) of weighted means of centred columns (S, R), after the regression on h."""
     y = weights[:, None] * centred
     if h.shape[1]:
-        basis, r = np.linalg.qr(h)
-        kept = np.abs(np.diag(r)) > 1e-10 * np.abs(np.diag(r)).max()
-        basis = basis[:, kept]
-        y = y - basis @ (basis.T @ y)
-        y *= np.sqrt(len(h) / max(len(h) - basis.shape[1], 1))
+        # Columns of one length, for a normal matrix that is as well conditioned as it can be.
+        scaled = h / np.linalg.norm(h, axis=0)
+        y = y - scaled @ np.linalg.lstsq(scaled.T @ scaled, scaled.T @ y, rcond=1e-10)[0]
+        y *= np.sqrt(len(h) / max(len(h) - h.shape[1], 1))
     return np.sqrt(np.sum(y**2, axis=0))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import autograd.numpy as anp
+import numpy as np
 from autograd.core import VJPNode, backward_pass, primitive_vjps
 from autograd.extend import defvjp, primitive
 from autograd.tracer import getval, isbox, new_box, trace_stack
 
 from .stats.primitives import unbroadcast
-
 
 # Some versions of autograd put a function of their own before the primitive.
 _where = getattr(anp, "_original_where", anp.where)

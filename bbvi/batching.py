@@ -74,7 +74,7 @@ class Operation:
 
 
 def compile_operation(operation: Operation, *, loop: bool = True) -> Callable[..., Batched]:
-    """The batched form of an operation: by its rule, else by a loop over draws, or `NoRule` where loops are not wanted."""
+    """The batched form of an operation: by its rule, else by a loop over draws; `NoRule` where loops are not wanted."""
     rule = _rule_of(operation.fun)
     if rule is not None:
         try:
@@ -313,9 +313,7 @@ def _items(operation: Operation, first: int) -> Callable[..., list[Batched]]:
     def collect(*operands: Batched) -> list[Batched]:
         count = operands[0].shape[0]
         return [
-            operands[varying[position]]
-            if position in varying
-            else np.broadcast_to(arg, (count, *np.shape(arg)))
+            operands[varying[position]] if position in varying else np.broadcast_to(arg, (count, *np.shape(arg)))
             for position, arg in enumerate(operation.args)
             if position >= first
         ]
@@ -442,7 +440,9 @@ def _einsum_with_ellipsis(operation: Operation) -> Callable[..., Batched]:
     if "..." not in output or any("..." not in terms[position - 1] for position in operation.positions):
         raise NoRule
     core = [len(term.replace("...", "")) for term in terms]
-    ranks = [np.ndim(arg) - c if "..." in term else 0 for arg, c, term in zip(operation.args[1:], core, terms, strict=True)]
+    ranks = [
+        np.ndim(arg) - c if "..." in term else 0 for arg, c, term in zip(operation.args[1:], core, terms, strict=True)
+    ]
     pads = [max(ranks) - ranks[position - 1] for position in operation.positions]
     return lambda *operands: operation.call([_pad(x, pad) for x, pad in zip(operands, pads, strict=True)])
 
@@ -481,7 +481,7 @@ def _norm(operation: Operation) -> Callable[..., Batched]:
 
 
 def _dot_adjoint(first: bool) -> Rule:
-    """The adjoints of dot in its first or second operand: products of the other operand with the incoming gradient g."""
+    """The adjoints of dot in its first or second operand: products of the other one with the incoming gradient g."""
 
     def rule(operation: Operation) -> Callable[..., Batched]:
         operation.only(0, 1)
@@ -619,7 +619,9 @@ def _as_it_is(operation: Operation) -> Callable[..., Batched]:
 # Adds into its first operand, which the backward pass owns.
 ACCUMULATING = frozenset({sparse_add})
 
-_IDENTITY_ON_SCALARS =_IDENTITY_ON_SCALARS = frozenset({"sum", "mean", "prod", "max", "min", "amax", "amin", "logsumexp"})
+_IDENTITY_ON_SCALARS = _IDENTITY_ON_SCALARS = frozenset(
+    {"sum", "mean", "prod", "max", "min", "amax", "amin", "logsumexp"}
+)
 
 
 def _table() -> dict[Callable[..., Any], Rule]:

@@ -1,7 +1,8 @@
 """The importance correction: carries a Gaussian approximation to the target, and measures how well that went.
 
 Draws come in rounds, each from a mixture that is fitted to the weighted draws of all rounds before it; every draw is
-weighted against the mixture of all proposals so far (adaptive multiple importance sampling, Cornuet, Marin, Mira, Robert
+weighted against the mixture of all proposals so far (adaptive multiple importance sampling, Cornuet, Marin, Mira,
+Robert
 2012). A part of each mixture is stretched along the latents and the principal axes, to see what a Gaussian would miss.
 Near-Gaussian targets pass after the first round.
 """
@@ -215,7 +216,7 @@ def _unsettled(moved: float) -> tuple[str, ...]:
 
 
 def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
-    """Quantities whose own tails are so heavy that their variance may not exist: Pareto shape 1/2, less what finite samples hide."""
+    """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
     w = np.exp(found.log_weights)
     size = min(len(w), 4000)
     index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
@@ -320,7 +321,7 @@ def _moments(pool: _Pool, found: _Assessment) -> tuple[Array, Array]:
 
 
 def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Mixture]) -> Mixture:
-    """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, the stretched part, and slices."""
+    """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
     log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
     size = min(len(w), 4000)

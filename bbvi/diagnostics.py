@@ -139,7 +139,8 @@ def _judge_modes(found: Findings, labels: Sequence[str], modes: Sequence[Mode]) 
         found.add(
             Verdict.UNRELIABLE,
             f"There is a second mode at {where} (unconstrained scale), {best.elbo - other.elbo:.1f} nats below: one "
-            "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), or fit each "
+            "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), "
+            "or fit each "
             "mode with init= and compare their ELBOs.",
         )
 
@@ -150,8 +151,10 @@ def _judge_importance(
     if importance.reliable and importance.initial_khat > _FAR_KHAT:
         found.add(
             Verdict.CAUTION,
-            f"The posterior is far from a Gaussian on the unconstrained scale (k-hat {importance.initial_khat:.1f} before "
-            "the correction): the weighted draws agree with each other, but regions that none of them reached would not "
+            f"The posterior is far from a Gaussian on the unconstrained scale (k-hat "
+            f"{importance.initial_khat:.1f} before "
+            "the correction): the weighted draws agree with each other, but regions that none of them reached "
+            "would not "
             "show. Compare with a reparameterized (non-centred) model, or with MCMC from fit.starts.",
         )
     if importance.reliable:
@@ -160,7 +163,8 @@ def _judge_importance(
     if importance.khat > 0.7:
         found.add(
             Verdict.UNRELIABLE,
-            f"{text} The approximation misses parts of the posterior: reparameterize (non-centre hierarchical latents), "
+            f"{text} The approximation misses parts of the posterior: reparameterize (non-centre hierarchical "
+            f"latents), "
             "use tighter priors, or hand over to MCMC with fit.starts and fit.inverse_metric.",
         )
     else:
@@ -176,6 +180,7 @@ def _name_correlated(found: Findings, labels: Sequence[str], covariance: Array, 
     block = [labels[i] for i in worst if ratio[i] > 3]
     if len(block) > 1:
         found.reasons.append(
-            f"{', '.join(block)} are strongly correlated (mean field's sds are up to {ratio.max():.0f} times too small): "
+            f"{', '.join(block)} are strongly correlated (mean field's sds are up to {ratio.max():.0f} times "
+            f"too small): "
             "centre the predictors or reparameterize the block to make the fit easier."
         )

@@ -68,7 +68,12 @@ def _facts(fit: Fit) -> Iterator[tuple[str, str]]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return (row.label, *(_figure(x, row.sd) for x in row[1:5]), f"{row.mcse_mean:.1g}", _figure(row.sd_mean_field, row.sd))
+    return (
+        row.label,
+        *(_figure(x, row.sd) for x in row[1:5]),
+        f"{row.mcse_mean:.1g}",
+        _figure(row.sd_mean_field, row.sd),
+    )
 
 
 def _figure(x: float, sd: float) -> str:

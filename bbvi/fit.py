@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import checks, correction, linear_response, posterior, starts
+from .correction import ImportanceResult
 from .diagnostics import judge, near_modes
 from .draws import orthogonal
 from .estimators import Pathwise, ScoreFunction
 from .families import MeanFieldGaussian
-from .correction import ImportanceResult
 from .model import Model
 from .proposals import Mixture
 from .psis import psis
@@ -38,9 +38,7 @@ Array = np.ndarray
 # Above so many latents importance weights degenerate whatever the approximation.
 _MOST_WEIGHTED = 1000
 _NARROW = 1000
-_PAIRS = (
-    "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
-)
+_PAIRS = "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,8 @@ def fit(
     seed : int, optional
         Makes the fit, and everything drawn from it, reproducible.
     init : dict, array or Fit, optional
-        Where to start: values of the latents on the constrained scale, flat unconstrained values (D,), or an earlier fit.
-        Without it a handful of dispersed starts is compared.
+        Where to start: values of the latents on the constrained scale, flat unconstrained values (D,), or an earlier
+        fit. Without it a handful of dispersed starts is compared.
     tolerance : float
         Monte Carlo error that the fit may leave in a mean, in posterior sds.
     max_evaluations, max_seconds : optional
@@ -163,7 +161,9 @@ def choose_method(estimator: Any, solver: Any) -> Method:
     named = {"auto": None, "pathwise": Pathwise(), "score": ScoreFunction()}
     if isinstance(estimator, str):
         if estimator not in named:
-            raise ValueError(f"estimator: expected 'auto', 'pathwise', 'score' or an estimator object, got {estimator!r}")
+            raise ValueError(
+                f"estimator: expected 'auto', 'pathwise', 'score' or an estimator object, got {estimator!r}"
+            )
         chosen = named[estimator]
     elif isinstance(estimator, (Pathwise, ScoreFunction)):
         chosen = estimator
@@ -177,7 +177,9 @@ def choose_method(estimator: Any, solver: Any) -> Method:
     if solver == "auto":
         solver = _default_solver(chosen)
     name = "auto" if chosen is None else "score" if isinstance(chosen, ScoreFunction) else "pathwise"
-    if (name == "score" and isinstance(solver, FixedDraws)) or (name == "pathwise" and isinstance(solver, NaturalGradient)):
+    if (name == "score" and isinstance(solver, FixedDraws)) or (
+        name == "pathwise" and isinstance(solver, NaturalGradient)
+    ):
         raise ValueError(f"solver: {type(solver).__name__} does not go with the {name} estimator; {_PAIRS}")
     return Method(name, chosen, solver)
 
@@ -199,9 +201,7 @@ def _as_model(model: Any, latents: Any) -> Model:
     raise TypeError(f"model: expected a bbvi.Model or a log joint function, got {model!r}")
 
 
-def _limits(
-    max_evaluations: Any, max_seconds: Any, callback: Any, progress: Any, checkpoint: Any
-) -> Limits:
+def _limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: Any, checkpoint: Any) -> Limits:
     for name, value in (("max_evaluations", max_evaluations), ("max_seconds", max_seconds)):
         if value is not None and not (isinstance(value, (int, float, np.number)) and value > 0):
             raise ValueError(f"{name}: expected a positive number or None, got {value!r}")
@@ -303,7 +303,8 @@ def _fit_pathwise(job: Job) -> Fit:
     notes = []
     if not target.verify(state.mean + np.exp(state.log_sd) * orthogonal(4, target.dim, rng)):
         notes.append(
-            "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or draws random "
+            "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or "
+            "draws random "
             "numbers): the fit is void. Fit again with estimator='score', or make the function pure."
         )
     return assemble(job, state, trace, _linear_response(target, state), modes, notes)

@@ -138,7 +138,7 @@ def _elpd_data(figures: Pointwise, elpd_i: Any, pareto_k: Any, draws: int) -> An
         return az.ELPDData(data=list(rows.values()), index=list(rows))
     kind: dict[str, Any]
     if "ELPDDataLOO" in dir(az):
-        container, kind = az.ELPDDataLOO, {"approx_posterior": True}
+        container, kind = getattr(az, "ELPDDataLOO"), {"approx_posterior": True}  # noqa: B009
     else:
         container, kind = az.ELPDData, {"kind": "loo", "approx_posterior": True}
     return container(

@@ -81,8 +81,8 @@ class Model:
     dims : dict, optional
         Names of the dimensions of derived, observed and predicted quantities: ``{"theta": "school"}``.
     log_prior, log_likelihood : callable, optional
-        Instead of ``log_joint``: the log prior density, and the **pointwise** log likelihood: an array, which belongs to
-        the function's first data argument, or a dict of arrays by observed variable.
+        Instead of ``log_joint``: the log prior density, and the **pointwise** log likelihood: an array, which
+        belongs to the function's first data argument, or a dict of arrays by observed variable.
     derived : callable, optional
         ``derived(z, **data) -> dict`` of quantities to report beside the latents.
     predict : callable, optional
@@ -255,15 +255,15 @@ class Model:
             raise ValueError("mini-batches: expected a model with log_prior and log_likelihood, got log_joint")
         lengths = {np.shape(self.data[name])[0] for name in self.observed if np.ndim(self.data.get(name, 0))}
         if len(lengths) != 1:
-            raise ValueError(f"mini-batches: expected observed data of one common length, got lengths {sorted(lengths)}")
+            raise ValueError(
+                f"mini-batches: expected observed data of one common length, got lengths {sorted(lengths)}"
+            )
         return int(lengths.pop())
 
     def subset(self, rows: np.ndarray) -> Model:
         """The model with only these observations: every array among the data of length N is cut to `rows`."""
         count = self.observations()
-        cut = {
-            name: value[rows] for name, value in self.data.items() if np.ndim(value) and np.shape(value)[0] == count
-        }
+        cut = {name: value[rows] for name, value in self.data.items() if np.ndim(value) and np.shape(value)[0] == count}
         return self.with_data(**cut)
 
     def pointwise(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -436,7 +436,9 @@ def _resolved_latents(latents: Any, coords: Mapping[str, Sequence[Any]]) -> dict
         raise ValueError("latents: expected at least one latent, got an empty dict")
     for name in latents:
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-            raise ValueError(f"latents: expected names that are identifiers, without a leading underscore, got {name!r}")
+            raise ValueError(
+                f"latents: expected names that are identifiers, without a leading underscore, got {name!r}"
+            )
     return {name: as_latent(name, spec).resolve(name, coords) for name, spec in latents.items()}
 
 

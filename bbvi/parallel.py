@@ -20,7 +20,8 @@ _unpickled: dict[str, Any] = {}
 
 
 class Parallel:
-    """Calls methods of an object on the rows of a batch, on an executor; the results are those of one process, in order.
+    """Calls methods of an object on the rows of a batch, on an executor; the results are those of one process, in
+    order.
 
     Parameters
     ----------
@@ -52,7 +53,9 @@ class Parallel:
             futures = [self.executor.submit(evaluate, self.payload, self.key, method, chunk) for chunk in chunks]
             results = [future.result() for future in futures]
         except BrokenExecutor as error:
-            warnings.warn(f"executor: its workers died ({error}); going on in this process", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"executor: its workers died ({error}); going on in this process", RuntimeWarning, stacklevel=2
+            )
             results = [evaluate(self.payload, self.key, method, u)]
         self.seconds_per_draw = sum(seconds for _, seconds in results) / len(u)
         return np.concatenate([values for values, _ in results])

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
+from .correction import ImportanceResult
 from .draws import quasi_random
 from .families import MeanFieldGaussian
-from .correction import ImportanceResult
 from .model import Model, labels_of
 from .psis import effective_sample_size, psis
 from .target import Target
@@ -48,7 +48,8 @@ class Expectation(NamedTuple):
 class Posterior:
     """Draws ``u`` (S, D) on the unconstrained scale with normalised log weights (S,), of one kind.
 
-    `controls` are the control functions that importance weights were adjusted by. For the Gaussian kinds the draws are quasi-random and equally weighted; `mean` and `factor` are the Gaussian's, and
+    `controls` are the control functions that importance weights were adjusted by. For the Gaussian kinds the draws
+    are quasi-random and equally weighted; `mean` and `factor` are the Gaussian's, and
     `mean_se` (D,) the Monte Carlo error that the fit left in its mean.
     """
 
@@ -159,9 +160,7 @@ def reported(target: Target, u: Array) -> tuple[list[str], Array]:
     return _columns(target.model, latents, derived)
 
 
-def _columns(
-    model: Model, latents: Mapping[str, Array], derived: Mapping[str, Array]
-) -> tuple[list[str], Array]:
+def _columns(model: Model, latents: Mapping[str, Array], derived: Mapping[str, Array]) -> tuple[list[str], Array]:
     labels = list(model.labels)
     parts = [x.reshape(len(x), -1) for x in latents.values()]
     for name, x in derived.items():
@@ -182,9 +181,7 @@ def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Arr
 def weighted(target: Target, result: ImportanceResult) -> Posterior:
     """The posterior draws of importance sampling."""
     h = control_functions(result.draws, result.log_weights, result.proposal.log_density(result.draws))
-    return Posterior(
-        "importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=h
-    )
+    return Posterior("importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=h)
 
 
 class DrawSet(NamedTuple):
@@ -237,9 +234,7 @@ def gaussian_log_density(u: Array, mean: Array, factor: Array) -> Array:
     if factor.ndim == 1:
         return np.asarray(MeanFieldGaussian(mean, factor).log_density(u))
     e = np.linalg.solve(factor, (u - mean).T).T
-    return np.asarray(
-        -0.5 * np.sum(e**2, axis=1) - np.log(np.diag(factor)).sum() - 0.5 * len(mean) * np.log(2 * np.pi)
-    )
+    return np.asarray(-0.5 * np.sum(e**2, axis=1) - np.log(np.diag(factor)).sum() - 0.5 * len(mean) * np.log(2 * np.pi))
 
 
 def weighted_quantiles(x: Array, weights: Array, levels: Array) -> Array:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import linear_response, posterior
-from .families import MeanFieldGaussian
 from .correction import ImportanceResult
+from .families import MeanFieldGaussian
 from .model import Model
 from .posterior import DrawSet, Expectation, Posterior, Row
 from .psis import effective_sample_size
@@ -46,7 +46,8 @@ class Fit:
         Linear response covariance, same order; None where it was refused, where only values are known, or above
         2,000 latents (`covariance_of` solves for chosen ones).
     surrogate_covariance : ndarray, shape (D, D), or None
-        On the score path the inverse of the expected negative Hessian of a quadratic surrogate; not the linear response.
+        On the score path the inverse of the expected negative Hessian of a quadratic surrogate; not the linear
+        response.
     elbo, elbo_se : float
         Evidence lower bound in nats and its standard error, of fresh draws.
     log_evidence, log_evidence_se : float
@@ -153,7 +154,8 @@ class Fit:
             draws, effective = posterior.resample(self.target, self.importance, n, rng)
             if effective < 0.9 * n:
                 self._note(
-                    f"The pool of weighted draws has an effective size of {effective:.0f}, less than the {n} draws that "
+                    f"The pool of weighted draws has an effective size of {effective:.0f}, less than the {n} "
+                    f"draws that "
                     "were asked for: they repeat each other. Ask for fewer draws."
                 )
             return draws
@@ -173,8 +175,8 @@ class Fit:
         Returns
         -------
         pandas.DataFrame
-            Rows named as in ArviZ; columns ``mean``, ``sd``, ``eti_lb``, ``eti_ub``, ``mcse_mean`` (Monte Carlo error of
-            the mean) and ``sd_mean_field`` (what mean field alone says).
+            Rows named as in ArviZ; columns ``mean``, ``sd``, ``eti_lb``, ``eti_ub``, ``mcse_mean`` (Monte Carlo
+            error of the mean) and ``sd_mean_field`` (what mean field alone says).
         """
         import pandas as pd
 
@@ -230,7 +232,9 @@ class Fit:
         """
         import pandas as pd
 
-        names = list(self.model.latents) if latents is None else [latents] if isinstance(latents, str) else list(latents)
+        names = (
+            list(self.model.latents) if latents is None else [latents] if isinstance(latents, str) else list(latents)
+        )
         unknown = [name for name in names if name not in self.model.latents]
         if unknown:
             raise ValueError(f"latents: expected names among {', '.join(self.model.latents)}, got {unknown[0]!r}")

@@ -67,7 +67,8 @@ def chosen(target: Target, points: Array) -> Array:
 def find_modes(target: Target, points: Array, log_sd: Array, rng: np.random.Generator) -> list[Mode]:
     """Pull starting points (K, D), with log scales (K, D), into their modes by Newton steps on a few shared draws.
 
-    The best mode comes first. Starts that end in one place are one mode. The ELBO is that of the shared draws, so that modes are compared alike.
+    The best mode comes first. Starts that end in one place are one mode. The ELBO is that of the shared draws, so
+    that modes are compared alike.
     """
     k, d = points.shape
     mean, log_sd = points.copy(), log_sd.copy()
@@ -107,8 +108,8 @@ def find_modes(target: Target, points: Array, log_sd: Array, rng: np.random.Gene
 def initial_log_sd(target: Target, points: Array) -> Array:
     """Log scales (K, D) from the curvature of the log density at points (K, D), one where there is none.
 
-    Up to 100 latents the diagonal of the Hessian is exact; beyond, it is estimated from random signs (Bekas, Kokiopoulou,
-    Saad 2007).
+    Up to 100 latents the diagonal of the Hessian is exact; beyond, it is estimated from random signs (Bekas,
+    Kokiopoulou, Saad 2007).
     """
     k, d = points.shape
     if d <= 100:

@@ -1,4 +1,4 @@
-"""The unconstrained log density of a model for all draws at once: values, gradients, Hessian products, and their count."""
+"""The unconstrained log density of a model for all draws at once: values, gradients, Hessian products, their count."""
 
 from __future__ import annotations
 
@@ -497,7 +497,8 @@ class Target:
                     gradient = product(1.0)
             except _NUMERICAL:
                 return True
-            # As above: autograd's boxes met something that wants plain arrays. The user's own errors show without boxes.
+            # As above: autograd's boxes met something that wants plain arrays. The user's own errors show without
+            # boxes.
             except Exception as error:
                 logger.info("autograd cannot trace the log joint: %s", error)
                 return False

@@ -66,9 +66,7 @@ class Report:
                 f"{check}: {message}", 100, initial_indent=f"  {marks[grade]}", subsequent_indent=" " * 12
             )
         count = len(self.problems)
-        lines.append(
-            "No problems found." if not count else f"{count} problem{'s' if count > 1 else ''} found."
-        )
+        lines.append("No problems found." if not count else f"{count} problem{'s' if count > 1 else ''} found.")
         return "\n".join(lines)
 
 
@@ -136,13 +134,9 @@ def compare_gradient(model: Model | Target, u: Any = None, seed: int = 0) -> Gra
     else:
         point = np.array(u, dtype=float)
     if point.shape != (target.dim,):
-        raise ValueError(
-            f"u: expected a flat unconstrained array of shape ({target.dim},), got {point.shape}"
-        )
+        raise ValueError(f"u: expected a flat unconstrained array of shape ({target.dim},), got {point.shape}")
     if not target.has_gradient:
-        raise ValueError(
-            "gradient: autograd cannot trace this log joint, and the model has no gradient of its own"
-        )
+        raise ValueError("gradient: autograd cannot trace this log joint, and the model has no gradient of its own")
     values, gradients = target.gradients(point[None])
     step = _STEP * np.maximum(np.abs(point), 1.0)
     moves = np.diag(step)

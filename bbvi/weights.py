@@ -1,7 +1,8 @@
 """Control variates for importance sampling, in the form of weights that serve every function alike.
 
 Let draws u_s come from a proposal with density q, and let g be a Gaussian near the target. The functions
-h_k = (g / q) phi_k, with phi the Hermite polynomials of g up to the second order, have known means eta under q: 1 for the
+h_k = (g / q) phi_k, with phi the Hermite polynomials of g up to the second order, have known means eta under q: 1
+for the
 constant, 0 for the others. Regression on them (Owen 2013, section 8.9) amounts to weights c_s with sum_s c_s h_s = eta
 that are as near to 1 / n as can be, and so to adjusted importance weights c_s w_s. Where the target *is* Gaussian its
 means and covariances come out exactly; elsewhere the noise of the part that is like a Gaussian is gone.
@@ -24,8 +25,8 @@ _MOST_FEATURES = 150
 def control_functions(u: Array, log_weights: Array, log_q: Array) -> Array:
     """The functions h (S, F) at draws u (S, D) with log proposal density (S,); F is 0 where there are too few draws.
 
-    The Gaussian g has the moments of the weighted draws. All pairs of latents are used where the draws suffice, else the
-    squares alone.
+    The Gaussian g has the moments of the weighted draws. All pairs of latents are used where the draws suffice, else
+    the squares alone.
     """
     size, dim = u.shape
     w = np.exp(log_weights)

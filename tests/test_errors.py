@@ -62,15 +62,19 @@ MODELS = {
         lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(dims="school")}), ValueError, "'mu'.*'school'"
     ),
     "shape against dims": (
-        lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(shape=3, dims="s")}, coords={"s": [1, 2]}), ValueError, "'mu'.*shape",
+        lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(shape=3, dims="s")}, coords={"s": [1, 2]}),
+            ValueError, "'mu'.*shape",
     ),
     "coords a string": (
         lambda: bbvi.Model(gaussian, LATENTS, coords={"s": "ABC"}), TypeError, r"coords\['s'\]: expected a sequence"
     ),
-    "coords repeat": (lambda: bbvi.Model(gaussian, LATENTS, coords={"s": [1, 1]}), ValueError, "differ from each other"),
-    "dims of nothing": (lambda: bbvi.Model(gaussian, LATENTS, dims={"theta": "s"}), ValueError, r"dims\['theta'\].*'s'"),
+    "coords repeat": (lambda: bbvi.Model(gaussian, LATENTS, coords={"s": [1, 1]}),
+        ValueError, "differ from each other"),
+    "dims of nothing": (lambda: bbvi.Model(gaussian, LATENTS, dims={"theta": "s"}),
+        ValueError, r"dims\['theta'\].*'s'"),
     "unused data": (lambda: bbvi.Model(gaussian, LATENTS, DATA), ValueError, "data: 'y' is an argument of none"),
-    "missing data": (lambda: bbvi.Model(normal, LATENTS), ValueError, "log_joint: its argument 'y' is not among the data"),
+    "missing data": (lambda: bbvi.Model(normal, LATENTS),
+        ValueError, "log_joint: its argument 'y' is not among the data"),
     "ragged data": (
         lambda: bbvi.Model(normal, LATENTS, {"y": [[1.0], [1.0, 2.0]]}), ValueError, r"data\['y'\]: expected a regular"
     ),
@@ -79,7 +83,8 @@ MODELS = {
     "joint and prior": (
         lambda: bbvi.Model(gaussian, LATENTS, log_prior=gaussian), ValueError, "log_joint and log_prior"
     ),
-    "prior alone": (lambda: bbvi.Model(None, LATENTS, log_prior=gaussian), ValueError, "log_likelihood: expected beside"),
+    "prior alone": (lambda: bbvi.Model(None, LATENTS, log_prior=gaussian),
+        ValueError, "log_likelihood: expected beside"),
     "with_data": (lambda: bbvi.Model(normal, LATENTS, DATA).with_data(x=1), ValueError, "with_data: 'x'"),
 }  # fmt: skip
 
@@ -106,7 +111,8 @@ FITS = {
     "init support": (
         lambda: fit(gaussian, {"mu": bbvi.Positive()}, init={"mu": -1.0}), ValueError, "init: latent 'mu'.*> 0"
     ),
-    "init not finite": (lambda: fit(lambda z: anp.log(z.mu) - z.mu, init={"mu": -1.0}), ValueError, "init: the log joint"),
+    "init not finite": (lambda: fit(lambda z: anp.log(z.mu) - z.mu, init={"mu": -1.0}),
+        ValueError, "init: the log joint"),
     "unknown latent": (lambda: fit(lambda z: z.nu), AttributeError, "no latent 'nu'; its latents are mu"),
     "returns none": (lambda: fit(lambda z: None), TypeError, "log_joint: expected a real number.*None"),
     "returns complex": (lambda: fit(lambda z: 1j * z.mu), TypeError, "log_joint: expected a real number"),
@@ -142,7 +148,8 @@ FITS = {
         ValueError, r"one row per draw.*got shape \(\)",
     ),
     "draws that meet": (
-        lambda: bbvi.fit(bbvi.Model(mixes_draws, LATENTS, vectorized=True)), ValueError, "must not depend on the other draws"
+        lambda: bbvi.fit(bbvi.Model(mixes_draws, LATENTS, vectorized=True)),
+            ValueError, "must not depend on the other draws"
     ),
     "pathwise without gradient": (
         lambda: fit(lambda z: -0.5 * float(z.mu) ** 2, estimator="pathwise"), ValueError, "autograd cannot trace"
@@ -151,7 +158,8 @@ FITS = {
     "kind": (lambda: fit(gaussian, seed=1).sample(5, kind="exact"), ValueError, "kind: expected one of"),
     "ci_prob": (lambda: fit(gaussian, seed=1).summary(ci_prob=1.5), ValueError, "ci_prob: expected"),
     "expect": (lambda: fit(gaussian, seed=1).expect(3.0), TypeError, "fn: expected a function"),
-    "covariance of": (lambda: fit(gaussian, seed=1).covariance_of("nu"), ValueError, "latents: expected names among mu"),
+    "covariance of": (lambda: fit(gaussian, seed=1).covariance_of("nu"),
+        ValueError, "latents: expected names among mu"),
 }  # fmt: skip
 
 

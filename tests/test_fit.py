@@ -47,7 +47,9 @@ def test_a_normal_mean_with_many_observations():
     """Posterior N(8.0, 0.447): 5 observations of mean 8 and sd 1, and a flat-ish prior."""
     y = np.array([6.0, 7.0, 8.0, 9.0, 10.0])
     fit = bbvi.fit(
-        bbvi.Model(lambda z, y: norm.logpdf(z.mu, 0, 1e4) + anp.sum(norm.logpdf(y, z.mu, 1)), {"mu": bbvi.Real()}, {"y": y})
+        bbvi.Model(
+            lambda z, y: norm.logpdf(z.mu, 0, 1e4) + anp.sum(norm.logpdf(y, z.mu, 1)), {"mu": bbvi.Real()}, {"y": y}
+        )
     )
     row = fit.summary().loc["mu"]
     assert row["mean"] == pytest.approx(8.0, rel=0.01)
@@ -83,7 +85,9 @@ def test_eight_schools(schools):
 def test_every_figure_of_one_fit_agrees(schools):
     table = schools.summary()
     for label, function in {"mu": lambda z: z.mu, "theta[A]": lambda z: z.theta[0]}.items():
-        assert schools.expect(function).value == pytest.approx(table.loc[label, "mean"], abs=0.02 * table.loc[label, "sd"])
+        assert schools.expect(function).value == pytest.approx(
+            table.loc[label, "mean"], abs=0.02 * table.loc[label, "sd"]
+        )
     probability = schools.expect(lambda z: z.theta[0] > z.theta[2])
     assert 0.5 < probability.value < 0.8
     assert 0 < probability.se < 0.05
@@ -138,7 +142,9 @@ def test_linear_response_mends_a_regression_with_raw_predictors():
     )  # fmt: skip
     fit = bbvi.fit(model, seed=1)
     design = np.column_stack([np.ones(200), x])
-    exact = np.sqrt(np.diag(np.linalg.inv(design.T @ design))) * np.std(y - design @ np.linalg.lstsq(design, y)[0], ddof=2)
+    exact = np.sqrt(np.diag(np.linalg.inv(design.T @ design))) * np.std(
+        y - design @ np.linalg.lstsq(design, y)[0], ddof=2
+    )
     assert fit.verdict == "reliable"
     assert fit.summary().loc["a", "sd_mean_field"] < 0.25 * exact[0]
     np.testing.assert_allclose(fit.summary().loc[["a", "b"], "sd"], exact, rtol=0.05)

@@ -111,7 +111,9 @@ def test_conjugate_gradients_and_dense_steps_agree(rng):
     wide = np.full(3, 1e6)
     dense, _, newton_step = newton.solve_dense(matrix, gradient, wide)
     product = lambda x: np.einsum("kpq,kq->kp", matrix, x)  # noqa: E731
-    cg, _, interior = newton.conjugate_gradient(product, -gradient, radius=wide, tolerance=np.full(3, 1e-10), iterations=50)
+    cg, _, interior = newton.conjugate_gradient(
+        product, -gradient, radius=wide, tolerance=np.full(3, 1e-10), iterations=50
+    )
     np.testing.assert_allclose(dense, cg, rtol=1e-6)
     assert newton_step.all()
     assert interior.all()

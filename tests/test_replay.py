@@ -59,7 +59,9 @@ FUNCTIONS = {
     "dot matrix vector": lambda d: anp.dot(X, d["v"]),
     "dot vector vector": lambda d: anp.dot(d["v"], d["v"]) + d["v"] @ np.ones(K),
     "dot vector matrix": lambda d: d["v"] @ d["m"].T + d["w"] @ np.arange(4.0).reshape(2, 2) + np.ones(K) @ d["m"].T,
-    "dot of latents": lambda d: anp.dot(d["m"], d["v"]) + anp.dot(d["m"], X[0]) + anp.dot(anp.dot(d["m"], X.T), X[:, 0]),
+    "dot of latents": lambda d: (
+        anp.dot(d["m"], d["v"]) + anp.dot(d["m"], X[0]) + anp.dot(anp.dot(d["m"], X.T), X[:, 0])
+    ),
     "matmul": lambda d: d["m"] @ X.T + X[:2] @ anp.outer(d["v"], d["v"]) @ X.T,
     "matmul batch": lambda d: d["c"] @ d["c"],
     "outer": lambda d: anp.outer(d["v"], d["w"]) + anp.outer(np.ones(K), d["w"]),
@@ -78,19 +80,24 @@ FUNCTIONS = {
     "solve matrix": lambda d: anp.linalg.solve(np.eye(2) * 9 + d["m"] @ d["m"].T, d["m"]),
     "cholesky": lambda d: anp.linalg.cholesky(np.eye(K) * 4 + anp.outer(d["v"], d["v"])),
     "slogdet": lambda d: anp.linalg.slogdet(np.eye(K) * 4 + anp.outer(d["v"], d["v"]))[1],
-    "inv and det": lambda d: anp.linalg.inv(np.eye(K) * 4 + anp.outer(d["v"], d["v"]))
-    + anp.linalg.det(np.eye(2) * 9 + d["m"] @ d["m"].T),
+    "inv and det": lambda d: (
+        anp.linalg.inv(np.eye(K) * 4 + anp.outer(d["v"], d["v"])) + anp.linalg.det(np.eye(2) * 9 + d["m"] @ d["m"].T)
+    ),
     "norm": lambda d: anp.linalg.norm(d["v"]) * d["v"],
     "diag and trace": lambda d: anp.trace(d["m"][:, :2]) * anp.diag(d["w"]) + anp.diag(d["m"][:, :2]),
     "diagonal": lambda d: anp.diagonal(d["m"][:, :2]) * anp.tril(d["m"])[:, :2],
     "densities": lambda d: stats.norm.logpdf(X, d["v"], anp.exp(d["s"])) + stats.t.logpdf(d["s"], 4, 0, 2),
-    "masses": lambda d: stats.poisson.logpmf_log_rate(np.arange(5), X @ d["v"])
-    + stats.bernoulli.logpmf_logits(np.arange(5) % 2, X @ d["v"]),
+    "masses": lambda d: (
+        stats.poisson.logpmf_log_rate(np.arange(5), X @ d["v"])
+        + stats.bernoulli.logpmf_logits(np.arange(5) % 2, X @ d["v"])
+    ),
     "multivariate normal": lambda d: stats.multivariate_normal.logpdf(
         X, d["v"], np.eye(K) * 4 + anp.outer(d["v"], d["v"])
     ),
     "dirichlet": lambda d: stats.dirichlet.logpdf(stats.softmax(d["v"], axis=-1), anp.exp(d["v"])),
-    "ordered logistic": lambda d: stats.ordered_logistic.logpmf(np.arange(5) % 3, X @ d["v"], anp.cumsum(anp.exp(d["w"]))),
+    "ordered logistic": lambda d: stats.ordered_logistic.logpmf(
+        np.arange(5) % 3, X @ d["v"], anp.cumsum(anp.exp(d["w"]))
+    ),
     "python loop": loop_series,
     "no rule": lambda d: anp.kron(d["w"], d["w"]),
     "constant": lambda d: np.ones(3),

@@ -39,7 +39,8 @@ class FixedDrawsState(State):
 class FixedDraws:
     """Maximise the ELBO of fixed draws by trust-region Newton-CG (Giordano, Ingram, Broderick 2024).
 
-    The draws are antithetic and orthogonal with exact second moments, which makes the optimum exact for Gaussian targets
+    The draws are antithetic and orthogonal with exact second moments, which makes the optimum exact for Gaussian
+    targets
     of up to ``draws / 2`` latents. At the optimum the gradient on fresh draws shows the Monte Carlo error that is left;
     while it is above the tolerance, the number of draws grows fourfold, warm-started.
 
@@ -88,13 +89,9 @@ class FixedDraws:
             message="The log joint is not finite around the start, however narrow the approximation.",
         )
 
-    def step(
-        self, target: Any, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
-    ) -> FixedDrawsState:
+    def step(self, target: Any, state: FixedDrawsState, rng: np.random.Generator, tolerance: float) -> FixedDrawsState:
         """One Newton step, or, where the last one found the optimum, the check of its Monte Carlo error."""
-        step = newton.iterate(
-            target, state.mean[None], state.log_sd[None], state.eps[None], np.array([state.radius])
-        )
+        step = newton.iterate(target, state.mean[None], state.log_sd[None], state.eps[None], np.array([state.radius]))
         state = replace(
             state,
             mean=step.mean[0],

@@ -73,8 +73,8 @@ def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
     """F, gradient and Hessian product of K problems; one gradient and, per product, one Hessian product per draw.
 
     With g_s the gradient at draw s in q's scales, and h_s the Hessian product there,
-    grad = (-mean g, (-mean eps g - 1) / sqrt 2) and H (a, b) = (-mean h, (-mean eps h - b mean eps g / sqrt 2) / sqrt 2)
-    where h_s is taken along a + eps_s b / sqrt 2.
+    grad = (-mean g, (-mean eps g - 1) / sqrt 2) and H (a, b) = (-mean h, (-mean eps h - b mean eps g / sqrt 2) /
+    sqrt 2) where h_s is taken along a + eps_s b / sqrt 2.
     """
     k, s, d = eps.shape
     sd = np.exp(log_sd)[:, None]
@@ -99,8 +99,8 @@ def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
 def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, Array, Array]:
     """F (K,), gradient (K, 2D) and Hessian (K, 2D, 2D) of K problems in natural coordinates.
 
-    Every draw is laid out D times, so that one Hessian product of the target gives whole Hessians H_s: with G = sd H_s sd,
-    the blocks are -mean G, -mean G eps / sqrt 2, and -(mean eps G eps + diag(mean eps g)) / 2.
+    Every draw is laid out D times, so that one Hessian product of the target gives whole Hessians H_s: with G = sd
+    H_s sd, the blocks are -mean G, -mean G eps / sqrt 2, and -(mean eps G eps + diag(mean eps g)) / 2.
     """
     k, s, d = eps.shape
     sd = np.exp(log_sd)[:, None]
@@ -137,7 +137,8 @@ def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array,
 
 
 def solve_dense(matrix: Array, gradient: Array, radius: Array) -> tuple[Array, Array, Array]:
-    """Exact trust-region steps of K dense problems (Moré and Sorensen 1983): minimise g'x + x'Hx / 2 with |x| <= radius.
+    """Exact trust-region steps of K dense problems (Moré and Sorensen 1983): minimise g'x + x'Hx / 2 with |x| <=
+    radius.
 
     Returns x and Hx, (K, P), and whether the step is the full Newton step, (K,).
     """
@@ -231,9 +232,7 @@ def conjugate_gradient(
     return x, hx, interior & ~active
 
 
-def iterate(
-    target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2
-) -> Step:
+def iterate(target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2) -> Step:
     """One trust-region Newton-CG iteration of each of K problems.
 
     mean, log_sd (K, D), eps (K, S, D), radius (K,). Small problems form their Hessians and solve for the step exactly;

@@ -44,6 +44,8 @@ class Operation:
         Which positional arguments vary from draw to draw.
     shape : tuple of int or None
         Shape of the result for one draw; None where the result is a tuple.
+    plain : bool
+        Whether it will only ever meet plain arrays, so that autograd's wrapper can be left out.
     """
 
     fun: Callable[..., Any]
@@ -51,6 +53,7 @@ class Operation:
     kwargs: dict[str, Any]
     positions: tuple[int, ...]
     shape: tuple[int, ...] | None
+    plain: bool = False
 
     def ndim(self, position: int) -> int:
         return int(np.ndim(self.args[position]))
@@ -60,7 +63,8 @@ class Operation:
         args = list(self.args)
         for position, operand in zip(self.positions, operands, strict=True):
             args[position] = operand
-        return self.fun(*args, **self.kwargs)
+        fun = getattr(self.fun, "fun", self.fun) if self.plain else self.fun
+        return fun(*args, **self.kwargs)
 
     def only(self, *allowed: int) -> None:
         """Raise `NoRule` unless just these arguments vary."""

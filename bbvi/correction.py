@@ -11,10 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from .proposals import Gaussian, Mixture, Proposal, Stretched, StudentT, fit_mixture, log_sum_exp
+from .proposals import (
+    Gaussian,
+    Mixture,
+    Proposal,
+    Stretched,
+    StudentT,
+    components_of,
+    fit_mixture,
+    log_sum_exp,
+)
 from .psis import effective_sample_size, pareto_shape, psis
 from .slices import steering
 from .weights import adjusted, control_functions, standard_errors, weightless_to_zero
@@ -29,7 +39,7 @@ _KHAT_ENOUGH = 0.5
 _KHAT_PASSING = 0.6
 _HEAVY_TAIL = 0.35
 # What a further round of draws may move: standard errors do not see a region that no draw has reached.
-_STILL = 0.02
+_STILL = 0.03
 _MOVING = 0.05
 _STRETCHED = 0.2
 _MOST_COMPONENTS = 6
@@ -139,7 +149,7 @@ def correct(
                     fresh += 1
         if fresh:
             found = pool.assess()
-        elif found.enough and moved < _STILL:
+        elif moved < _STILL and found.enough:
             break
         before = found
         pool.add(_refitted(pool, found, list(along.values())), int(min(size * 1.4**rounds, pool.left)), rng)
@@ -148,7 +158,7 @@ def correct(
         rounds += 1
     return ImportanceResult(
         draws=pool.u,
-        log_weights=found.log_weights,
+        log_weights=adjusted(found.log_weights, found.controls),
         log_density=pool.log_p,
         proposal=pool.mixture,
         khat=found.khat,
@@ -176,9 +186,29 @@ class _Assessment:
     log_evidence_se: float
     mean: Array
     sd: Array
-    mean_error: Array
-    sd_error: Array
-    tail_khat: Array
+    # What the rest is worked out from, if it is asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
+    u: Array
+    log_q: Array
+    standard: Array
+
+    @cached_property
+    def controls(self) -> Array:
+        return control_functions(self.u, self.log_weights, self.log_q)
+
+    @cached_property
+    def mean_error(self) -> Array:
+        return _or_infinite(standard_errors(np.exp(self.log_weights), self.standard, self.controls))
+
+    @cached_property
+    def sd_error(self) -> Array:
+        squares = self.standard**2 - (self.sd > 0)
+        return _or_infinite(standard_errors(np.exp(self.log_weights), squares, self.controls) / 2)
+
+    @cached_property
+    def tail_khat(self) -> Array:
+        with np.errstate(all="ignore"):
+            shape = pareto_shape(np.exp(self.log_weights)[:, None] * self.standard**2)
+        return np.where(self.sd > 0, np.asarray(shape), -np.inf)
 
     def moved(self, before: _Assessment) -> float:
         """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
@@ -218,7 +248,7 @@ def _unsettled(moved: float) -> tuple[str, ...]:
 def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
     w = np.exp(found.log_weights)
-    size = min(len(w), 4000)
+    size = min(len(w), 2000)
     index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
     x = weightless_to_zero(pool.columns, w)[index]
     varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
@@ -246,9 +276,10 @@ class _Pool:
         self.log_p = np.empty(0)
         self.columns = np.empty((0, 0))
         self.labels: Sequence[str] = ()
-        self.proposals: list[Proposal] = []
-        self.counts: list[int] = []
-        # Log density of each proposal (K) at each draw (S), so that no pair is computed twice.
+        # Of all mixtures, each once, with the number of draws that it stands for.
+        self.components: list[Proposal] = []
+        self.counts: list[float] = []
+        # Log density of each component (K) at each draw (S), so that no pair is computed twice.
         self.table = np.empty((0, 0))
 
     @property
@@ -257,7 +288,7 @@ class _Pool:
 
     @property
     def mixture(self) -> Mixture:
-        return Mixture(tuple(self.proposals), np.array(self.counts, dtype=float))
+        return Mixture(tuple(self.components), np.array(self.counts))
 
     def add(self, proposal: Proposal, count: int, rng: np.random.Generator) -> None:
         count = min(count, self.left)
@@ -267,43 +298,45 @@ class _Pool:
         self.log_p = np.concatenate([self.log_p, self.values(fresh)])
         self.labels, columns = self.measure(fresh)
         self.columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
-        old = [one.log_density(fresh) for one in self.proposals]
+        old = [one.log_density(fresh) for one in self.components]
         self.table = np.concatenate([self.table, np.reshape(old, (len(old), count))], axis=1)
         self.u = np.concatenate([self.u, fresh])
-        self.table = np.concatenate([self.table, proposal.log_density(self.u)[None]])
-        self.proposals.append(proposal)
-        self.counts.append(count)
+        new = []
+        for component, share in components_of(proposal):
+            if component in self.components:
+                self.counts[self.components.index(component)] += share * count
+            else:
+                self.components.append(component)
+                self.counts.append(share * count)
+                new.append(component.log_density(self.u))
+        self.table = np.concatenate([self.table, np.reshape(new, (len(new), len(self.u)))])
 
     def assess(self) -> _Assessment:
-        shares = np.array(self.counts, dtype=float) / len(self.u)
-        log_q = log_sum_exp(self.table.T + np.log(shares))
+        shares = np.array(self.counts) / np.sum(self.counts)
+        log_q = log_sum_exp((self.table + np.log(shares)[:, None]).T)
         with np.errstate(invalid="ignore"):
             ratios = np.where(np.isfinite(self.log_p), self.log_p - log_q, -np.inf)
         smoothed, khat = psis(ratios)
-        h = control_functions(self.u, smoothed, log_q)
-        log_w = adjusted(smoothed, h)
-        w = np.exp(log_w)
+        w = np.exp(smoothed)
         columns = weightless_to_zero(self.columns, w)
         mean = w @ columns
         centred = columns - mean
         sd = np.sqrt(w @ centred**2)
         with np.errstate(all="ignore"):
             standard = np.where(sd > 0, centred / sd, 0.0)
-            squares = standard**2 - (sd > 0)
-            tail = pareto_shape(w[:, None] * standard**2)
         top = max(ratios.max(), -1e300)
         raw = np.exp(ratios - top)
         return _Assessment(
-            log_weights=log_w,
+            log_weights=smoothed,
             khat=float(khat),
             ess=float(effective_sample_size(smoothed)),
             log_evidence=float(top + np.log(raw.mean())),
             log_evidence_se=float(raw.std() / raw.mean() / np.sqrt(len(raw))),
             mean=mean,
             sd=sd,
-            mean_error=_or_infinite(standard_errors(w, standard, h)),
-            sd_error=_or_infinite(standard_errors(w, squares, h) / 2),
-            tail_khat=np.where(sd > 0, np.asarray(tail), -np.inf),
+            u=self.u,
+            log_q=log_q,
+            standard=standard,
         )
 
 
@@ -324,7 +357,7 @@ def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Mixture]) -> Mixt
     """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
     log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
-    size = min(len(w), 4000)
+    size = min(len(w), 1500)
     index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
     x = pool.u[index]
     mean = w @ pool.u

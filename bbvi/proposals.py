@@ -125,8 +125,20 @@ class Mixture:
         return log_sum_exp(parts + np.log(self.weights / np.sum(self.weights)))
 
 
+def components_of(proposal: Proposal) -> list[tuple[Proposal, float]]:
+    """What a proposal is a mixture of, however nested, with shares that sum to one; itself if it is none."""
+    if not isinstance(proposal, Mixture):
+        return [(proposal, 1.0)]
+    total = float(np.sum(proposal.weights))
+    return [
+        (part, share * float(weight) / total)
+        for component, weight in zip(proposal.components, proposal.weights, strict=True)
+        for part, share in components_of(component)
+    ]
+
+
 def fit_mixture(
-    x: Array, count: int, mean: Array, factor: Array, ess: float, steps: int = 15
+    x: Array, count: int, mean: Array, factor: Array, ess: float, steps: int = 8
 ) -> tuple[list[Proposal], Array]:
     """Gaussian components and shares by expectation maximisation, from slices across the most skewed direction.
 

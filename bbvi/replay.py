@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import autograd.numpy as anp
@@ -119,7 +120,8 @@ class Recording:
     draw : mapping of str to ndarray
         The draw to record on; only its shapes matter later.
     loop : bool
-        Whether operations without a batching rule may be looped over draws.
+        Whether operations without a batching rule may be looped over draws. If not, the recording is for plain
+        arrays only.
     late : str, optional
         An argument that will be given last, and many times for the same values of the others; see `bind`.
 
@@ -240,7 +242,8 @@ def _program(
     for slot, operation, parents in reversed(entries):
         dead = tuple(set(parents) - seen)
         seen.update(parents)
-        apply = compile_operation(operation, loop=loop)
+        # Only derivatives are recorded without loops, and nobody differentiates those again.
+        apply = compile_operation(operation if loop else replace(operation, plain=True), loop=loop)
         if operation.fun in ACCUMULATING and owned is not None and len(parents) == 2 and parents[0] not in owned:
             # What was computed before is used again for the next value of the late argument.
             apply = _copying(apply)

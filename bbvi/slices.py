@@ -25,6 +25,8 @@ _LINE = np.array([1.0, 0.4, 0.1, 0.02])
 # Slices this many nats below the highest hold nothing that matters.
 _DEEP = 14.0
 _STEERS, _SKEWED = 0.12, 0.4
+_ENOUGH_DRAWS = 3000
+_LEAST_SHARE = 0.004
 
 
 def steering(u: Array, weights: Array, most: int = 3) -> list[int]:
@@ -33,6 +35,10 @@ def steering(u: Array, weights: Array, most: int = 3) -> list[int]:
     Under a Gaussian neither the skewness of u_j nor the correlation of u_j with the squared Mahalanobis length of the
     others given it differs from zero.
     """
+    if len(u) > _ENOUGH_DRAWS:
+        # Every so many of them, for a mere screening.
+        u, weights = u[:: len(u) // _ENOUGH_DRAWS], weights[:: len(u) // _ENOUGH_DRAWS]
+        weights = weights / weights.sum()
     mean = weights @ u
     centred = u - mean
     covariance = (centred * weights[:, None]).T @ centred
@@ -116,6 +122,8 @@ def _mixture(
     kept = np.flatnonzero(height > -_DEEP)
     # Flattened, so that the tails get draws enough to be measured.
     shares = np.exp(0.6 * height[kept])
+    shares /= shares.sum()
+    kept, shares = kept[shares > _LEAST_SHARE], shares[shares > _LEAST_SHARE]
     return Mixture(tuple(parts[i] for i in kept), shares / shares.sum())
 
 

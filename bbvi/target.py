@@ -268,6 +268,10 @@ class Target:
             if "gradient" in self.model.functions:
                 return self._users_gradients(u)
             if self._batched("density", u):
+                curvature = self._recordings.get("curvature")
+                if curvature is not None:
+                    both = curvature.bind({"u": u})[0]
+                    return np.column_stack([both["value"], both["gradient"]])
                 derivative = self._derivative("gradient", u)
                 if derivative is not None:
                     both = derivative({"u": u})

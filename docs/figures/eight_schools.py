@@ -1,7 +1,10 @@
-"""The quickstart: its printed summary and the effects of the eight schools."""
+"""Eight schools: what the README and the quickstart print, and a picture of the effects."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,9 +14,27 @@ from _write import picture
 import bbvi
 from bbvi import models
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+# The first program of the README, and what it prints, which stands in the block after it.
+FIRST_FIT = re.compile(r"```python\n(?P<code>.*?)```\n+```text\n(?P<printed>.*?)```", re.DOTALL)
+
+
+def printed_by_readme() -> None:
+    """Run the first program of the README and write what it prints into the block after it."""
+    text = README.read_text(encoding="utf-8")
+    found = FIRST_FIT.search(text)
+    if found is None:
+        raise ValueError(f"{README}: expected a program and a block of what it prints")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(found["code"], str(README), "exec"), {})
+    start, end = found.span("printed")
+    README.write_text(text[:start] + printed.getvalue() + text[end:], encoding="utf-8")
+
 
 def make(out: Path) -> None:
-    """Write ``quickstart.txt`` and ``eight_schools.svg``."""
+    """Write ``quickstart.txt``, ``eight_schools.svg``, ``fit.svg`` and the output in the README."""
+    printed_by_readme()
     model = models.load("eight_schools")
     fit = bbvi.fit(model, seed=1)
     (out / "quickstart.txt").write_text(f"{fit}\n", encoding="utf-8")
@@ -29,3 +50,4 @@ def make(out: Path) -> None:
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="upper right")
     picture(out / "eight_schools.svg", figure)
+    picture(out / "fit.svg", fit.plot())

@@ -101,4 +101,5 @@ def main(names: list[str]) -> None:
             print("{:<36}{:<32}{}".format(*row), flush=True)
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

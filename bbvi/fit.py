@@ -32,6 +32,7 @@ from .solvers.stochastic import Stochastic
 from .starts import Mode
 from .status import Status
 from .target import Target
+from .threads import single_threaded
 
 Array = np.ndarray
 
@@ -66,6 +67,7 @@ class Job:
     started: float
 
 
+@single_threaded
 def fit(
     model: Model | Callable[..., Any],
     latents: Mapping[str, Any] | int | None = None,

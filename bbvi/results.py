@@ -20,6 +20,7 @@ from .solvers.loop import Trace
 from .starts import Mode
 from .status import Status
 from .target import Target
+from .threads import single_threaded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +143,7 @@ class Fit:
         u = self.draw(n, kind, seed, weigh=False).u
         return {name: np.array(x) for name, x in self.target.constrain(u)[0].items()}
 
+    @single_threaded
     def draw(self, n: int, kind: str = "best", seed: int | None = None, *, weigh: bool = True) -> DrawSet:
         """Draws (n, D) on the unconstrained scale with their log densities and the log weights still to apply.
 
@@ -183,12 +185,14 @@ class Fit:
         rows = self.rows(kind, ci_prob)
         return pd.DataFrame([row[1:] for row in rows], index=[row.label for row in rows], columns=list(Row._fields[1:]))
 
+    @single_threaded
     def rows(self, kind: str = "best", ci_prob: float = 0.89) -> list[Row]:
         """The rows of `summary` as plain tuples."""
         if not (isinstance(ci_prob, (float, int)) and 0 < ci_prob < 1):
             raise ValueError(f"ci_prob: expected a number between 0 and 1, got {ci_prob!r}")
         return self.posterior(kind).rows(ci_prob, self.posterior("mean-field"))
 
+    @single_threaded
     def expect(self, fn: Callable[[Any], Any], kind: str = "best") -> Expectation:
         """E[fn(z)] with its standard error.
 

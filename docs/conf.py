@@ -113,10 +113,16 @@ def _described(name: str, function: Any) -> tuple[str, str]:
     return signature, " ".join("".join(paragraphs[:1]).split())
 
 
+def _plain_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """The star of a shape such as (S, *shape) begins no emphasis."""
+    lines[:] = [re.sub(r"^( +)\*shape", r"\1\\*shape", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Render mathematics as MathML, which browsers show without scripts from another site."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.add_directive("stats-table", StatsTable)
+    app.connect("autodoc-process-docstring", _plain_shapes)
 
 
 html_math_renderer = "mathml"

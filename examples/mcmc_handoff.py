@@ -1,7 +1,7 @@
 """Starts and a metric for MCMC: a sampler that need not tune, to confirm a fit or to go where no Gaussian can.
 
-The sampler here is random-walk Metropolis in ten lines of NumPy, so that the script runs anywhere. For NUTS hand over the
-same two things: ``starts`` as initial values and ``metric`` as the (dense) inverse mass matrix, which PyMC calls
+The sampler here is random-walk Metropolis in ten lines of NumPy, so that the script runs anywhere. For NUTS hand over
+the same two things: ``starts`` as initial values and ``metric`` as the (dense) inverse mass matrix, which PyMC calls
 ``scaling`` with ``is_cov=True`` and NumPyro and BlackJAX call ``inverse_mass_matrix``.
 """
 

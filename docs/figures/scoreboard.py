@@ -28,6 +28,7 @@ class Score:
     mean_error: float
     sd_error: float
     evaluations: int
+    gradients: int
 
 
 def score(name: str, **options: object) -> Score:
@@ -37,13 +38,13 @@ def score(name: str, **options: object) -> Score:
         warnings.simplefilter("ignore")
         fit = bbvi.fit(model, seed=SEED, **options)
         # Counted before the summary, which may evaluate more.
-        evaluations = fit.evaluations
+        cost = fit.evaluations, fit.gradient_evaluations
         summary = fit.summary().loc[known.rows]
     return Score(
         fit,
         float(np.max(np.abs(summary["mean"] - known.mean) / known.sd)),
         float(np.max(np.abs(summary["sd"] / known.sd - 1))),
-        evaluations,
+        *cost,
     )
 
 
@@ -52,7 +53,7 @@ def attempt(name: str, **options: object) -> Score | str:
     try:
         return score(name, **options)
     except FAILURES as error:
-        return f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"
+        return f"{type(error).__name__}: {str(error).split(';')[0]}"
 
 
 def shown(error: float, percent: bool = False) -> str:
@@ -72,7 +73,7 @@ def row(name: str, result: Score | str) -> tuple[str, ...]:
     """A line of the table of fits with the standard options."""
     dim = str(models.load(name).dim)
     if isinstance(result, str):
-        return (f"`{name}`", f"failed: {result}", "", dim, *[""] * 7)
+        return (f"`{name}`", f"failed: {result}", "", dim, *[""] * 8)
     return (
         f"`{name}`",
         result.fit.verdict,
@@ -84,6 +85,7 @@ def row(name: str, result: Score | str) -> tuple[str, ...]:
         khat(result, "linear-response"),
         khat(result, "importance"),
         f"{result.evaluations:,}",
+        f"{result.gradients:,}",
         f"{result.fit.seconds:.1f}",
     )
 
@@ -130,7 +132,7 @@ def make(out: Path) -> None:
     names = models.names()
     fits = {name: attempt(name) for name in names}
     header = ("model", "verdict", "kind", "D", "worst mean, sd", "worst sd", "k-hat mean field")
-    header = (*header, "linear response", "weights", "evaluations", "seconds")
+    header = (*header, "linear response", "weights", "evaluations", "gradients", "seconds")
     table(out / "scoreboard.md", header, [row(*item) for item in fits.items()], text=3)
 
     small = [name for name in names if models.load(name).dim <= SCORE_DIM]

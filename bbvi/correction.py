@@ -186,7 +186,7 @@ class _Assessment:
     log_evidence_se: float
     mean: Array
     sd: Array
-    # What the rest is worked out from, if it is asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
+    # What the rest is worked out from, if asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
     u: Array
     log_q: Array
     standard: Array

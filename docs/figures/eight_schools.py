@@ -48,6 +48,6 @@ def make(out: Path) -> None:
     axes.plot(summary["mean"], place, "o", color="C0", label="posterior mean, 89 % interval")
     axes.set(yticks=place, yticklabels=schools, xlabel="effect of coaching (points)", ylabel="school")
     axes.invert_yaxis()
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     picture(out / "eight_schools.svg", figure)
     picture(out / "fit.svg", fit.plot())

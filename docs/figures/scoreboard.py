@@ -73,7 +73,7 @@ def row(name: str, result: Score | str) -> tuple[str, ...]:
     """A line of the table of fits with the standard options."""
     dim = str(models.load(name).dim)
     if isinstance(result, str):
-        return (f"`{name}`", f"failed: {result}", "", dim, *[""] * 8)
+        return (f"`{name}`", f"failed", "", dim, *[""] * 8)
     return (
         f"`{name}`",
         result.fit.verdict,
@@ -94,7 +94,7 @@ def score_row(name: str, result: Score | str) -> tuple[str, ...]:
     """A line of the table of fits from values alone."""
     dim = str(models.load(name).dim)
     if isinstance(result, str):
-        return (f"`{name}`", f"failed: {result}", "", dim, *[""] * 4)
+        return (f"`{name}`", f"failed", "", dim, *[""] * 4)
     return (
         f"`{name}`",
         result.fit.verdict,
@@ -112,8 +112,9 @@ def totals(results: dict[str, Score | str]) -> str:
     scores = [result for result in results.values() if isinstance(result, Score)]
     verdicts = [result.fit.verdict for result in scores]
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("reliable", "caution", "unreliable")]
-    if failed := len(results) - len(scores):
-        counts.append(f"{failed} failed")
+    failures = {name: result for name, result in results.items() if isinstance(result, str)}
+    if failures:
+        counts.append(f"{len(failures)} failed")
     text = f"{len(results)} models: {', '.join(counts)}."
     trusted = [result for result in scores if result.fit.verdict == "reliable"]
     if trusted:
@@ -124,7 +125,7 @@ def totals(results: dict[str, Score | str]) -> str:
             f" median and by {max(means):.2f} sd at most, the worst sd by {100 * np.median(sds):.0f} % and"
             f" {100 * max(sds):.0f} %; {wrong or 'none'} of them off by more than 0.1 sd or 10 %."
         )
-    return text
+    return text + "".join(f"\n\n`{name}` failed with {error}." for name, error in failures.items())
 
 
 def make(out: Path) -> None:
@@ -141,5 +142,5 @@ def make(out: Path) -> None:
     table(out / "scoreboard_score.md", header, [score_row(*item) for item in values.items()], text=3)
 
     where = f"bbvi {bbvi.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, seed {SEED}."
-    (out / "scoreboard_totals.md").write_text(f"{totals(fits)} ({where})\n", encoding="utf-8")
+    (out / "scoreboard_totals.md").write_text(f"{totals(fits)}\n\n{where}\n", encoding="utf-8")
     (out / "scoreboard_score_totals.md").write_text(f"{totals(values)}\n", encoding="utf-8")

@@ -42,6 +42,10 @@ _HEAVY_TAIL = 0.35
 _STILL = 0.03
 _MOVING = 0.05
 _STRETCHED = 0.2
+# Columns that vary by less, relative to their size, are constants with rounding errors.
+_ROUNDING = 1e-9
+# A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
+_VALLEY, _LUMP = 0.4, 0.04
 _MOST_COMPONENTS = 6
 
 
@@ -171,7 +175,12 @@ def correct(
         tail_khat=found.tail_khat,
         rounds=rounds,
         evaluations=len(pool.u),
-        problems=(*found.problems(pool.labels), *_unsettled(moved), *_heavy_tails(pool, found)),
+        problems=(
+            *found.problems(pool.labels),
+            *_unsettled(moved),
+            *_heavy_tails(pool, found),
+            *_valleys(pool, found),
+        ),
     )
 
 
@@ -251,7 +260,7 @@ def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     size = min(len(w), 2000)
     index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
     x = weightless_to_zero(pool.columns, w)[index]
-    varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
+    varying = np.flatnonzero(found.sd > 0)
     centred = x[:, varying] - np.median(x[:, varying], axis=0)
     shape = np.maximum(*(np.atleast_1d(pareto_shape(np.maximum(sign * centred, 0.0))) for sign in (1, -1)))
     heavy = varying[shape > _HEAVY_TAIL]
@@ -259,6 +268,31 @@ def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
         return ()
     names = ", ".join(pool.labels[i] for i in heavy[:4])
     return (f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist",)
+
+
+def _valleys(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
+    """Whether the weighted draws fall into two lumps along a latent or the longest axis, with a valley in between."""
+    w = np.exp(found.log_weights)
+    mean = w @ pool.u
+    centred = pool.u - mean
+    scale = np.sqrt(w @ centred**2)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        return ()
+    x = centred / scale
+    longest = np.linalg.eigh((x * w[:, None]).T @ x)[1][:, -1]
+    columns = np.column_stack([x, x @ longest / np.sqrt(w @ (x @ longest) ** 2)])
+    edges = np.linspace(-4.0, 4.0, 41)
+    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
+    for column in columns.T:
+        density = np.convolve(np.histogram(column, edges, weights=w)[0], kernel / kernel.sum(), mode="same")
+        left = np.maximum.accumulate(density)
+        right = np.maximum.accumulate(density[::-1])[::-1]
+        mass = np.cumsum(density)
+        deep = density < _VALLEY * np.minimum(left, right)
+        shared = (mass > _LUMP * mass[-1]) & (mass < (1 - _LUMP) * mass[-1])
+        if np.any(deep & shared):
+            return ("the draws fall into two lumps with a valley between them: there is more than one mode",)
+    return ()
 
 
 class _Pool:
@@ -323,7 +357,8 @@ class _Pool:
         centred = columns - mean
         sd = np.sqrt(w @ centred**2)
         with np.errstate(all="ignore"):
-            standard = np.where(sd > 0, centred / sd, 0.0)
+            sd = np.where(sd > _ROUNDING * (1.0 + np.abs(mean)), sd, 0.0)
+            standard = np.where(sd > 0, centred / np.where(sd > 0, sd, 1.0), 0.0)
         top = max(ratios.max(), -1e300)
         raw = np.exp(ratios - top)
         return _Assessment(

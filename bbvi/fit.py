@@ -38,6 +38,8 @@ Array = np.ndarray
 
 # Above so many latents importance weights degenerate whatever the approximation.
 _MOST_WEIGHTED = 1000
+# Above so many, one round of draws shows all that can be had.
+_EASILY_WEIGHTED = 200
 _NARROW = 1000
 _PAIRS = "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 
@@ -209,6 +211,10 @@ def _limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: Any
             raise ValueError(f"{name}: expected a positive number or None, got {value!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: expected a function of a Progress, got {callback!r}")
+    if progress is not None and not isinstance(progress, (bool, np.bool_)):
+        raise TypeError(f"progress: expected True, False or None, got {progress!r}")
+    if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
+        raise TypeError(f"checkpoint: expected a path or None, got {checkpoint!r}")
     return Limits(
         float("inf") if max_evaluations is None else max_evaluations,
         float("inf") if max_seconds is None else max_seconds,
@@ -369,8 +375,9 @@ def assemble(
         proposal = covariance if covariance is not None else surrogate
         proposal = np.diag(q.sd**2) if proposal is None else proposal
         # In keeping with what the fit itself has cost; draws of models with little data cost next to nothing.
-        least = 20_000 if target.width <= _NARROW else 5_000
-        budget = np.clip(1.5 * target.gradient_evaluations, least, 40_000) if cheap else 0.25 * target.evaluations
+        least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
+        most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
+        budget = np.clip(1.5 * target.gradient_evaluations, least, most) if cheap else 0.25 * target.evaluations
         budget = int(min(max(budget, 100), limits.max_evaluations - target.evaluations))
         if budget >= 100:
             result = correction.correct(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bbvi import models
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # A block is left out where a comment above it says so: <!-- not run: the reason -->
@@ -44,6 +46,17 @@ def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
+
+
+@pytest.mark.parametrize("table", ["gallery.md", "scoreboard.md"])
+def test_tables_have_every_model_of_the_gallery(table):
+    text = (ROOT / "docs" / "_static" / "figures" / table).read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.M) == models.names()
+
+
+def test_readme_shows_what_its_first_program_prints():
+    text = PAGES[0].read_text(encoding="utf-8")
+    assert "```text\nbbvi fit: converged, reliable\n" in text
 
 
 def test_included_files_exist():

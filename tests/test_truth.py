@@ -88,11 +88,26 @@ TRAPS = {
     "two modes, 6 sds": lambda: bimodal(3, 1),
     "two modes, 10 sds": lambda: bimodal(5, 3),
     "two modes, 20 sds": lambda: bimodal(10, 5),
+    "two modes under one Gaussian": lambda: bimodal(2, 1, 0.7),
     "a mode of a tenth": lambda: bimodal(5, 3, 0.1),
     "Cauchy": lambda: bbvi.Model(lambda z: anp.sum(cauchy.logpdf(z)), 1),
     "five Cauchys": lambda: bbvi.Model(lambda z: anp.sum(cauchy.logpdf(z)), 5),
     "multivariate Cauchy": lambda: bbvi.Model(lambda z: -3.0 * anp.log1p(anp.sum(z**2)), 5),
 }
+
+
+def test_a_constant_among_the_derived_quantities_is_no_heavy_tail():
+    """The diagonal of a correlation matrix is one, up to rounding."""
+    from bbvi.stats import lkj_cholesky
+
+    model = bbvi.Model(
+        lambda z: lkj_cholesky.logpdf(z.L, 2.0),
+        {"L": bbvi.CholeskyCorrelation(shape=3)},
+        derived=lambda z: {"R": z.L @ z.L.T},
+    )
+    fit = bbvi.fit(model, seed=1)
+    assert fit.verdict == "reliable", fit.reasons
+    assert fit.summary().loc["R[1, 1]", "mean"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -73,7 +73,7 @@ def row(name: str, result: Score | str) -> tuple[str, ...]:
     """A line of the table of fits with the standard options."""
     dim = str(models.load(name).dim)
     if isinstance(result, str):
-        return (f"`{name}`", f"failed", "", dim, *[""] * 8)
+        return (f"`{name}`", "failed", "", dim, *[""] * 8)
     return (
         f"`{name}`",
         result.fit.verdict,
@@ -94,7 +94,7 @@ def score_row(name: str, result: Score | str) -> tuple[str, ...]:
     """A line of the table of fits from values alone."""
     dim = str(models.load(name).dim)
     if isinstance(result, str):
-        return (f"`{name}`", f"failed", "", dim, *[""] * 4)
+        return (f"`{name}`", "failed", "", dim, *[""] * 4)
     return (
         f"`{name}`",
         result.fit.verdict,

@@ -377,7 +377,7 @@ def assemble(
         # In keeping with what the fit itself has cost; draws of models with little data cost next to nothing.
         least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
         most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
-        budget = np.clip(1.5 * target.gradient_evaluations, least, most) if cheap else 0.25 * target.evaluations
+        budget = np.clip(1.5 * target.gradient_evaluations, least, most) if cheap else min(0.25 * target.evaluations, 4000)
         budget = int(min(max(budget, 100), limits.max_evaluations - target.evaluations))
         if budget >= 100:
             result = correction.correct(

@@ -42,7 +42,7 @@ class FixedDraws:
     The draws are antithetic and orthogonal with exact second moments, which makes the optimum exact for Gaussian
     targets
     of up to ``draws / 2`` latents. At the optimum the gradient on fresh draws shows the Monte Carlo error that is left;
-    while it is above the tolerance, the number of draws grows fourfold, warm-started.
+    while it is above the tolerance, the number of draws doubles, warm-started.
 
     Parameters
     ----------
@@ -148,14 +148,14 @@ class FixedDraws:
                 message=f"The ELBO of {count} draws is at its maximum, and fresh draws would move no mean by more than "
                 f"{worst:.2g} posterior sds.",
             )
-        if 4 * count > self.max_draws:
+        if 2 * count > self.max_draws:
             return replace(
                 state,
                 status=Status.BUDGET,
                 message=f"The ELBO of {count} draws is at its maximum, but fresh draws would move a mean by "
                 f"{worst:.2g} posterior sds, more than the tolerance of {tolerance:g}.",
             )
-        return replace(state, eps=orthogonal(4 * count, target.dim, rng), radius=target.dim**0.5)
+        return replace(state, eps=orthogonal(2 * count, target.dim, rng), radius=target.dim**0.5)
 
 
 def _monte_carlo_errors(target: Any, state: FixedDrawsState, rng: np.random.Generator) -> Array:

@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint docs figures bench clean
+.PHONY: help demo test lint docs figures scoreboard bench clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -41,6 +41,9 @@ docs: $(VENV)/.installed-docs ## the documentation, in docs/_build/html; a warni
 
 figures: $(VENV)/.installed-docs ## compute the pictures and tables of the documentation afresh (minutes)
 	@$(BIN)/python docs/figures
+
+scoreboard: $(VENV)/.installed-docs ## fit the whole gallery against its references (a minute or two)
+	@$(BIN)/python docs/figures scoreboard
 
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code
 	@$(BIN)/python tests/benchmarks

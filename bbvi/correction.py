@@ -26,7 +26,7 @@ from .proposals import (
     log_sum_exp,
 )
 from .psis import effective_sample_size, pareto_shape, psis
-from .slices import steering
+from .slices import leaders, steering
 from .weights import adjusted, control_functions, standard_errors, weightless_to_zero
 
 Array = np.ndarray
@@ -42,6 +42,10 @@ _HEAVY_TAIL = 0.35
 _STILL = 0.03
 _MOVING = 0.05
 _STRETCHED = 0.2
+_FEWEST, _FEWEST_FOR_TAILS = 250, 1000
+# Correlation of a latent with the others' squared length from which a target counts as a funnel; of many latents, the
+# necks of weaker ones are already out of reach.
+_FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
 # Columns that vary by less, relative to their size, are constants with rounding errors.
 _ROUNDING = 1e-9
 # A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
@@ -145,7 +149,7 @@ def correct(
         fresh = 0
         if conditionals is not None and rounds <= 3:
             moments = _moments(pool, found)
-            for index in steering(pool.u, np.exp(found.log_weights)):
+            for index in leaders(pool.u, np.exp(found.log_weights)):
                 mixture = None if index in along else conditionals(*moments, index)
                 if mixture is not None:
                     along[index] = mixture
@@ -177,6 +181,8 @@ def correct(
         evaluations=len(pool.u),
         problems=(
             *found.problems(pool.labels),
+            *_few(len(pool.u)),
+            *_steered(pool, found),
             *_unsettled(moved),
             *_heavy_tails(pool, found),
             *_valleys(pool, found),
@@ -250,12 +256,26 @@ class _Assessment:
         return tuple(found)
 
 
+def _steered(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
+    """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
+    strongest = float(np.max(steering(pool.u, np.exp(found.log_weights))[0]))
+    if strongest < (_FUNNEL if pool.dim <= _MANY else _FUNNEL_OF_MANY):
+        return ()
+    return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
+
+
+def _few(draws: int) -> tuple[str, ...]:
+    return (f"there are only {draws} weighted draws, too few to see the tails",) if draws < _FEWEST else ()
+
+
 def _unsettled(moved: float) -> tuple[str, ...]:
     return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",) if moved > _MOVING else ()
 
 
 def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
+    if len(pool.u) < _FEWEST_FOR_TAILS:
+        return ()
     w = np.exp(found.log_weights)
     size = min(len(w), 2000)
     index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)

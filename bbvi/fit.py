@@ -41,6 +41,7 @@ _MOST_WEIGHTED = 1000
 # Above so many, one round of draws shows all that can be had.
 _EASILY_WEIGHTED = 200
 _NARROW = 1000
+_VALUES_PER_LATENT = 4000
 _PAIRS = "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 
 
@@ -219,7 +220,7 @@ def _limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: Any
         float("inf") if max_evaluations is None else max_evaluations,
         float("inf") if max_seconds is None else max_seconds,
         callback,
-        progress,
+        None if progress is None else bool(progress),
         None if checkpoint is None else Path(checkpoint),
     )
 
@@ -338,8 +339,11 @@ def _fit_values(job: Job) -> Fit:
     if isinstance(solver, Stochastic):
         solver = dataclasses.replace(solver, estimator=job.method.estimator)
     # What the fit's own checks will cost is kept back.
-    budget = job.limits.max_evaluations
-    inner = dataclasses.replace(job.limits, max_evaluations=0.8 * budget)
+    budget = 0.8 * job.limits.max_evaluations
+    if isinstance(solver, NaturalGradient):
+        # Ten times what it has ever needed: beyond, the target has no optimum to be found.
+        budget = min(budget, _VALUES_PER_LATENT * (job.target.dim + 10))
+    inner = dataclasses.replace(job.limits, max_evaluations=budget)
     begin = (job.points[0], job.log_sd[0])
     state, trace = run(solver, job.target, begin, job.rng, job.tolerance, inner, job.started)
     refused = linear_response.LinearResponse(None, "only values of the log joint are known")
@@ -360,39 +364,29 @@ def assemble(
     """ELBO and k-hat of fresh draws, the importance correction, and the verdict."""
     target, method, limits, rng = job.target, job.method, job.limits, job.rng
     q = MeanFieldGaussian(state.mean, np.exp(state.log_sd))
-    left = limits.max_evaluations - target.evaluations
     cheap = method.name == "pathwise"
-    wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
-    elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, int(min(wanted, max(left, 16))), rng)
     noise_sd = float(getattr(state, "noise_sd", 0.0))
     surrogate = getattr(state, "surrogate_covariance", np.empty((0, 0)))
     surrogate = surrogate if surrogate.size else None
-    khats = {"mean-field": khat}
-    result = None
     covariance = response.covariance
-    sampled = noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED
-    if sampled and target.dim <= _MOST_WEIGHTED:
-        proposal = covariance if covariance is not None else surrogate
-        proposal = np.diag(q.sd**2) if proposal is None else proposal
-        # In keeping with what the fit itself has cost; draws of models with little data cost next to nothing.
-        least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
-        most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
-        budget = np.clip(1.5 * target.gradient_evaluations, least, most) if cheap else min(0.25 * target.evaluations, 4000)
-        budget = int(min(max(budget, 100), limits.max_evaluations - target.evaluations))
-        if budget >= 100:
-            result = correction.correct(
-                target.values,
-                lambda u: posterior.reported(target, u),
-                q.mean,
-                proposal,
-                rng,
-                max_evaluations=budget,
-                conditionals=_conditionals(target) if cheap else None,
-                alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(modes)],
-            )
-            khats["importance"] = result.khat
-            if covariance is not None:
-                khats["linear-response"] = result.initial_khat
+    elbo, elbo_se, khat, nonfinite = np.nan, np.nan, np.nan, 0.0
+    result = None
+    try:
+        wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
+        left = int(min(wanted, max(limits.max_evaluations - target.evaluations, 16)))
+        elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, left, rng)
+        if noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED:
+            proposal = covariance if covariance is not None else surrogate
+            result = _corrected(job, q, np.diag(q.sd**2) if proposal is None else proposal, modes)
+    except KeyboardInterrupt:
+        state = dataclasses.replace(
+            state, status=Status.INTERRUPTED, message="The fit was interrupted before its quality was known."
+        )
+    khats = {"mean-field": khat}
+    if result is not None:
+        khats["importance"] = result.khat
+        if covariance is not None:
+            khats["linear-response"] = result.initial_khat
     kind = _best(result, covariance)
     found = judge(
         labels=target.model.unconstrained_labels,
@@ -437,6 +431,31 @@ def assemble(
         modes=modes,
         noise_sd=noise_sd,
         eps=getattr(state, "eps", None),
+    )
+
+
+def _corrected(job: Job, q: MeanFieldGaussian, covariance: Array, modes: list[Mode]) -> ImportanceResult | None:
+    """The importance correction of N(mean, covariance), in keeping with what the fit itself has cost."""
+    target, cheap = job.target, job.method.name == "pathwise"
+    if target.dim > _MOST_WEIGHTED:
+        return None
+    # Draws of models with little data cost next to nothing.
+    least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
+    most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
+    spent = 1.5 * target.gradient_evaluations if cheap else 0.25 * target.evaluations
+    budget = np.clip(spent, least, most) if cheap else np.clip(spent, 330, 4000)
+    budget = int(min(max(budget, 100), job.limits.max_evaluations - target.evaluations))
+    if budget < 100:
+        return None
+    return correction.correct(
+        target.values,
+        lambda u: posterior.reported(target, u),
+        q.mean,
+        covariance,
+        job.rng,
+        max_evaluations=budget,
+        conditionals=_conditionals(target) if cheap else None,
+        alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(modes)],
     )
 
 

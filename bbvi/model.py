@@ -343,7 +343,10 @@ class Model:
         if isinstance(out, (list, tuple)):
             out = anp.array(out)
         if not isbox(out):
-            array = np.asarray(out)
+            try:
+                array = np.asarray(out)
+            except ValueError:
+                raise TypeError(f"{name}: expected a real number or an array of terms, got {_describe(out)}") from None
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"{name}: expected a real number or an array of terms, got {_describe(out)}")
             out = np.asarray(array, dtype=float)
@@ -456,8 +459,12 @@ def _checked_data(data: Any) -> dict[str, Any]:
                 value = np.asarray(value)
             except ValueError as error:
                 raise ValueError(f"data[{name!r}]: expected a regular array, got a ragged sequence ({error})") from None
-        # A copy, so that neither side's later changes reach the other.
-        checked[name] = value.copy() if isinstance(value, np.ndarray) else value
+        if isinstance(value, np.ndarray):
+            # A copy, so that neither side's later changes reach the other; and not to be written into, since a function
+            # that did so would have another posterior at every call.
+            value = value.copy()
+            value.flags.writeable = False
+        checked[name] = value
     return checked
 
 

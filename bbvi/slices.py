@@ -29,15 +29,18 @@ _ENOUGH_DRAWS = 3000
 _LEAST_SHARE = 0.004
 
 
-def steering(u: Array, weights: Array, most: int = 3) -> list[int]:
-    """Latents that steer the others, or are skewed, by weighted draws (S, D); the strongest first.
+def steering(u: Array, weights: Array) -> tuple[Array, Array]:
+    """How much each latent steers the others, and its skewness, both (D,) and not negative, by weighted draws (S, D).
 
-    Under a Gaussian neither the skewness of u_j nor the correlation of u_j with the squared Mahalanobis length of the
-    others given it differs from zero.
+    Under a Gaussian neither the correlation of u_j with the squared Mahalanobis length of the others given it nor the
+    skewness of u_j differs from zero.
     """
+    dim = u.shape[1]
     if len(u) > _ENOUGH_DRAWS:
         # Every so many of them, for a mere screening.
         u, weights = u[:: len(u) // _ENOUGH_DRAWS], weights[:: len(u) // _ENOUGH_DRAWS]
+        if not weights.sum() > 0:
+            return np.zeros(dim), np.zeros(dim)
         weights = weights / weights.sum()
     mean = weights @ u
     centred = u - mean
@@ -45,15 +48,22 @@ def steering(u: Array, weights: Array, most: int = 3) -> list[int]:
     try:
         factor = np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
-        return []
+        return np.zeros(dim), np.zeros(dim)
     x = centred / np.sqrt(np.diag(covariance))
+    skewed = np.abs(weights @ x**3)
+    if dim == 1:
+        return np.zeros(1), skewed
     rest = np.sum(whiten(u, mean, factor) ** 2, axis=1)[:, None] - x**2
     rest = rest - weights @ rest
-    spread = np.sqrt(weights @ rest**2)
     with np.errstate(all="ignore"):
-        steers = np.abs((weights[:, None] * x).T @ rest).diagonal() / spread if u.shape[1] > 1 else np.zeros(1)
-    skewed = np.abs(weights @ x**3)
-    score = np.maximum(np.nan_to_num(steers) / _STEERS, skewed / _SKEWED)
+        steers = np.abs(np.sum(weights[:, None] * x * rest, axis=0)) / np.sqrt(weights @ rest**2)
+    return np.nan_to_num(steers), skewed
+
+
+def leaders(u: Array, weights: Array, most: int = 3) -> list[int]:
+    """Latents along which slices are worth their cost: those that steer the others or are skewed, strongest first."""
+    steers, skewed = steering(u, weights)
+    score = np.maximum(steers / _STEERS, skewed / _SKEWED)
     return [int(j) for j in np.argsort(-score)[:most] if score[j] > 1]
 
 

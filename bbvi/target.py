@@ -14,7 +14,7 @@ from . import transforms
 from .autodiff import columns, vjp
 from .model import Draw, Model, describe_draw
 from .parallel import Parallel
-from .replay import NotRecordable, Recording
+from .replay import Recording
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
@@ -122,12 +122,14 @@ class Target:
 
     @property
     def has_gradient(self) -> bool:
-        """Whether gradients exist: the user's, or autograd's where it gets through. Costs one gradient, once."""
+        """Whether gradients exist: the user's, or autograd's where it gets through. Costs three gradients, once."""
         if self._traceable is None:
             if "gradient" in self.model.functions:
                 self._traceable = True
             else:
-                self._traceable = self._try_tracing(np.zeros((1, self.dim)))
+                # At several points, since a branch may be traceable where another is not.
+                probes = np.array([[0.0], [0.7], [-0.7]]) * np.ones(self.dim)
+                self._traceable = all(self._try_tracing(probe[None]) for probe in probes)
         return self._traceable
 
     def values(self, u: Array) -> Array:
@@ -420,7 +422,8 @@ class Target:
             self._recordings[name] = None
             try:
                 self._recordings[name] = self._recorded_derivative(name, u)
-            except (NotRecordable, *_NUMERICAL, TypeError, ValueError, NotImplementedError, AttributeError) as error:
+            # As for recording itself: what autograd's backward pass does with recorded values is its own affair.
+            except Exception as error:
                 logger.info("the %s is traced at each call: %s", name, error)
         return self._recordings[name]
 

@@ -51,13 +51,15 @@ def control_functions(u: Array, log_weights: Array, log_q: Array) -> Array:
     with np.errstate(over="ignore"):
         ratio = np.exp(log_g - log_q)
     h = ratio[:, None] * np.concatenate([np.ones((size, 1)), e, second], axis=1)
-    return h if np.isfinite(h).all() else np.empty((size, 0))
+    # Where g is nowhere near the draws it says nothing about them.
+    usable = np.isfinite(h).all() and np.abs(h).max() < 1e50 and np.all(np.abs(h).max(axis=0) > 1e-50)
+    return h if usable else np.empty((size, 0))
 
 
 def adjusted(log_weights: Array, h: Array) -> Array:
     """Normalised log weights (S,) after the regression on control functions h (S, F)."""
     size, count = h.shape
-    if count == 0:
+    if count == 0 or not np.isfinite(log_weights).any():
         return log_weights
     eta = np.zeros(count)
     eta[0] = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
+from functools import partial
 
 import arviz as az
 import autograd.numpy as np
@@ -82,7 +83,7 @@ def test_the_example_prints_nothing_until_asked(capsys):
     text = str(fit)
     for part in (fit.status, fit.verdict, "ELBO", "k-hat", "mu", "eta[A]"):
         assert part in text
-    assert {"posterior", "sample_stats", "observed_data" if "observed_data" in groups(idata) else "posterior"} <= groups(idata)
+    assert {"posterior", "sample_stats", "fit"} <= groups(idata)
     assert "mu" in az.summary(idata).index
     # Long NUTS runs: mu 4.4 +- 3.3, tau 3.6 +- 3.2.
     summary = fit.summary()
@@ -136,10 +137,6 @@ def test_forms_of_the_log_joint_agree(form):
 def test_data_by_signature_with_types_kept():
     seen = {}
 
-    def log_joint(z, n, flag, name, y, w, /, *rest, **everything):
-        seen.update(n=n, flag=flag, name=name, y=y, w=w, **everything)
-        return norm.logpdf(z.m)
-
     def by_name(z, *, n, flag, name, y, w, **everything):
         seen.update(n=n, flag=flag, name=name, y=y, w=w, **everything)
         return norm.logpdf(z.m)
@@ -148,7 +145,6 @@ def test_data_by_signature_with_types_kept():
         "n": 3, "flag": True, "name": "x", "y": [1, 2], "w": onp.float32([1, 2]), "mask": onp.array([True, False]),
         "words": ["a", "b"], "x": 2.5,
     }  # fmt: skip
-    del log_joint
     bbvi.fit(bbvi.Model(by_name, {"m": bbvi.Real()}, data=data), seed=1)
     assert type(seen["n"]) is int and type(seen["flag"]) is bool and type(seen["x"]) is float and seen["name"] == "x"
     assert isinstance(seen["y"], onp.ndarray) and seen["y"].dtype.kind == "i"
@@ -229,7 +225,8 @@ def test_own_gradient(form):
 
 def test_values_alone_are_enough():
     fit = bbvi.fit(lambda z: float(sps.norm.logpdf(z["a"], 1, 2) + sps.gamma.logpdf(float(z.b), 3)), PAIR, seed=1)
-    assert fit.gradient_evaluations == 0 and fit.covariance is None
+    # One, where autograd was tried.
+    assert fit.gradient_evaluations <= 1 and fit.covariance is None
     assert fit.summary().loc["a", "mean"] == pytest.approx(1, abs=0.2)
     assert fit.summary().loc["b", "mean"] == pytest.approx(3, abs=0.2)
 
@@ -317,7 +314,8 @@ def test_control_variates(control_variate):
         ({"max_evaluations": 0}, "max_evaluations"), ({"max_seconds": -1.0}, "max_seconds"), ({"seed": "x"}, "seed"),
         ({"init": {"a": 0.0}}, "init"), ({"init": {"a": 0.0, "b": -1.0}}, "'b'"), ({"init": onp.zeros(5)}, "init"),
         ({"callback": 3}, "callback"), ({"executor": 3}, "executor"), ({"tolerance": float("nan")}, "tolerance"),
-        ({"init": {"a": onp.nan, "b": 1.0}}, "init"), ({"progress": "yes"}, "progress"), ({"checkpoint": 3}, "checkpoint"),
+        ({"init": {"a": onp.nan, "b": 1.0}}, "init"), ({"progress": "yes"}, "progress"),
+        ({"checkpoint": 3}, "checkpoint"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(options, words):
@@ -353,7 +351,7 @@ def test_ctrl_c_in_the_log_joint():
 
     def log_joint(z):
         calls[0] += 1
-        if calls[0] == 1500:
+        if calls[0] == 600:
             signal.raise_signal(signal.SIGINT)
         return float(-0.5 * onp.sum(onp.asarray(z) ** 2))
 
@@ -403,9 +401,9 @@ def test_kinds(schools, kind):
 
 
 def test_bad_kinds(schools):
-    for call in (lambda: schools.sample(5, kind="x"), lambda: schools.summary(kind="x"), lambda: schools.to_arviz(kind="x")):
+    for call in (partial(schools.sample, 5), schools.summary, schools.to_arviz):
         with pytest.raises(ValueError, match="kind"):
-            call()
+            call(kind="x")
     for n in (0, -1, 2.5):
         with pytest.raises((ValueError, TypeError), match="n"):
             schools.sample(n)
@@ -522,7 +520,7 @@ def test_late_user_exceptions_get_a_note():
 
     def log_joint(z):
         calls[0] += 1
-        if calls[0] > 700:
+        if calls[0] > 100:
             raise RuntimeError("late")
         return float(-0.5 * z.a**2 - z.b)
 
@@ -571,7 +569,8 @@ def test_users_data_are_not_modified():
         (lambda: bbvi.Model(pair_log_joint, PAIR, log_prior=pair_log_joint), "log_prior"),
         (lambda: bbvi.fit(3), "model"), (lambda: bbvi.fit(lambda z: None, 2), "log_joint"),
         (lambda: bbvi.fit(lambda z: "a", 2), "log_joint"), (lambda: bbvi.fit(lambda z: 1j, 2), "log_joint"),
-        (lambda: bbvi.fit(lambda z: float("nan"), 2), "log_joint|finite"), (lambda: bbvi.fit(pair_log_joint, 2.5), "latents"),
+        (lambda: bbvi.fit(lambda z: float("nan"), 2), "log_joint|finite"),
+        (lambda: bbvi.fit(pair_log_joint, 2.5), "latents"),
     ],
 )  # fmt: skip
 def test_bad_models_are_named(build, words):
@@ -586,3 +585,51 @@ def test_constant_derived_quantities():
         derived=lambda z: {"R": z.L @ z.L.T},
     )  # fmt: skip
     assert bbvi.fit(model, seed=1).verdict == "reliable"
+
+
+@pytest.mark.parametrize("at", [3, 60, 200])
+def test_an_interrupt_at_any_time_returns_a_fit(at):
+    """During the starts, the steps, and the checks after convergence."""
+    calls = [0]
+
+    def log_joint(z):
+        calls[0] += 1
+        if calls[0] == at:
+            signal.raise_signal(signal.SIGINT)
+        return float(-0.5 * onp.sum(onp.asarray(z) ** 2))
+
+    if at == 3:
+        # Nothing is fitted yet: either is fair.
+        try:
+            bbvi.fit(log_joint, 3, seed=1)
+        except KeyboardInterrupt:
+            return
+    assert bbvi.fit(log_joint, 3, seed=1).status in ("interrupted", "converged")
+
+
+def test_python_branches_outside_the_support():
+    """Zero is outside, where the function happens to be traceable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = bbvi.fit(lambda z: -0.5 * (float(z[0]) - 5) ** 2 if z[0] > 0 else -float("inf"), 1, seed=1)
+    assert fit.summary().loc["z[0]", "mean"] == pytest.approx(5, abs=0.1)
+
+
+def test_sort_in_a_log_joint():
+    fit = bbvi.fit(lambda z: -0.5 * np.sum(np.sort(z) ** 2), 3, seed=1)
+    assert fit.summary().loc["z[0]", "sd"] == pytest.approx(1, rel=0.1)
+
+
+def test_functions_that_change_their_data_do_not_change_the_model():
+    def log_joint(z, y):
+        y -= float(z.m)
+        return -0.5 * float(onp.sum(y**2))
+
+    model = bbvi.Model(log_joint, {"m": bbvi.Real()}, data={"y": onp.arange(4.0)})
+    try:
+        fit = bbvi.fit(model, seed=1, max_evaluations=2000)
+    except ValueError as error:
+        assert "read-only" in str(error)
+    else:
+        assert fit.summary().loc["m", "mean"] == pytest.approx(1.5, abs=0.1)
+    assert onp.array_equal(model.data["y"], onp.arange(4.0))

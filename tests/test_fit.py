@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bbvi
+from bbvi import correction
 from bbvi.stats import halfcauchy, norm
 
 Y = [28, 8, -3, 7, -1, 1, 18, 12]
@@ -181,6 +182,27 @@ def test_an_interrupt_returns_the_best_so_far(schools):
     fit = bbvi.fit(schools.model, seed=1, callback=impatient)
     assert fit.status == "interrupted"
     assert fit.verdict != "reliable"
+
+
+def test_an_interrupt_after_the_optimum_keeps_it(schools, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(correction, "correct", interrupted)
+    fit = bbvi.fit(schools.model, seed=1)
+    assert fit.status == "interrupted"
+    assert fit.kind == "linear-response"
+    np.testing.assert_array_equal(fit.approximation.mean, schools.approximation.mean)
+
+
+def test_a_function_that_writes_into_its_data_is_told():
+    def writes(z, y):
+        y -= z.m
+        return -0.5 * np.sum(y**2)
+
+    with pytest.raises(ValueError, match="read-only") as caught:
+        bbvi.fit(bbvi.Model(writes, {"m": bbvi.Real()}, {"y": np.arange(4.0)}), seed=1)
+    assert "log_joint" in caught.value.__notes__[0]
 
 
 def test_a_checkpoint_continues_to_the_same_answer(schools, tmp_path):

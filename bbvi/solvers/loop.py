@@ -127,7 +127,8 @@ def run(
             cost = np.diff(trace.evaluations[-2:])[-1] if len(trace) > 1 else 0
             elapsed = time.perf_counter() - started
             if target.evaluations + cost > limits.max_evaluations:
-                state = _stopped(state, Status.BUDGET, "max_evaluations was reached before the fit converged.")
+                message = "The limit of evaluations (max_evaluations) was reached before the fit converged."
+                state = _stopped(state, Status.BUDGET, message)
                 break
             if elapsed > limits.max_seconds:
                 state = _stopped(state, Status.BUDGET, "max_seconds was reached before the fit converged.")

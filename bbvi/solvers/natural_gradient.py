@@ -105,10 +105,11 @@ class NaturalGradient:
     max_batch : int
         Largest number of draws in one refining step.
 
-    Notes ----- The regression is that of Salimans and Knowles (2013, section 4); a step solves the Newton
-    system of the ELBO whose entries the regression estimates. It has converged when the Newton step that is
-    left is noise and the Monte Carlo error of every mean, in sds of q, and of every log sd is at most
-    ``tolerance``.
+    Notes
+    -----
+    The regression is that of Salimans and Knowles (2013, section 4); a step solves the Newton system of the ELBO whose
+    entries the regression estimates. It has converged when the Newton step that is left is noise and the Monte Carlo
+    error of every mean, in sds of q, and of every log sd is at most ``tolerance``.
     """
 
     state_type: ClassVar[type[NaturalGradientState]] = NaturalGradientState

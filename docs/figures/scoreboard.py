@@ -90,6 +90,22 @@ def row(name: str, result: Score | str) -> tuple[str, ...]:
     )
 
 
+def kind_row(name: str, result: Score) -> tuple[str, ...]:
+    """A line of the table of kinds: the worst error of a mean and an sd by mean field, linear response, importance."""
+    known = models.reference(name)
+    cells = [f"`{name}`", result.fit.verdict]
+    for kind in ("mean-field", "linear-response", "importance"):
+        try:
+            summary = result.fit.summary(kind).loc[known.rows]
+        except ValueError:
+            # This fit has no such kind.
+            cells += ["-", "-"]
+            continue
+        cells.append(shown(float(np.max(np.abs(summary["mean"] - known.mean) / known.sd))))
+        cells.append(shown(float(np.max(np.abs(summary["sd"] / known.sd - 1))), percent=True))
+    return tuple(cells)
+
+
 def score_row(name: str, result: Score | str) -> tuple[str, ...]:
     """A line of the table of fits from values alone."""
     dim = str(models.load(name).dim)
@@ -135,6 +151,10 @@ def make(out: Path) -> None:
     header = ("model", "verdict", "kind", "D", "worst mean, sd", "worst sd", "k-hat mean field")
     header = (*header, "linear response", "weights", "evaluations", "gradients", "seconds")
     table(out / "scoreboard.md", header, [row(*item) for item in fits.items()], text=3)
+
+    kinds = ("model", "verdict", "mean field: mean", "sd", "linear response: mean", "sd", "importance: mean", "sd")
+    rows = [kind_row(name, result) for name, result in fits.items() if isinstance(result, Score)]
+    table(out / "scoreboard_kinds.md", kinds, rows, text=2)
 
     small = [name for name in names if models.load(name).dim <= SCORE_DIM]
     values = {name: attempt(name, estimator="score", max_evaluations=SCORE_EVALUATIONS) for name in small}

@@ -1,10 +1,9 @@
 """The importance correction: carries a Gaussian approximation to the target, and measures how well that went.
 
 Draws come in rounds, each from a mixture that is fitted to the weighted draws of all rounds before it; every draw is
-weighted against the mixture of all proposals so far (adaptive multiple importance sampling, Cornuet, Marin, Mira,
-Robert
-2012). A part of each mixture is stretched along the latents and the principal axes, to see what a Gaussian would miss.
-Near-Gaussian targets pass after the first round.
+weighted against the mixture of all proposals so far (adaptive multiple importance sampling; Cornuet, Marin, Mira and
+Robert 2012). A part of each mixture is stretched along the latents and the principal axes, to see what a Gaussian
+would miss. Near-Gaussian targets pass after the first round.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from .proposals import (
 )
 from .psis import effective_sample_size, pareto_shape, psis
 from .slices import leaders, steering
-from .weights import adjusted, control_functions, standard_errors, weightless_to_zero
+from .weights import ControlFunctions, weightless_to_zero
 
 Array = np.ndarray
 
@@ -149,7 +148,7 @@ def correct(
         fresh = 0
         if conditionals is not None and rounds <= 3:
             moments = _moments(pool, found)
-            for index in leaders(pool.u, np.exp(found.log_weights)):
+            for index in leaders(*found.steering):
                 mixture = None if index in along else conditionals(*moments, index)
                 if mixture is not None:
                     along[index] = mixture
@@ -166,7 +165,7 @@ def correct(
         rounds += 1
     return ImportanceResult(
         draws=pool.u,
-        log_weights=adjusted(found.log_weights, found.controls),
+        log_weights=found.controls.adjusted(found.log_weights),
         log_density=pool.log_p,
         proposal=pool.mixture,
         khat=found.khat,
@@ -207,23 +206,30 @@ class _Assessment:
     standard: Array
 
     @cached_property
-    def controls(self) -> Array:
-        return control_functions(self.u, self.log_weights, self.log_q)
+    def weights(self) -> Array:
+        return np.exp(self.log_weights)
+
+    @cached_property
+    def controls(self) -> ControlFunctions:
+        return ControlFunctions.at(self.u, self.log_weights, self.log_q)
 
     @cached_property
     def mean_error(self) -> Array:
-        return _or_infinite(standard_errors(np.exp(self.log_weights), self.standard, self.controls))
+        return _or_infinite(self.controls.standard_errors(self.weights, self.standard))
 
     @cached_property
     def sd_error(self) -> Array:
         squares = self.standard**2 - (self.sd > 0)
-        return _or_infinite(standard_errors(np.exp(self.log_weights), squares, self.controls) / 2)
+        return _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
 
     @cached_property
     def tail_khat(self) -> Array:
-        with np.errstate(all="ignore"):
-            shape = pareto_shape(np.exp(self.log_weights)[:, None] * self.standard**2)
+        shape = pareto_shape(self.weights[:, None] * self.standard**2)
         return np.where(self.sd > 0, np.asarray(shape), -np.inf)
+
+    @cached_property
+    def steering(self) -> tuple[Array, Array]:
+        return steering(self.u, self.weights)
 
     def moved(self, before: _Assessment) -> float:
         """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
@@ -235,9 +241,9 @@ class _Assessment:
     def enough(self) -> bool:
         return bool(
             self.khat < _KHAT_ENOUGH
+            and self.tail_khat.max() < _KHAT_PASSING
             and self.mean_error.max() < _ENOUGH
             and self.sd_error.max() < _ENOUGH
-            and self.tail_khat.max() < _KHAT_PASSING
         )
 
     def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
@@ -258,7 +264,7 @@ class _Assessment:
 
 def _steered(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
-    strongest = float(np.max(steering(pool.u, np.exp(found.log_weights))[0]))
+    strongest = float(np.max(found.steering[0]))
     if strongest < (_FUNNEL if pool.dim <= _MANY else _FUNNEL_OF_MANY):
         return ()
     return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
@@ -276,13 +282,13 @@ def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
     if len(pool.u) < _FEWEST_FOR_TAILS:
         return ()
-    w = np.exp(found.log_weights)
-    size = min(len(w), 2000)
-    index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
-    x = weightless_to_zero(pool.columns, w)[index]
+    index = _evenly(found.weights, 2000)
     varying = np.flatnonzero(found.sd > 0)
-    centred = x[:, varying] - np.median(x[:, varying], axis=0)
-    shape = np.maximum(*(np.atleast_1d(pareto_shape(np.maximum(sign * centred, 0.0))) for sign in (1, -1)))
+    # A draw that was picked has weight, so that no quantity is infinite here.
+    x = pool.columns[index][:, varying]
+    centred = x - np.median(x, axis=0)
+    sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
+    shape = np.max(np.reshape(pareto_shape(sides), (2, -1)), axis=0)
     heavy = varying[shape > _HEAVY_TAIL]
     if not len(heavy):
         return ()
@@ -292,7 +298,7 @@ def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
 
 def _valleys(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     """Whether the weighted draws fall into two lumps along a latent or the longest axis, with a valley in between."""
-    w = np.exp(found.log_weights)
+    w = found.weights
     mean = w @ pool.u
     centred = pool.u - mean
     scale = np.sqrt(w @ centred**2)
@@ -301,17 +307,19 @@ def _valleys(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
     x = centred / scale
     longest = np.linalg.eigh((x * w[:, None]).T @ x)[1][:, -1]
     columns = np.column_stack([x, x @ longest / np.sqrt(w @ (x @ longest) ** 2)])
-    edges = np.linspace(-4.0, 4.0, 41)
-    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
-    for column in columns.T:
-        density = np.convolve(np.histogram(column, edges, weights=w)[0], kernel / kernel.sum(), mode="same")
-        left = np.maximum.accumulate(density)
-        right = np.maximum.accumulate(density[::-1])[::-1]
-        mass = np.cumsum(density)
-        deep = density < _VALLEY * np.minimum(left, right)
-        shared = (mass > _LUMP * mass[-1]) & (mass < (1 - _LUMP) * mass[-1])
-        if np.any(deep & shared):
-            return ("the draws fall into two lumps with a valley between them: there is more than one mode",)
+    # Smoothed histograms on -4 to 4 sds, all columns at once; what lies outside goes into a bin that is dropped.
+    bins, count = 40, columns.shape[1]
+    cell = np.floor((np.clip(columns, -4.1, 4.1) + 4.0) * (bins / 8.0)).astype(int)
+    cell = np.where((cell >= 0) & (cell < bins), cell, bins) + (bins + 1) * np.arange(count)
+    histogram = np.bincount(cell.ravel(), np.repeat(w, count), (bins + 1) * count).reshape(count, -1)[:, :bins]
+    kernel = np.exp(-0.5 * (np.subtract.outer(np.arange(bins), np.arange(bins)) / 1.5) ** 2)
+    density = histogram @ np.where(kernel > np.exp(-0.5 * (4.5 / 1.5) ** 2), kernel, 0.0)
+    left = np.maximum.accumulate(density, axis=1)
+    right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
+    mass = np.cumsum(density, axis=1) / np.maximum(density.sum(axis=1, keepdims=True), 1e-300)
+    valley = (density < _VALLEY * np.minimum(left, right)) & (mass > _LUMP) & (mass < 1 - _LUMP)
+    if valley.any():
+        return ("the draws fall into two lumps with a valley between them: there is more than one mode",)
     return ()
 
 
@@ -333,8 +341,8 @@ class _Pool:
         # Of all mixtures, each once, with the number of draws that it stands for.
         self.components: list[Proposal] = []
         self.counts: list[float] = []
-        # Log density of each component (K) at each draw (S), so that no pair is computed twice.
-        self.table = np.empty((0, 0))
+        # Log density of each component (K) at each draw (S), so that no pair is computed twice; there is room for more.
+        self.table = np.empty((8, budget))
 
     @property
     def left(self) -> int:
@@ -352,22 +360,23 @@ class _Pool:
         self.log_p = np.concatenate([self.log_p, self.values(fresh)])
         self.labels, columns = self.measure(fresh)
         self.columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
-        old = [one.log_density(fresh) for one in self.components]
-        self.table = np.concatenate([self.table, np.reshape(old, (len(old), count))], axis=1)
+        for row, component in enumerate(self.components):
+            self.table[row, len(self.u) : len(self.u) + count] = component.log_density(fresh)
         self.u = np.concatenate([self.u, fresh])
-        new = []
         for component, share in components_of(proposal):
             if component in self.components:
                 self.counts[self.components.index(component)] += share * count
-            else:
-                self.components.append(component)
-                self.counts.append(share * count)
-                new.append(component.log_density(self.u))
-        self.table = np.concatenate([self.table, np.reshape(new, (len(new), len(self.u)))])
+                continue
+            row = len(self.components)
+            if row == len(self.table):
+                self.table = np.concatenate([self.table, np.empty_like(self.table)])
+            self.table[row, : len(self.u)] = component.log_density(self.u)
+            self.components.append(component)
+            self.counts.append(share * count)
 
     def assess(self) -> _Assessment:
         shares = np.array(self.counts) / np.sum(self.counts)
-        log_q = log_sum_exp((self.table + np.log(shares)[:, None]).T)
+        log_q = log_sum_exp((self.table[: len(shares), : len(self.u)] + np.log(shares)[:, None]).T)
         with np.errstate(invalid="ignore"):
             ratios = np.where(np.isfinite(self.log_p), self.log_p - log_q, -np.inf)
         smoothed, khat = psis(ratios)
@@ -412,9 +421,7 @@ def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Mixture]) -> Mixt
     """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
     log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
-    size = min(len(w), 1500)
-    index = np.minimum(np.searchsorted(np.cumsum(w), (np.arange(size) + 0.5) / size), len(w) - 1)
-    x = pool.u[index]
+    x = pool.u[_evenly(w, 1500)]
     mean = w @ pool.u
     centred = pool.u - mean
     covariance = (centred * w[:, None]).T @ centred
@@ -427,6 +434,12 @@ def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Mixture]) -> Mixt
     body = 0.4 if along else 0.7
     weights = [*(body * shares / shares.sum()), 0.15, 0.15, *([0.3 / max(len(along), 1)] * len(along))]
     return Mixture((*parts, *tails, *along), np.array(weights))
+
+
+def _evenly(weights: Array, most: int) -> Array:
+    """Indices of at most so many draws, taken at even steps of the cumulative weight."""
+    size = min(len(weights), most)
+    return np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(size) + 0.5) / size), len(weights) - 1)
 
 
 def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from .families import MeanFieldGaussian
 from .model import Model, labels_of
 from .psis import effective_sample_size, psis
 from .target import Target
-from .weights import control_functions, standard_errors, weightless_to_zero
+from .weights import ControlFunctions, weightless_to_zero
 
 Array = np.ndarray
 
@@ -60,7 +60,7 @@ class Posterior:
     mean_se: Array
     mean: Array | None = None
     factor: Array | None = None
-    controls: Array = field(default_factory=lambda: np.empty((0, 0)))
+    controls: ControlFunctions | None = None
 
     @cached_property
     def weights(self) -> Array:
@@ -85,8 +85,8 @@ class Posterior:
         mean = self.weights @ x
         centred = x - mean
         sd = np.sqrt(self.weights @ centred**2)
-        if self.kind == "importance":
-            return mean, sd, standard_errors(self.weights, centred, self.controls)
+        if self.controls is not None:
+            return mean, sd, self.controls.standard_errors(self.weights, centred)
         # How the mean of x moves with that of u (Stein's identity), times the error in that of u.
         scatter = self.u - self.weights @ self.u
         slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
@@ -180,8 +180,8 @@ def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Arr
 
 def weighted(target: Target, result: ImportanceResult) -> Posterior:
     """The posterior draws of importance sampling."""
-    h = control_functions(result.draws, result.log_weights, result.proposal.log_density(result.draws))
-    return Posterior("importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=h)
+    controls = ControlFunctions.at(result.draws, result.log_weights, result.proposal.log_density(result.draws))
+    return Posterior("importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=controls)
 
 
 class DrawSet(NamedTuple):

@@ -12,7 +12,7 @@ from scipy.special import gammaln
 Array = np.ndarray
 
 LOG_2PI = math.log(2.0 * math.pi)
-# Above, the third moments of all pairs cost more than their direction is worth.
+# Above, moments of all pairs of latents cost more than they are worth, and draws are too few for several covariances.
 _PAIRED_DIM = 60
 
 
@@ -58,7 +58,7 @@ class StudentT:
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
         dim, df = len(self.mean), self.df
-        square = np.square(whiten(u, self.mean, self.factor)).sum(axis=1)
+        square = _square_norms(whiten(u, self.mean, self.factor))
         constant = gammaln(0.5 * (df + dim)) - gammaln(0.5 * df) - 0.5 * dim * math.log(df * math.pi)
         return constant - _log_det(self.factor) - 0.5 * (df + dim) * np.log1p(square / df)
 
@@ -96,12 +96,12 @@ class Stretched:
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
         e = whiten(u, self.mean, self.factor)
-        along = e @ self.directions.T
+        along = self.directions @ e.T
         df, scale = self.df, self.scale
         constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
         stretched = constant - 0.5 * (df + 1.0) * np.log1p(np.square(along / scale) / df)
         ratio = stretched + 0.5 * np.square(along) + 0.5 * LOG_2PI
-        return _log_normal(e) - _log_det(self.factor) + log_sum_exp(ratio) - math.log(len(self.directions))
+        return _log_normal(e) - _log_det(self.factor) + log_sum_exp(ratio.T) - math.log(len(self.directions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +121,8 @@ class Mixture:
 
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
-        parts = np.stack([c.log_density(u) for c in self.components], axis=1)
-        return log_sum_exp(parts + np.log(self.weights / np.sum(self.weights)))
+        parts = np.stack([c.log_density(u) for c in self.components])
+        return log_sum_exp((parts + np.log(self.weights / np.sum(self.weights))[:, None]).T)
 
 
 def components_of(proposal: Proposal) -> list[tuple[Proposal, float]]:
@@ -143,27 +143,38 @@ def fit_mixture(
     """Gaussian components and shares by expectation maximisation, from slices across the most skewed direction.
 
     Covariances (n, D, D) are shrunk towards half of the overall one with the weight of D + 2 draws out of ``ess``, and
-    widened by 1.07, since a proposal should be wider than its target.
+    widened by 1.07, since a proposal should be wider than its target. Of more than 60 latents it is one Gaussian.
     """
     n, dim = x.shape
-    if count == 1:
+    if count == 1 or dim > _PAIRED_DIM:
         return [Gaussian(mean, 1.1 * factor)], np.ones(1)
     e = whiten(x, mean, factor)
+    rows, columns = np.tril_indices(dim)
+    pairs = np.ascontiguousarray(e.T)[rows] * e.T[columns]
+    twice = np.where(rows == columns, 1.0, 2.0)
+    # The direction of the most third-order structure: skewness, funnels, bends.
+    third = (pairs * np.sqrt(twice)[:, None]) @ e
+    skewed = np.linalg.eigh(third.T @ third)[1][:, -1]
     level = np.empty(n)
-    level[np.argsort(e @ _skewed_direction(e))] = (np.arange(n) + 0.5) / n
+    level[np.argsort(e @ skewed)] = (np.arange(n) + 0.5) / n
     log_r = -0.5 * np.square((level - (np.arange(count)[:, None] + 0.5) / count) * count / 0.7)  # (K, n)
     prior = dim + 2.0
+    # Moments and quadratic forms of all components are matrix products with the pairs.
+    second = np.empty((count, dim, dim))
     for _ in range(steps):
         r = np.exp(log_r - log_sum_exp(log_r.T)) / n
         shares = r.sum(axis=1) + 1e-12
         means = (r @ e) / shares[:, None]
-        centred = e - means[:, None]
-        scatter = np.matmul((centred * r[:, :, None]).transpose(0, 2, 1), centred)
+        second[:, rows, columns] = second[:, columns, rows] = r @ pairs.T
+        scatter = second - shares[:, None, None] * means[:, :, None] * means[:, None]
         scatter = (ess * scatter + 0.5 * prior * np.eye(dim)) / (ess * shares[:, None, None] + prior)
         factors = np.linalg.cholesky(scatter)
-        y = np.matmul(centred, np.linalg.inv(factors).transpose(0, 2, 1))
-        scale = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-        log_r = -0.5 * np.einsum("knd,knd->kn", y, y) + (np.log(shares) - scale)[:, None]
+        inverse = np.linalg.inv(factors)
+        precision = np.matmul(inverse.transpose(0, 2, 1), inverse)
+        centre = np.matmul(precision, means[:, :, None])[:, :, 0]
+        height = np.log(shares) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        height -= 0.5 * np.sum(centre * means, axis=1)
+        log_r = centre @ e.T - 0.5 * (twice * precision[:, rows, columns]) @ pairs + height[:, None]
     return [Gaussian(mean + factor @ m, 1.07 * factor @ f) for m, f in zip(means, factors, strict=True)], shares
 
 
@@ -181,21 +192,11 @@ def whiten(u: Array, mean: Array, factor: Array) -> Array:
 
 
 def log_sum_exp(a: Array) -> Array:
-    """Log of the sum of exp(a) over the last axis; rows of ``-inf`` stay ``-inf``."""
+    """Log of the sum of exp(a) over the last axis; rows of ``-inf`` stay ``-inf``. Fastest for a transposed array."""
     top = a.max(axis=-1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         return np.log(np.exp(a - top).sum(axis=-1)) + top[..., 0]
-
-
-def _skewed_direction(e: Array) -> Array:
-    """Unit direction (D,) of the most third-order structure of whitened draws: skewness, funnels, bends."""
-    dim = e.shape[1]
-    if dim > _PAIRED_DIM:
-        third = e.T @ np.square(e)
-    else:
-        third = e.T @ (e[:, :, None] * e[:, None, :]).reshape(len(e), dim * dim)
-    return np.linalg.svd(third, full_matrices=False)[0][:, 0]
 
 
 def _unit_rows(factor: Array) -> Array:
@@ -203,7 +204,11 @@ def _unit_rows(factor: Array) -> Array:
 
 
 def _log_normal(e: Array) -> Array:
-    return -0.5 * np.square(e).sum(axis=1) - 0.5 * e.shape[1] * LOG_2PI
+    return -0.5 * _square_norms(e) - 0.5 * e.shape[1] * LOG_2PI
+
+
+def _square_norms(e: Array) -> Array:
+    return np.einsum("nd,nd->n", e, e)
 
 
 def _log_det(factor: Array) -> float:

@@ -93,9 +93,24 @@ def pareto_shape(values: Array) -> float | Array:
 
     With ``values = w |h|`` it tells whether the importance sampling estimate of E[h] can be trusted (Vehtari et al.
     2024, section 2.4). Shapes ``(S,)`` and ``(S, N)`` as for :func:`psis`; the same conventions.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative or not finite.
     """
-    with np.errstate(divide="ignore"):
-        return psis(np.log(np.asarray(values, dtype=float)))[1]
+    x = np.asarray(values, dtype=float)
+    columns = x.reshape(len(x), -1)
+    tail = tail_length(len(columns))
+    khat = np.full(columns.shape[1], UNUSABLE)
+    if tail >= _SHORTEST_TAIL:
+        largest = columns.max(axis=0)
+        if not (np.isfinite(largest) & (columns.min(axis=0) >= 0)).all():
+            raise ValueError("values must be finite and not negative")
+        ordered = np.sort(np.partition(columns.T, len(columns) - tail - 1, axis=1)[:, -tail - 1 :], axis=1).T
+        with np.errstate(divide="ignore"):
+            khat = _tail_shape(np.log(ordered / np.where(largest > 0, largest, 1.0)))[0]
+    return float(khat[0]) if x.ndim == 1 else khat
 
 
 def _smooth(columns: Array, tail: int) -> Array:
@@ -103,24 +118,34 @@ def _smooth(columns: Array, tail: int) -> Array:
     order = np.argpartition(columns, -tail - 1, axis=0)[-tail - 1 :]
     order = np.take_along_axis(order, np.argsort(np.take_along_axis(columns, order, 0), axis=0), 0)
     ordered = np.take_along_axis(columns, order, 0)
+    khat, fittable, scale, cutoff = _tail_shape(ordered)
+    if not fittable.any():
+        return khat
+    levels = (np.arange(tail) + 0.5) / tail
+    smoothed = np.log(pareto_quantile(levels, khat[fittable], scale) + cutoff[fittable])
+    chosen = np.ix_(np.arange(tail), np.flatnonzero(fittable))
+    ordered[1:][chosen] = np.minimum(smoothed, 0.0)
+    np.put_along_axis(columns, order[1:], ordered[1:], 0)
+    return khat
+
+
+def _tail_shape(ordered: Array) -> tuple[Array, Array, Array, Array]:
+    """Shapes (N,) of tails of log ratios (1 + M, N), sorted, of which the first are the cutoffs and the largest 0.
+
+    Returns k-hat (N,), where the tail could be fitted (N,), the scales where it could, and the cutoffs (N,).
+    """
     # ratios below the smallest normal number are zero relative to the largest
     cutoff = np.exp(np.maximum(ordered[0], math.log(np.finfo(float).tiny)))
     excess = np.exp(ordered[1:]) - cutoff
     alive = ordered[-1] > -np.inf
     flat = alive & (ordered[0] > -_FLAT)
     # the fit needs a first quartile above the cutoff: a tail of ties says nothing about its shape
-    fittable = alive & ~flat & (excess[_quartile(tail)] > 0.0)
+    fittable = alive & ~flat & (excess[_quartile(len(excess))] > 0.0)
     khat = np.where(flat, NO_TAIL, UNUSABLE)
-    if not fittable.any():
-        return khat
-    shape, scale = fit_generalized_pareto(excess[:, fittable])
-    levels = (np.arange(tail) + 0.5) / tail
-    smoothed = np.log(pareto_quantile(levels, shape, scale) + cutoff[fittable])
-    chosen = np.ix_(np.arange(tail), np.flatnonzero(fittable))
-    ordered[1:][chosen] = np.minimum(smoothed, 0.0)
-    np.put_along_axis(columns, order[1:], ordered[1:], 0)
-    khat[fittable] = shape
-    return khat
+    scale = np.empty(0)
+    if fittable.any():
+        khat[fittable], scale = fit_generalized_pareto(excess[:, fittable])
+    return khat, fittable, scale, cutoff
 
 
 def fit_generalized_pareto(excess: Array) -> tuple[Array, Array]:

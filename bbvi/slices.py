@@ -50,19 +50,20 @@ def steering(u: Array, weights: Array) -> tuple[Array, Array]:
     except np.linalg.LinAlgError:
         return np.zeros(dim), np.zeros(dim)
     x = centred / np.sqrt(np.diag(covariance))
-    skewed = np.abs(weights @ x**3)
+    squares = x * x
+    skewed = np.abs(weights @ (squares * x))
     if dim == 1:
         return np.zeros(1), skewed
-    rest = np.sum(whiten(u, mean, factor) ** 2, axis=1)[:, None] - x**2
+    e = whiten(u, mean, factor)
+    rest = np.einsum("nd,nd->n", e, e)[:, None] - squares
     rest = rest - weights @ rest
     with np.errstate(all="ignore"):
-        steers = np.abs(np.sum(weights[:, None] * x * rest, axis=0)) / np.sqrt(weights @ rest**2)
+        steers = np.abs(weights @ (x * rest)) / np.sqrt(weights @ (rest * rest))
     return np.nan_to_num(steers), skewed
 
 
-def leaders(u: Array, weights: Array, most: int = 3) -> list[int]:
+def leaders(steers: Array, skewed: Array, most: int = 3) -> list[int]:
     """Latents along which slices are worth their cost: those that steer the others or are skewed, strongest first."""
-    steers, skewed = steering(u, weights)
     score = np.maximum(steers / _STEERS, skewed / _SKEWED)
     return [int(j) for j in np.argsort(-score)[:most] if score[j] > 1]
 

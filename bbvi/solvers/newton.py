@@ -22,6 +22,8 @@ Array = np.ndarray
 _ROOT2 = np.sqrt(2.0)
 # One step may change a scale by no more than this factor's logarithm: exp(r) is far from linear beyond.
 _MAX_LOG_SD_STEP = 2.0
+# Newton steps for the multiplier of a trust region; four or five are the rule.
+_SHIFTS = 50
 # Numbers per array up to which Hessians are formed at once: below, Python's overhead costs more than the arithmetic.
 _ROWS = 2**19
 
@@ -117,20 +119,24 @@ def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array,
         curved = None
     g = sd * gradients.reshape(k, s, d)
     weight = (eps * g).mean(axis=1)
-    mm, mr, rr = np.empty((3, k, d, d))
-    for j in range(d):
-        if curved is None:
-            v = np.repeat(directions[:, 0, j], s, axis=0)
-            column = sd * linear.hessian_product(v).reshape(k, s, d)
-        else:
-            column = sd * curved[:, :, j]
-        mm[:, j] = -column.mean(axis=1)
-        mr[:, j] = -(column * eps).mean(axis=1) / _ROOT2
-        rr[:, j] = -(column * eps * eps[:, :, j : j + 1]).mean(axis=1) / 2
+    full = np.empty((k, 2 * d, 2 * d))
+    mm, mr, rr = full[:, :d, :d], full[:, :d, d:], full[:, d:, d:]
+    if curved is not None:
+        curved = curved * sd[:, :, None]
+        mm[:] = -np.add.reduce(curved, axis=1) / s
+        curved *= eps[:, :, None]
+        mr[:] = -np.add.reduce(curved, axis=1) / (_ROOT2 * s)
+        curved *= eps[:, :, :, None]
+        rr[:] = -np.add.reduce(curved, axis=1) / (2 * s)
+    else:
+        for j in range(d):
+            column = sd * linear.hessian_product(np.repeat(directions[:, 0, j], s, axis=0)).reshape(k, s, d)
+            tilted = column * eps
+            mm[:, j] = -np.add.reduce(column, axis=1) / s
+            mr[:, j] = -np.add.reduce(tilted, axis=1) / (_ROOT2 * s)
+            rr[:, j] = -np.matmul(eps[:, None, :, j], tilted)[:, 0] / (2 * s)
     rr[:, np.arange(d), np.arange(d)] -= weight / 2
-    full = np.concatenate(
-        [np.concatenate([mm, mr], axis=2), np.concatenate([mr.transpose(0, 2, 1), rr], axis=2)], axis=1
-    )
+    full[:, d:, :d] = mr.transpose(0, 2, 1)
     gradient = np.concatenate([-g.mean(axis=1), (-weight - 1) / _ROOT2], axis=1)
     value = -values.reshape(k, s).mean(axis=1) - log_sd.sum(axis=1)
     return value, gradient, (full + full.transpose(0, 2, 1)) / 2
@@ -146,21 +152,23 @@ def solve_dense(matrix: Array, gradient: Array, radius: Array) -> tuple[Array, A
     g = np.einsum("kpq,kp->kq", vectors, gradient)
     lowest = values[:, 0]
     floor = np.maximum(-lowest, 0.0)
-    size = np.linalg.norm(g, axis=1)
     definite = lowest > 1e-12 * np.abs(values[:, -1])
     with np.errstate(all="ignore"):
         full = np.linalg.norm(g / values, axis=1)
     newton = definite & (full <= radius)
-    # The shift that puts the step on the boundary, by bisection in its logarithm.
-    low = np.log(np.maximum(floor, 1e-300) * (1 + 1e-12) + 1e-16 * np.abs(values[:, -1]))
-    high = np.log(floor + size / radius + 1e-300)
-    high = np.maximum(high, low)
-    for _ in range(0 if newton.all() else 40):
-        middle = (low + high) / 2
+    # The shift that puts the step on the boundary: Newton's method on 1 / |x| - 1 / radius goes up to it from below.
+    shift = np.where(newton, 0.0, floor * (1 + 1e-12) + 1e-16 * np.abs(values[:, -1]) + 1e-300)
+    for _ in range(_SHIFTS):
         with np.errstate(all="ignore"):
-            long = np.linalg.norm(g / (values + np.exp(middle)[:, None]), axis=1) > radius
-        low, high = np.where(long, middle, low), np.where(long, high, middle)
-    shift = np.where(newton, 0.0, np.exp(high))
+            shifted = values + shift[:, None]
+            squares = np.square(g / shifted)
+            squared = np.add.reduce(squares, axis=1)
+            excess = np.sqrt(squared) / radius - 1
+            step = squared / np.add.reduce(squares / shifted, axis=1) * excess
+        going = ~newton & (excess > 1e-6) & np.isfinite(step)
+        if not going.any():
+            break
+        shift = np.where(going, shift + step, shift)
     x = -g / (values + shift[:, None])
     # The hard case: the gradient has no part along the negative curvature, which then takes what is left of the radius.
     left = np.sqrt(np.maximum(radius**2 - np.sum(x**2, axis=1), 0.0))

@@ -341,8 +341,9 @@ class _Pool:
         # Of all mixtures, each once, with the number of draws that it stands for.
         self.components: list[Proposal] = []
         self.counts: list[float] = []
-        # Log density of each component (K) at each draw (S), so that no pair is computed twice; there is room for more.
-        self.table = np.empty((8, budget))
+        # Log density of each component (K) at each draw (S), so that no pair is computed twice; there is room for more
+        # of both.
+        self.table = np.empty((32, budget))
 
     @property
     def left(self) -> int:
@@ -369,7 +370,9 @@ class _Pool:
                 continue
             row = len(self.components)
             if row == len(self.table):
-                self.table = np.concatenate([self.table, np.empty_like(self.table)])
+                larger = np.empty((2 * row, self.budget))
+                larger[:row, : len(self.u)] = self.table[:, : len(self.u)]
+                self.table = larger
             self.table[row, : len(self.u)] = component.log_density(self.u)
             self.components.append(component)
             self.counts.append(share * count)

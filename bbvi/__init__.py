@@ -9,13 +9,12 @@ from .families import MeanFieldGaussian
 from .fit import fit
 from .latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex
 from .model import Model
-from .results import Fit
+from .results import Fit, load
 from .solvers.fixed_draws import FixedDraws
 from .solvers.loop import Progress, Trace
 from .solvers.natural_gradient import NaturalGradient
 from .solvers.stochastic import Stochastic
 from .status import Status
-from .storage import load
 from .testing import check_model
 
 __version__ = "0.1.0"

@@ -11,13 +11,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .posterior import Row
-    from .results import Fit
+    from .record import FitRecord
 
 _MOST_ROWS = 40
 _HEADER = ("", "mean", "sd", "eti89_lb", "eti89_ub", "mcse_mean", "sd_mean_field")
 
 
-def text(fit: Fit) -> str:
+def text(fit: FitRecord) -> str:
     """Status, verdict, ELBO, k-hat, cost, and the summary table."""
     lines = [
         f"bbvi fit: {fit.status}, {fit.verdict}",
@@ -37,7 +37,7 @@ def text(fit: Fit) -> str:
     return "\n".join(lines)
 
 
-def html(fit: Fit) -> str:
+def html(fit: FitRecord) -> str:
     """The same as an HTML fragment."""
     colour = {"reliable": "#2e7d32", "caution": "#b26a00", "unreliable": "#c62828"}[fit.verdict]
     facts = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{escape(v)}</td></tr>" for k, v in _facts(fit))
@@ -54,7 +54,7 @@ def html(fit: Fit) -> str:
     )
 
 
-def _facts(fit: Fit) -> Iterator[tuple[str, str]]:
+def _facts(fit: FitRecord) -> Iterator[tuple[str, str]]:
     yield "ELBO", f"{fit.elbo:.2f} ± {fit.elbo_se:.2f} nats"
     if np.isfinite(fit.log_evidence):
         yield "evidence", f"{fit.log_evidence:.2f} ± {fit.log_evidence_se:.2f} nats"

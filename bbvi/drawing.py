@@ -14,7 +14,7 @@ from .posterior import Posterior
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .results import Fit
+    from .record import FitRecord
 
 Array = np.ndarray
 P = ParamSpec("P")
@@ -75,7 +75,7 @@ def handles_of(*colours: str, kind: str) -> list[Any]:
     return [Line2D([], [], color=colour, lw=2, label=names[colour]) for colour in colours]
 
 
-def chosen_rows(fit: Fit, rows: Sequence[str] | None) -> list[int]:
+def chosen_rows(fit: FitRecord, rows: Sequence[str] | None) -> list[int]:
     """Indices of rows by label, or by the name of a latent or derived quantity."""
     labels = fit.posterior().columns[0]
     if rows is None:
@@ -89,7 +89,7 @@ def chosen_rows(fit: Fit, rows: Sequence[str] | None) -> list[int]:
     return chosen
 
 
-def most_correlated(fit: Fit, count: int, kind: str = "best") -> list[int]:
+def most_correlated(fit: FitRecord, count: int, kind: str = "best") -> list[int]:
     """Rows of latents with the strongest correlations; all of them if there are no more than `count`."""
     chosen = fit.posterior(kind)
     labels = fit.model.labels
@@ -127,7 +127,7 @@ def support_of(posterior: Posterior, i: int) -> tuple[float | None, float | None
     return None, None
 
 
-def known_rows(fit: Fit, reference: Any) -> dict[str, Known]:
+def known_rows(fit: FitRecord, reference: Any) -> dict[str, Known]:
     """A reference, whatever its form, by row label."""
     if reference is None:
         return {}

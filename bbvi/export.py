@@ -18,7 +18,7 @@ from .target import Target
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .results import Fit
+    from .record import FitRecord
 
 Array = np.ndarray
 Variable = tuple[tuple[str, ...], Array]
@@ -28,7 +28,7 @@ _PRIOR_DRAWS = 500
 _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 
-def to_arviz(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
+def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
     """The posterior for ArviZ, in one chain.
 
     Parameters
@@ -78,7 +78,7 @@ def to_arviz(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | None =
     return az.from_datatree(tree) if "from_datatree" in dir(az) else tree
 
 
-def to_datatree(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | None = None) -> xr.DataTree:
+def to_datatree(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> xr.DataTree:
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
     import xarray as xr
 
@@ -101,7 +101,7 @@ def to_datatree(fit: Fit, draws: int = 1000, kind: str = "best", seed: int | Non
     return tree
 
 
-def posterior_groups(fit: Fit, drawn: DrawSet) -> dict[str, xr.Dataset]:
+def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
     """Groups that hold the draws or the approximation."""
     model, target = fit.model, fit.target
     latents = {name: np.asarray(x) for name, x in target.constrain(drawn.u)[0].items()}
@@ -158,7 +158,7 @@ def prior_groups(model: Model, draws: int, seed: int) -> dict[str, xr.Dataset]:
     return groups
 
 
-def _fit_dataset(fit: Fit, kind: str) -> xr.Dataset:
+def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
     q, labels = fit.approximation, fit.model.unconstrained_labels
     flat = ("unconstrained",)
     scalars = {
@@ -235,7 +235,7 @@ def _labels(given: Sequence[Any]) -> Array:
     return labels if labels.ndim == 1 and labels.dtype.kind in "biufUM" else np.array([str(x) for x in given])
 
 
-def _attributes(fit: Fit, kind: str, seed: int | None) -> dict[str, Any]:
+def _attributes(fit: FitRecord, kind: str, seed: int | None) -> dict[str, Any]:
     from . import __version__
 
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)

@@ -11,7 +11,7 @@ from .posterior import gaussian_log_density
 from .psis import pareto_khat_threshold, psis
 
 if TYPE_CHECKING:
-    from .results import Fit
+    from .record import FitRecord
 
 Array = np.ndarray
 
@@ -51,7 +51,7 @@ def leave_one_out(log_likelihood: Array, log_weights: Array) -> Pointwise:
     return Pointwise(_log_sum(smoothed + known), np.atleast_1d(khat), _log_sum(weights[:, None] + known))
 
 
-def loo(fit: Fit, kind: str = "best") -> Any:
+def loo(fit: FitRecord, kind: str = "best") -> Any:
     """Leave-one-out cross-validation of a fit.
 
     Parameters
@@ -102,7 +102,7 @@ def loo(fit: Fit, kind: str = "best") -> Any:
     )
 
 
-def weighted_draws(fit: Fit, kind: str = "best") -> tuple[Array, Array]:
+def weighted_draws(fit: FitRecord, kind: str = "best") -> tuple[Array, Array]:
     """Draws u (S, D) of a kind, and log weights (S,), up to a constant, that carry them to the posterior."""
     chosen = fit.posterior(kind)
     if chosen.mean is None or chosen.factor is None:

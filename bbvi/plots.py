@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .results import Fit
+    from .record import FitRecord
 
 __all__ = [
     "plot",
@@ -59,7 +59,7 @@ Array = np.ndarray
 
 
 @styled
-def plot(fit: Fit, reference: Any = None) -> Figure:
+def plot(fit: FitRecord, reference: Any = None) -> Figure:
     """The fit at a glance: course, weights, the most correlated pair, and the marginals against mean field.
 
     Parameters
@@ -99,7 +99,7 @@ def plot(fit: Fit, reference: Any = None) -> Figure:
 
 
 @styled
-def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
+def plot_trace(fit: FitRecord, ax: Axes | None = None) -> Axes:
     """ELBO against evaluations: of the solver's draws as a line, of fresh draws as a band (2 standard errors).
 
     The axis shows the part of the course that can be told apart from the end; earlier values lie below it.
@@ -132,7 +132,7 @@ def plot_trace(fit: Fit, ax: Axes | None = None) -> Axes:
 
 
 @styled
-def plot_weights(fit: Fit, ax: Axes | None = None) -> Axes:
+def plot_weights(fit: FitRecord, ax: Axes | None = None) -> Axes:
     """The largest importance weights, on log-log axes: a Pareto tail is a straight line, as steep as -1 / k.
 
     Drawn for mean field and for the kind in use. Flat is good; the dotted line is k = 0.7, beyond which
@@ -165,7 +165,7 @@ def plot_weights(fit: Fit, ax: Axes | None = None) -> Axes:
 
 @styled
 def plot_forest(
-    fit: Fit,
+    fit: FitRecord,
     kind: str = "best",
     reference: Any = None,
     rows: Sequence[str] | None = None,
@@ -237,7 +237,7 @@ def plot_forest(
 
 @styled
 def plot_marginals(
-    fit: Fit, rows: Sequence[str] | None = None, reference: Any = None, kind: str = "best"
+    fit: FitRecord, rows: Sequence[str] | None = None, reference: Any = None, kind: str = "best"
 ) -> Figure:
     """Marginal densities against mean field; a `plot_forest` where there are more than 12 rows.
 
@@ -270,7 +270,7 @@ def plot_marginals(
     return figure
 
 
-def _marginal(ax: Axes, fit: Fit, i: int, known: Mapping[str, Known], kind: str = "best") -> None:
+def _marginal(ax: Axes, fit: FitRecord, i: int, known: Mapping[str, Known], kind: str = "best") -> None:
     chosen = fit.posterior(kind)
     label = chosen.columns[0][i]
     peak = 0.0
@@ -299,7 +299,7 @@ def _marginal(ax: Axes, fit: Fit, i: int, known: Mapping[str, Known], kind: str 
 
 
 @styled
-def plot_pairs(fit: Fit, rows: Sequence[str] | int = 4, kind: str = "best") -> Figure:
+def plot_pairs(fit: FitRecord, rows: Sequence[str] | int = 4, kind: str = "best") -> Figure:
     """Draws of pairs of rows, with mean field's draws behind them.
 
     Parameters
@@ -334,7 +334,7 @@ def plot_pairs(fit: Fit, rows: Sequence[str] | int = 4, kind: str = "best") -> F
     return figure
 
 
-def _pair(ax: Axes, fit: Fit, i: int, j: int, kind: str = "best") -> None:
+def _pair(ax: Axes, fit: FitRecord, i: int, j: int, kind: str = "best") -> None:
     chosen = fit.posterior(kind)
     rng = np.random.default_rng(0)
     for posterior, colour, alpha in (
@@ -357,7 +357,7 @@ def _pair(ax: Axes, fit: Fit, i: int, j: int, kind: str = "best") -> None:
 
 @styled
 def plot_predictive(
-    fit: Fit, name: str | None = None, ax: Axes | None = None, seed: int | None = None
+    fit: FitRecord, name: str | None = None, ax: Axes | None = None, seed: int | None = None
 ) -> Axes:
     """Posterior predictive against observed data: intervals by observation up to 60 of them, else densities.
 

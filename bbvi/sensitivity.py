@@ -13,7 +13,7 @@ from .standin import Absent
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .results import Fit
+    from .record import FitRecord
 
 Array = np.ndarray
 
@@ -22,7 +22,7 @@ _TAIL = 1 / 4000  # as in a sample of 4,000, for which the threshold was propose
 
 
 def power_scaling(
-    fit: Fit, kind: str = "best", delta: float = 0.01, threshold: float = _THRESHOLD
+    fit: FitRecord, kind: str = "best", delta: float = 0.01, threshold: float = _THRESHOLD
 ) -> pd.DataFrame:
     """Sensitivity of every row of the summary to the prior and to the likelihood.
 
@@ -91,7 +91,7 @@ def power_scaling(
     return table
 
 
-def split_density(fit: Fit, u: Array) -> tuple[Array, Array]:
+def split_density(fit: FitRecord, u: Array) -> tuple[Array, Array]:
     """Log prior (without log-Jacobians) and log likelihood at draws u (S, D), each (S,)."""
     likelihood = np.zeros(len(u))
     for part in fit.target.quantities("pointwise", u).values():

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .export import to_datatree
 from .families import MeanFieldGaussian
 from .latents import ResolvedLatent
 from .model import Model
-from .results import Fit
+from .record import FitRecord
 from .solvers.loop import Trace
 from .standin import StoredTarget, has_density, stand_in
 from .starts import Mode
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Array = np.ndarray
+Record = TypeVar("Record", bound=FitRecord)
 
 _FORMAT = 1
 _GROUP = "bbvi"
@@ -42,7 +43,7 @@ _RECORDS: dict[str, type] = {
 } | {record.__name__: record for record in (MeanFieldGaussian, Mode, ResolvedLatent, Trace)}
 
 
-def save(fit: Fit, path: str | Path, draws: int = 1000, kind: str = "best") -> None:
+def save(fit: FitRecord, path: str | Path, draws: int = 1000, kind: str = "best") -> None:
     """Write a fit to disk.
 
     Parameters
@@ -78,28 +79,8 @@ def save(fit: Fit, path: str | Path, draws: int = 1000, kind: str = "best") -> N
         fit.target.evaluations, fit.target.gradient_evaluations = before
 
 
-def load(path: str | Path, model: Model | None = None) -> Fit:
-    """Read a fit that `Fit.save` wrote.
-
-    Parameters
-    ----------
-    path : path
-    model : Model, optional
-        The model that was fitted. Functions are not saved, so that without it the fit offers what is known of
-        its posterior (printing, ``summary``, ``sample``, ``covariance_of``, ``expect``, ``to_arviz``), and a
-        ValueError where the log joint, the log likelihood or predictions would be needed.
-
-    Returns
-    -------
-    Fit
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a saved fit, or the latents of `model` are not those of the fit.
-    """
+def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
+    """Read a fit that was saved, as the given class of record; see `bbvi.load`."""
     path = _checked(path)
     if not path.exists():
         raise FileNotFoundError(f"path: there is no file {path}")
@@ -116,13 +97,13 @@ def load(path: str | Path, model: Model | None = None) -> Fit:
         raise ValueError(
             f"path: {path} was written by a newer version of bbvi (format {version}); update bbvi to read it"
         )
-    return _restored(content, model)
+    return _restored(content, model, record)
 
 
 # ---- a fit as plain content --------------------------------------------------------------------------------
 
 
-def _content(fit: Fit) -> dict[str, Any]:
+def _content(fit: FitRecord) -> dict[str, Any]:
     model = fit.model
     counts = {"evaluations": fit.target.evaluations, "gradient_evaluations": fit.target.gradient_evaluations}
     described = {
@@ -156,7 +137,7 @@ def _content(fit: Fit) -> dict[str, Any]:
     }
 
 
-def _restored(content: Mapping[str, Any], model: Model | None) -> Fit:
+def _restored(content: Mapping[str, Any], model: Model | None, record: type[Record]) -> Record:
     described, fields = content["model"], content["fields"]
     target: Target
     if model is None:
@@ -174,11 +155,11 @@ def _restored(content: Mapping[str, Any], model: Model | None) -> Fit:
                 f"model: its log density at the approximation's mean is {found:.6g}, and that of the model "
                 f"which was fitted was {expected:.6g}: other functions, or other data",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
     target.evaluations = content["counts"]["evaluations"]
     target.gradient_evaluations = content["counts"]["gradient_evaluations"]
-    fit = Fit(model=model, target=target, **fields)
+    fit = record(model=model, target=target, **fields)
     if isinstance(target, StoredTarget):
         for kind, derived in content["derived"].items():
             target.remember(fit.posterior(kind).u, derived)

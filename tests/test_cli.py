@@ -13,7 +13,7 @@ import pytest
 
 import bbvi
 from bbvi.cli import FAILED, OK, USAGE, main
-from bbvi.storage import load
+from bbvi.results import load
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,7 +12,8 @@ import pytest
 from posteriors import regression, schools, supports
 
 import bbvi
-from bbvi.storage import load, save
+from bbvi.results import load
+from bbvi.storage import save
 
 KINDS = ["best", "mean-field", "linear-response", "importance"]
 

@@ -1,4 +1,4 @@
-"""What the package adds to autograd: products with Jacobians of any function, and cheap slices of the last axis."""
+"""What the package adds to autograd: products with Jacobians of any function, and adjoints of taking parts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.builtins import container_take
 from autograd.core import VJPNode, backward_pass, primitive_vjps
-from autograd.extend import defvjp, primitive
+from autograd.extend import defvjp, defvjp_argnum, primitive
 from autograd.tracer import getval, isbox, new_box, trace_stack
 
 from .stats.primitives import unbroadcast
@@ -27,6 +28,22 @@ def _where_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwarg
         return tuple(unbroadcast(parts[i], shapes[i]) if i else np.zeros(shapes[0]) for i in argnums)
 
     return product
+
+
+def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes the adjoint of a primitive: ``maker(argnums, ans, args, kwargs)(g)``, one gradient per argument.
+
+    Raises
+    ------
+    NotImplementedError
+        If autograd has none.
+    """
+    if fun is _where:
+        return _where_vjps
+    try:
+        return primitive_vjps[fun]
+    except KeyError:
+        raise NotImplementedError(f"autograd has no derivative of {getattr(fun, '__name__', fun)}") from None
 
 
 def vjp(function: Callable[[Any], Any], x: Any) -> tuple[Callable[[Any], Any], Any]:
@@ -50,6 +67,9 @@ def vjp(function: Callable[[Any], Any], x: Any) -> tuple[Callable[[Any], Any], A
     return lambda g: backward_pass(g, node), end._value
 
 
+# ---- slices of the last axis ----------------------------------------------------------------------------------------
+
+
 @primitive
 def columns(u: Any, start: int, stop: int) -> Any:
     """``u[..., start:stop]``; its gradient is one copy into zeros, where that of indexing is a scattered addition."""
@@ -66,3 +86,34 @@ def padded(g: Any, start: int, stop: int, width: int) -> Any:
 
 defvjp(columns, lambda ans, u, start, stop: lambda g: padded(g, start, stop, np.shape(getval(u))[-1]), argnums=(0,))
 defvjp(padded, lambda ans, g, start, stop, width: lambda h: columns(h, start, stop), argnums=(0,))
+
+
+# ---- all that was taken from one value, put back together -----------------------------------------------------------
+
+
+@primitive
+def scattered(shape: tuple[int, ...], *pairs: Any) -> Any:
+    """Zeros to which gradients are added where they belong: the adjoint of any number of indexing operations.
+
+    `pairs` are an index and what to add there, in turns.
+    """
+    total = np.zeros(shape)
+    for index, part in zip(pairs[::2], pairs[1::2], strict=True):
+        if isinstance(index, int):
+            total[index] += part
+        else:
+            np.add.at(total, index, part)
+    return total
+
+
+@primitive
+def bundled(shapes: tuple[tuple[int, ...], ...], *pairs: Any) -> Any:
+    """A tuple of zeros to which gradients are added: as `scattered`, for operations with several results."""
+    totals = [np.zeros(shape) for shape in shapes]
+    for index, part in zip(pairs[::2], pairs[1::2], strict=True):
+        totals[index] = totals[index] + part
+    return tuple(totals)
+
+
+defvjp_argnum(scattered, lambda argnum, ans, args, kwargs: lambda g: g[args[argnum - 1]])
+defvjp_argnum(bundled, lambda argnum, ans, args, kwargs: lambda g: container_take(g, args[argnum - 1]))

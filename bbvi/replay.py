@@ -2,112 +2,37 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-import autograd.numpy as anp
 import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import Box, Node, isbox, new_box, trace_stack
+from autograd.tracer import isbox
 
-from .batching import ACCUMULATING, Batched, NoRule, Operation, compile_operation
+from .batching import compile_operation, depends_on_values
+from .operations import Batched, NoRule, Operation
+from .tape import NotRecordable, Tape, recording, slot_of
 
+__all__ = ["NotRecordable", "Recording"]
 
-class NotRecordable(Exception):
-    """The function depends on the values of its latents in a way that no recording of one draw can show."""
+Step = Callable[[list[Any]], None]
 
-
-class _Tape:
-    """The operations of one recording, in the order in which they were carried out."""
-
-    def __init__(self) -> None:
-        self.operations: list[tuple[Operation, tuple[int, ...]]] = []
-        self.size = 0
-
-    def add(self) -> int:
-        self.size += 1
-        return self.size - 1
+# Results of fewer elements a draw are not worth the time that giving their memory back early would take.
+_LARGE = 16
+# As many elements taken from one array are taken all at once.
+_MANY = 4
 
 
-class _RecordNode(Node):
-    __slots__ = ["tape", "slot"]
+class Entry(NamedTuple):
+    """An operation of the recording: the slots of its arguments, its own, and those that nobody needs after it."""
 
-    def __init__(
-        self,
-        value: Any,
-        fun: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        parent_argnums: tuple[int, ...],
-        parents: tuple[_RecordNode, ...],
-    ) -> None:
-        fixed = [arg for i, arg in enumerate(args) if i not in parent_argnums]
-        if any(_holds_box(arg) for arg in [*fixed, *kwargs.values()]):
-            raise NotRecordable(f"{getattr(fun, '__name__', fun)} hides a latent inside one of its arguments")
-        self.tape: _Tape = parents[0].tape
-        shape = None if isinstance(value, tuple) else np.shape(value)
-        operation = Operation(fun, tuple(args), dict(kwargs), tuple(parent_argnums), shape)
-        self.tape.operations.append((operation, tuple(parent.slot for parent in parents)))
-        self.slot: int = self.tape.add()
-
-    def initialize_root(self, tape: _Tape) -> None:
-        self.tape = tape
-        self.slot = tape.add()
-
-
-def _holds_box(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(_holds_box(item) for item in value)
-    return bool(isbox(value))
-
-
-class _RecordBox(ArrayBox):
-    """A value under recording. Asking for its truth would freeze one draw's answer, so that is refused."""
-
-    __slots__ = []
-
-    def __bool__(self) -> bool:
-        raise NotRecordable("the function branches on the value of a latent")
-
-    __hash__ = ArrayBox.__hash__
-
-    def __invert__(self) -> Any:
-        return anp.invert(self)
-
-    def __and__(self, other: Any) -> Any:
-        return anp.bitwise_and(self, other)
-
-    def __or__(self, other: Any) -> Any:
-        return anp.bitwise_or(self, other)
-
-    __rand__ = __and__
-    __ror__ = __or__
-
-
-_RECORDED_TYPES = (np.ndarray, float, np.float64, np.float32, np.bool_, np.int64, np.intp)
-_lock = threading.RLock()
-
-
-@contextmanager
-def _recording_boxes() -> Iterator[None]:
-    """For the time of a recording, autograd boxes arrays, numbers and also comparisons in `_RecordBox`."""
-    with _lock:
-        before, top = dict(Box.type_mappings), trace_stack.top
-        try:
-            Box.types.add(_RecordBox)
-            Box.type_mappings.update(dict.fromkeys((*_RECORDED_TYPES, _RecordBox), _RecordBox))
-            yield
-        finally:
-            Box.type_mappings.clear()
-            Box.type_mappings.update(before)
-            # A trace that an exception ends would otherwise stay on autograd's stack.
-            trace_stack.top = top
-
-
-Step = tuple[int, tuple[int, ...], Callable[..., Any], tuple[int, ...]]
+    operation: Operation
+    parents: tuple[int, ...]
+    slot: int
+    dead: tuple[int, ...] = ()
 
 
 class Recording:
@@ -116,7 +41,8 @@ class Recording:
     Parameters
     ----------
     function : callable
-        Takes a dict of arrays, one draw, and returns an array, a number, or a dict of those.
+        Takes a dict of arrays, one draw, and returns an array, a number, or a dict of those. With `data` it takes a
+        dict of these as its second argument.
     draw : mapping of str to ndarray
         The draw to record on; only its shapes matter later.
     loop : bool
@@ -124,60 +50,97 @@ class Recording:
         arrays only.
     late : str, optional
         An argument that will be given last, and many times for the same values of the others; see `bind`.
+    data : mapping of str to ndarray, optional
+        Arrays that are the same for all draws, and may later be others of the same shapes; see `with_data`.
+
+    Attributes
+    ----------
+    recorded : value, or dict of values
+        What the function returned at the draw that was recorded.
+    inputs : list of str
+        Names of what makes a draw.
+    largest : int
+        Elements of the largest result of an operation, for one draw.
 
     Raises
     ------
     NotRecordable
-        If the function's course depends on the values of its latents, or an operation has no rule.
+        If the function's course depends on the values of its latents or of `data`, or an operation has no rule.
     """
 
     def __init__(
         self,
-        function: Callable[[dict[str, Any]], Any],
+        function: Callable[..., Any],
         draw: Mapping[str, np.ndarray],
         *,
         loop: bool = True,
         late: str | None = None,
+        data: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        tape = _Tape()
-        with _recording_boxes(), trace_stack.new_trace() as trace:
-            boxes = {
-                name: new_box(np.asarray(value, dtype=float), trace, _RecordNode.new_root(tape))
-                for name, value in draw.items()
-            }
-            result = function(boxes)
-            named = result if isinstance(result, dict) else {"": result}
-            self._outputs: dict[str, int | np.ndarray] = {
-                name: value._node.slot if isbox(value) and value._trace == trace else _constant(value)
-                for name, value in named.items()
-            }
+        with recording() as tape:
+            boxes = {name: tape.root(np.asarray(value, dtype=float)) for name, value in draw.items()}
+            given = {name: tape.root(value) for name, value in (data or {}).items()}
+            result = function(boxes) if data is None else function(boxes, given)
+        named = result if isinstance(result, dict) else {"": result}
         self._is_dict = isinstance(result, dict)
         self._roots = {name: slot for slot, name in enumerate(draw)}
-        self._size = tape.size
-        wanted = {slot for slot in self._outputs.values() if isinstance(slot, int)}
-        last: list[tuple[int, Operation, tuple[int, ...]]] = []
-        needed = set(wanted)
-        # Backwards, so that what no output needs is never carried out.
-        for index in range(len(tape.operations) - 1, -1, -1):
-            operation, parents = tape.operations[index]
-            if len(draw) + index in needed:
-                needed.update(parents)
-                last.append((len(draw) + index, operation, parents))
-        kept = last[::-1]
-        depends = {self._roots[late]} if late is not None else set()
-        for slot, _, parents in kept:
-            if depends.intersection(parents):
-                depends.add(slot)
-        first = [entry for entry in kept if entry[0] not in depends]
-        second = [entry for entry in kept if entry[0] in depends]
-        crossing = {parent for _, _, parents in second for parent in parents}
+        self._data_roots = {name: len(draw) + i for i, name in enumerate(given)}
+        self._size = len(tape.values)
+        self._loop = loop
+        self._outputs: dict[str, int | np.ndarray] = {}
+        for name, value in named.items():
+            slot = slot_of(value, tape)
+            self._outputs[name] = _constant(value) if slot is None else slot
+        values = {name: tape.values[slot] if isinstance(slot, int) else slot for name, slot in self._outputs.items()}
+        self.recorded: Any = values if self._is_dict else values[""]
+        self._sort(tape, late)
+        shapes = [entry.operation.shape for entry in (*self._first, *self._second) if entry.operation.shape is not None]
+        self.largest = max([1, *(int(np.prod(shape)) for shape in shapes)])
         try:
-            self._first = _program(first, wanted | crossing, owned=None, loop=loop)
-            self._second = _program(second, wanted | {slot for slot, _, _ in first}, owned=depends, loop=loop)
+            self._plain = self._steps(plain=True)
         except NoRule as error:
             raise NotRecordable(str(error)) from None
-        shapes = [operation.shape for _, operation, _ in kept if operation.shape is not None]
-        self.largest = max([1, *(int(np.prod(shape)) for shape in shapes)])
+        self._traced: tuple[list[Step], list[Step]] | None = None
+
+    def _sort(self, tape: Tape, late: str | None) -> None:
+        """What is of the data alone, what then does not wait for the late argument, and what does."""
+        wanted = {slot for slot in self._outputs.values() if isinstance(slot, int)}
+        needed, entries = set(wanted), []
+        # Backwards, so that what no output needs is never carried out.
+        for operation, parents, slot in reversed(tape.operations):
+            if slot in needed:
+                needed.update(parents)
+                entries.append(Entry(operation, parents, slot))
+        entries.reverse()
+        varies = set(self._roots.values())
+        waits = set() if late is None else {self._roots[late]}
+        of_data = set(self._data_roots.values())
+        self._of_data: list[Entry] = []
+        first: list[Entry] = []
+        second: list[Entry] = []
+        for entry in entries:
+            if varies.isdisjoint(entry.parents):
+                of_data.add(entry.slot)
+                self._of_data.append(entry)
+                continue
+            varies.add(entry.slot)
+            if waits.isdisjoint(entry.parents):
+                first.append(entry)
+            else:
+                waits.add(entry.slot)
+                second.append(entry)
+        self._known = {slot: tape.values[slot] for slot in of_data}
+        crossing = {parent for entry in second for parent in entry.parents}
+        self._first = _mortal(first, wanted | crossing)
+        self._second = _mortal(second, wanted | {entry.slot for entry in first})
+        if any(depends_on_values(entry.operation, entry.parents, of_data) for entry in (*first, *second)):
+            raise NotRecordable("the shape of a result depends on the values of the data")
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self._roots)
+
+    # ---- evaluation -------------------------------------------------------------------------------------------------
 
     def __call__(self, draws: Mapping[str, Batched]) -> Any:
         """Evaluate all draws.
@@ -192,8 +155,9 @@ class Recording:
         array, shape (S, ...), or a dict of those
         """
         values = self._begin(draws)
-        _carry_out(self._first, values)
-        _carry_out(self._second, values)
+        for steps in self._program(draws):
+            for step in steps:
+                step(values)
         return self._end(values, len(next(iter(draws.values()))))
 
     def bind(self, draws: Mapping[str, Batched]) -> tuple[dict[str, Any], Callable[[Batched], dict[str, Any]]]:
@@ -203,21 +167,69 @@ class Recording:
         """
         count = len(next(iter(draws.values())))
         values = self._begin(draws)
-        _carry_out(self._first, values)
+        first, second = self._program(draws)
+        for step in first:
+            step(values)
         (late,) = set(self._roots) - set(draws)
 
         def rest(argument: Batched) -> dict[str, Any]:
             again = list(values)
             again[self._roots[late]] = argument
-            _carry_out(self._second, again)
+            for step in second:
+                step(again)
             return self._end(again, count)
 
         known = {
             name: slot
             for name, slot in self._outputs.items()
-            if not isinstance(slot, int) or values[slot] is not None
+            if not isinstance(slot, int) or slot in self._known or values[slot] is not None
         }
         return self._end(values, count, known), rest
+
+    def with_data(self, data: Mapping[str, np.ndarray]) -> Recording:
+        """The recording of the same function with other data.
+
+        Raises
+        ------
+        NotRecordable
+            If a shape is not that of the data that it was recorded with.
+        """
+        known: dict[int, Any] = {}
+        for name, slot in self._data_roots.items():
+            known[slot] = data[name]
+            if np.shape(data[name]) != np.shape(self._known[slot]):
+                raise NotRecordable(f"{name} has shape {np.shape(data[name])}, not {np.shape(self._known[slot])}")
+        for operation, parents, slot, _ in self._of_data:
+            known[slot] = operation.call([known[parent] for parent in parents])
+            if not isinstance(known[slot], tuple) and np.shape(known[slot]) != operation.shape:
+                raise NotRecordable("the shape of a result depends on the values of the data")
+        other = copy.copy(self)
+        other._known = known
+        other._traced = None
+        other._plain = tuple(
+            _renewed(steps, entries, known, self._loop)
+            for steps, entries in zip(self._plain, (self._first, self._second), strict=True)
+        )  # type: ignore[assignment]
+        return other
+
+    # ---- programs ---------------------------------------------------------------------------------------------------
+
+    def _program(self, draws: Mapping[str, Batched]) -> tuple[list[Step], list[Step]]:
+        if not any(isbox(draw) for draw in draws.values()):
+            return self._plain
+        if self._traced is None:
+            self._traced = self._steps(plain=False)
+        return self._traced
+
+    def _steps(self, *, plain: bool) -> tuple[list[Step], list[Step]]:
+        first, second = (
+            [_step(entry, _compiled(entry, self._known, plain, self._loop)) for entry in entries]
+            for entries in (self._first, self._second)
+        )
+        if plain:
+            _take_together(first, self._first, self._known)
+            _take_together(second, self._second, self._known)
+        return first, second
 
     def _begin(self, draws: Mapping[str, Batched]) -> list[Any]:
         values: list[Any] = [None] * self._size
@@ -226,40 +238,113 @@ class Recording:
         return values
 
     def _end(self, values: list[Any], count: int, chosen: Mapping[str, int | np.ndarray] | None = None) -> Any:
-        outputs = {
-            name: values[slot] if isinstance(slot, int) else np.broadcast_to(slot, (count, *slot.shape))
-            for name, slot in (self._outputs if chosen is None else chosen).items()
-        }
+        outputs = {}
+        for name, slot in (self._outputs if chosen is None else chosen).items():
+            if isinstance(slot, int) and slot not in self._known:
+                outputs[name] = values[slot]
+            else:
+                constant = np.asarray(self._known[slot] if isinstance(slot, int) else slot)
+                outputs[name] = np.broadcast_to(constant, (count, *constant.shape))
         return outputs if self._is_dict else outputs[""]
 
 
-def _program(
-    entries: list[tuple[int, Operation, tuple[int, ...]]], keep: set[int], *, owned: set[int] | None, loop: bool
-) -> list[Step]:
-    """Compiled steps; each says which slots nobody needs after it, so that memory is used again while it is warm."""
-    steps: list[Step] = []
-    seen = set(keep)
-    for slot, operation, parents in reversed(entries):
-        dead = tuple(set(parents) - seen)
-        seen.update(parents)
-        # Only derivatives are recorded without loops, and nobody differentiates those again.
-        apply = compile_operation(operation if loop else replace(operation, plain=True), loop=loop)
-        if operation.fun in ACCUMULATING and owned is not None and len(parents) == 2 and parents[0] not in owned:
-            # What was computed before is used again for the next value of the late argument.
-            apply = _copying(apply)
-        steps.append((slot, parents, apply, dead))
-    return steps[::-1]
+def _mortal(entries: list[Entry], keep: set[int]) -> list[Entry]:
+    """The entries with the slots that nobody needs after each, so that memory is used again while it is warm."""
+    sizes = {entry.slot: entry.operation.shape for entry in entries}
+    mortal, seen = [], set(keep)
+    for entry in reversed(entries):
+        gone = set(entry.parents) - seen
+        seen |= gone
+        small = {slot for slot in gone if np.prod(sizes.get(slot) or ()) < _LARGE}
+        mortal.append(entry._replace(dead=tuple(gone - small)))
+    return mortal[::-1]
 
 
-def _copying(apply: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda first, *rest: apply(np.array(first), *rest)
+def _compiled(entry: Entry, known: Mapping[int, Any], plain: bool, loop: bool) -> tuple[Callable[..., Any], list[int]]:
+    """The batched operation and the slots of its operands, with what is known of the data put in."""
+    operation, parents = entry.operation, entry.parents
+    if not known.keys().isdisjoint(parents):
+        args, positions, varying = list(operation.args), [], []
+        for position, parent in zip(operation.positions, parents, strict=True):
+            if parent in known:
+                args[position] = known[parent]
+            else:
+                positions.append(position)
+                varying.append(parent)
+        operation = replace(operation, args=tuple(args), positions=tuple(positions))
+        parents = tuple(varying)
+    operation.plain = plain
+    return compile_operation(operation, loop=loop), list(parents)
 
 
-def _carry_out(steps: list[Step], values: list[Any]) -> None:
-    for slot, parents, apply, dead in steps:
-        values[slot] = apply(*[values[parent] for parent in parents])
+def _step(entry: Entry, compiled: tuple[Callable[..., Any], list[int]]) -> Step:
+    """Reads its operands among the values and puts its result there."""
+    apply, parents = compiled
+    slot, dead = entry.slot, entry.dead
+    if len(parents) == 1:
+        (only,) = parents
+
+        def step(values: list[Any]) -> None:
+            values[slot] = apply(values[only])
+
+    elif len(parents) == 2:
+        one, other = parents
+
+        def step(values: list[Any]) -> None:
+            values[slot] = apply(values[one], values[other])
+
+    else:
+        operands = itemgetter(*parents)
+
+        def step(values: list[Any]) -> None:
+            values[slot] = apply(*operands(values))
+
+    if not dead:
+        return step
+
+    def last(values: list[Any]) -> None:
+        step(values)
         for gone in dead:
             values[gone] = None
+
+    return last
+
+
+def _renewed(steps: list[Step], entries: list[Entry], known: Mapping[int, Any], loop: bool) -> list[Step]:
+    """The steps with those compiled again that have data in them."""
+    renewed = list(steps)
+    for i, entry in enumerate(entries):
+        if not known.keys().isdisjoint(entry.parents):
+            renewed[i] = _step(entry, _compiled(entry, known, True, loop))
+    return renewed
+
+
+def _take_together(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:
+    """Replace steps that take one element each from the same array by one step that takes them all."""
+    taken: dict[int, list[int]] = {}
+    for i, entry in enumerate(entries):
+        operation = entry.operation
+        if operation.fun is ArrayBox.__getitem__ and type(operation.args[1]) is int and not entry.dead:
+            taken.setdefault(entry.parents[0], []).append(i)
+    for parent, places in taken.items():
+        if len(places) >= _MANY and parent not in known:
+            pairs = [(entries[i].slot, entries[i].operation.args[1]) for i in places]
+            steps[places[0]] = _take_all(parent, pairs)
+            for i in places[1:]:
+                steps[i] = _nothing
+
+
+def _take_all(parent: int, pairs: list[tuple[int, int]]) -> Step:
+    def step(values: list[Any]) -> None:
+        rows = np.ascontiguousarray(np.moveaxis(values[parent], 1, 0))
+        for slot, index in pairs:
+            values[slot] = rows[index]
+
+    return step
+
+
+def _nothing(values: list[Any]) -> None:
+    pass
 
 
 def _constant(value: Any) -> np.ndarray:

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.tracer import getval, isbox
+from autograd.tracer import getval
 
 from . import transforms
 from .autodiff import columns, vjp
 from .model import Draw, Model, describe_draw
 from .parallel import Parallel
+from .recordings import equal, is_derivative, linearize, record_derivative, stack
 from .replay import Recording
 
 Array = np.ndarray
@@ -21,7 +22,6 @@ logger = logging.getLogger("bbvi")
 
 # Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold.
 _CHUNK_ELEMENTS = 2**16
-_AGREEMENT = 1e-8
 _NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
 
 
@@ -211,12 +211,12 @@ class Target:
             try:
                 recording = Recording(of_one, self._one(draws, 0))
                 result = np.asarray(recording(draws))
-                if _equal(_stack([of_one(self._one(draws, s)) for s in (1, -1)]), result[[1, -1]]):
+                if equal(stack([of_one(self._one(draws, s)) for s in (1, -1)]), result[[1, -1]]):
                     return result
             # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
             except Exception as error:
                 logger.info("a function is evaluated draw by draw: %s", error)
-            return np.asarray(_stack([of_one(self._one(draws, s)) for s in range(len(u))]))
+            return np.asarray(stack([of_one(self._one(draws, s)) for s in range(len(u))]))
 
     def minibatch(self, size: int, rng: np.random.Generator) -> Target:
         """An unbiased target of `size` random observations, whose log likelihood is weighted by N / size."""
@@ -330,8 +330,8 @@ class Target:
                 if derivative is not None:
                     known, rest = derivative.bind({"u": u})
                     return [(known["value"], known["gradient"], lambda v: rest(v)["product"])]
-                return [_linearize(self._log_density, u, np.ones(len(u)))]
-            return [_row(_linearize(self._log_density_of_one, row, 1.0)) for row in u]
+                return [linearize(self._log_density, u, np.ones(len(u)))]
+            return [_row(linearize(self._log_density_of_one, row, 1.0)) for row in u]
         except _NUMERICAL:
             if len(u) == 1:
                 nan = np.full((1, self.dim), np.nan)
@@ -375,7 +375,7 @@ class Target:
         recording = self._recordings.get(name)
         if recording is not None:
             return recording(draws)
-        return _stack([function(self._one(draws, s)) for s in range(count)])
+        return stack([function(self._one(draws, s)) for s in range(count)])
 
     def _function(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
         model = self.model
@@ -394,11 +394,10 @@ class Target:
     def _record(self, name: str, draws: dict[str, Array]) -> None:
         """Record a function on the first draw and keep the recording only if it agrees with the function itself."""
         self._recordings[name] = None
-        function = self._function(name)
         first = self._one(draws, 0)
         self.evaluations += name == "density"
         try:
-            recording = Recording(function, first)
+            recording = Recording(self._function(name), first)
         # Whatever a function does with autograd's boxes only shows that it wants plain arrays.
         except Exception as error:
             logger.info("%s is evaluated draw by draw: %s", name, error)
@@ -421,49 +420,22 @@ class Target:
         if name not in self._recordings:
             self._recordings[name] = None
             try:
-                self._recordings[name] = self._recorded_derivative(name, u)
+                recording = record_derivative(name, self._log_density_of_one, u[0], None)
+                if is_derivative(recording, self._log_density, self._some(u)):
+                    self._recordings[name] = recording
             # As for recording itself: what autograd's backward pass does with recorded values is its own affair.
             except Exception as error:
                 logger.info("the %s is traced at each call: %s", name, error)
         return self._recordings[name]
 
-    def _recorded_derivative(self, name: str, u: Array) -> Recording | None:
-        def gradient(draw: dict[str, Any]) -> dict[str, Any]:
-            product, value = vjp(self._log_density_of_one, draw["u"])
-            return {"value": value, "gradient": product(1.0)}
+    def _some(self, u: Array, rows: int = 3) -> Array:
+        """A few of the draws, first the first, and moved ones where there are not enough."""
+        moves = np.random.default_rng(0).normal(size=(max(0, rows - len(u)), self.dim))
+        return np.concatenate([u[:rows], u[:1] + moves])
 
-        def curvature(draw: dict[str, Any]) -> dict[str, Any]:
-            values: list[Any] = []
-
-            def of(v: Any) -> Any:
-                product, value = vjp(self._log_density_of_one, v)
-                values.append(value._value if isbox(value) and isbox(v) and value._trace == v._trace else value)
-                return product(1.0)
-
-            product, slope = vjp(of, draw["u"])
-            return {"value": values[0], "gradient": slope, "product": product(draw["v"])}
-
-        rows = u[: min(len(u), 3)]
-        v = np.linspace(0.5, 1.5, rows.size).reshape(rows.shape)
-        values, slopes, hessian_product = _linearize(self._log_density, rows, np.ones(len(rows)))
-        if name == "gradient":
-            recording = Recording(gradient, {"u": u[0]}, loop=False)
-            found = recording({"u": rows})
-            same = _equal({"value": values, "gradient": slopes}, found)
-        else:
-            recording = Recording(curvature, {"u": u[0], "v": v[0]}, loop=False, late="v")
-            found = recording({"u": rows, "v": v})
-            same = _equal({"value": values, "gradient": slopes, "product": hessian_product(v)}, found)
-        return recording if same else None
-
-    def _spread(self, draws: dict[str, Array], rows: int = 4) -> dict[str, Array]:
+    def _spread(self, draws: dict[str, Array]) -> dict[str, Array]:
         """A few draws for comparing: those at hand, and moved ones, so that another course of the function shows."""
-        count = len(next(iter(draws.values())))
-        u = self.unconstrain_safely({name: x[:rows] for name, x in draws.items()})
-        if count < rows:
-            moves = np.random.default_rng(0).normal(size=(rows - count, self.dim))
-            u = np.concatenate([u, u[:1] + moves])
-        return self._plain_draws(u)
+        return self._plain_draws(self._some(self.unconstrain_safely({name: x[:4] for name, x in draws.items()}), 4))
 
     def unconstrain_safely(self, draws: Mapping[str, Array]) -> Array:
         """As `unconstrain`, but draws at the very edge of their support give the origin instead of an error."""
@@ -479,14 +451,14 @@ class Target:
             for s in range(count):
                 row = {key: x[s : s + 1] for key, x in draws.items()}
                 try:
-                    expected = _stack([function(self._one(draws, s))])
+                    expected = stack([function(self._one(draws, s))])
                 except _NUMERICAL:
                     continue
                 try:
                     replayed = recording(row)
                 except (*_NUMERICAL, TypeError, ValueError, IndexError, AttributeError):
                     return False
-                if not _equal(expected, replayed):
+                if not equal(expected, replayed):
                     return False
         return True
 
@@ -574,37 +546,9 @@ class MiniBatch(Target):
         return super().gradients(u)
 
 
-def _linearize(function: Callable[[Any], Any], u: Array, seed: Any) -> tuple[Array, Array, Callable[[Array], Array]]:
-    """Values, gradients and Hessian product; since the Hessian is symmetric, its product is a VJP of the gradient."""
-    values: list[Any] = []
-
-    def gradient(v: Any) -> Any:
-        product, value = vjp(function, v)
-        values.append(getval(value))
-        return product(seed)
-
-    product, gradients = vjp(gradient, u)
-    return np.asarray(values[0]), np.asarray(gradients), product
-
-
 def _row(piece: tuple[Array, Array, Callable[[Array], Array]]) -> tuple[Array, Array, Callable[[Array], Array]]:
     value, gradient, product = piece
     return np.reshape(value, 1), gradient[None], lambda v: np.asarray(product(v[0]))[None]
-
-
-def _stack(results: list[Any]) -> Any:
-    """Results of single draws with a leading draws axis; dicts key by key."""
-    if isinstance(results[0], Mapping):
-        return {key: _stack([result[key] for result in results]) for key in results[0]}
-    return anp.stack([anp.array(result) for result in results])
-
-
-def _equal(expected: Any, replayed: Any) -> bool:
-    if isinstance(expected, Mapping):
-        return all(_equal(value, replayed[key]) for key, value in expected.items())
-    if np.shape(expected) != np.shape(replayed):
-        return False
-    return bool(np.allclose(replayed, expected, rtol=_AGREEMENT, atol=_AGREEMENT, equal_nan=True))
 
 
 def _check_leading_axis(name: str, out: Any, count: int) -> Any:

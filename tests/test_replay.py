@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bbvi import stats
 from bbvi.autodiff import vjp
 from bbvi.replay import NotRecordable, Recording
+from bbvi.tape import backward
 
 N, K = 5, 3
 X = np.random.default_rng(1).normal(size=(N, K))
@@ -149,15 +150,26 @@ def test_gradients_through_a_replay_agree_with_the_loop(name):
 def test_a_backward_pass_can_be_recorded_too(name):
     function, batch = FUNCTIONS[name], draws(4)
 
-    def gradient(d):
-        product, value = vjp(lambda v: anp.sum(function({**d, "v": v}) ** 2), d["v"])
-        return {"value": value, "gradient": product(1.0)}
+    def cost(d):
+        return anp.sum(function(d) ** 2)
 
-    found = Recording(gradient, one(batch, 0), loop=False)(batch)
+    def twice(d):
+        value = cost(d)
+        gradient = backward(value, d["v"])
+        return {"value": value, "gradient": gradient, "product": backward(anp.sum(gradient * d["z"]), d["v"])}
+
+    batch["z"] = np.random.default_rng(5).normal(size=batch["v"].shape)
+    found = Recording(twice, one(batch, 0), loop=False)(batch)
     for s in range(4):
-        expected = gradient(one(batch, s))
-        np.testing.assert_allclose(found["gradient"][s], expected["gradient"], rtol=1e-9, atol=1e-10)
-        np.testing.assert_allclose(found["value"][s], expected["value"], rtol=1e-12)
+        d = one(batch, s)
+
+        def slope(v, d=d):
+            return vjp(lambda v: cost({**d, "v": v}), v)[0](1.0)
+
+        np.testing.assert_allclose(found["value"][s], cost(d), rtol=1e-12)
+        np.testing.assert_allclose(found["gradient"][s], slope(d["v"]), rtol=1e-9, atol=1e-10)
+        product = vjp(slope, d["v"])[0](d["z"])
+        np.testing.assert_allclose(found["product"][s], product, rtol=1e-8, atol=1e-8)
 
 
 def test_where_is_differentiated_also_where_it_broadcasts():

@@ -1,0 +1,135 @@
+"""Recordings of a log density's derivatives, and the proof that a recording agrees with what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.tracer import getval
+
+from .autodiff import vjp
+from .replay import Recording
+from .tape import backward
+
+Array = np.ndarray
+Density = Callable[..., Any]
+
+_AGREEMENT = 1e-8
+# Differences of small programs are cheaper than to trace the function again; they are compared to so many digits.
+_SMALL = 1000
+_STEPS, _DIFFERENCES = (1e-4, 1e-6, 1e-2), 1e-4
+_DIRECTIONS = 4
+
+
+def record_derivative(name: str, density: Density, u: Array, data: Mapping[str, Array] | None) -> Recording:
+    """The ``"gradient"`` or ``"curvature"`` (with Hessian products) of one draw, recorded with its values.
+
+    What a backward pass does for one draw is itself a function that can be recorded; replayed it needs no tracing.
+
+    Parameters
+    ----------
+    name : {"gradient", "curvature"}
+    density : callable
+        Of one draw (D,), and of the data if these are given.
+    u : ndarray, shape (D,)
+        Where to record.
+    data : mapping, optional
+        As for `Recording`.
+    """
+
+    def gradient(draw: dict[str, Any], *data: Any) -> dict[str, Any]:
+        value = density(draw["u"], *data)
+        return {"value": value, "gradient": backward(value, draw["u"])}
+
+    def curvature(draw: dict[str, Any], *data: Any) -> dict[str, Any]:
+        both = gradient(draw, *data)
+        return {**both, "product": backward(anp.sum(both["gradient"] * draw["v"]), draw["u"])}
+
+    if name == "gradient":
+        return Recording(gradient, {"u": u}, loop=False, data=data)
+    return Recording(curvature, {"u": u, "v": direction(u.size)}, loop=False, late="v", data=data)
+
+
+def direction(dim: int) -> Array:
+    """The vector of the Hessian product that is recorded."""
+    return np.linspace(0.5, 1.5, dim)
+
+
+def is_derivative(recording: Recording, density: Density, u: Array) -> bool:
+    """Whether a recorded derivative is that of the log density, at draws `u` (S, D), on the first of which it was made.
+
+    At the first draw it must give what was computed while recording. At the others, which show whether something of
+    the first draw was frozen, differences of its own values and gradients decide; where programs are wide, or
+    differences too inexact to tell, a trace through `density`, a function of all draws.
+    """
+    rows = u[[*range(1, len(u)), 0]]
+    v = np.broadcast_to(direction(u.shape[1]), rows.shape)
+    second = "v" in recording.inputs
+    found = recording({"u": rows, "v": v} if second else {"u": rows})
+    if not equal(recording.recorded, {key: x[-1] for key, x in found.items()}):
+        return False
+    if recording.largest <= _SMALL and _differences_agree(recording, rows, found, v[:1] if second else None):
+        return True
+    values, slopes, hessian_product = linearize(density, rows, np.ones(len(rows)))
+    expected = {"value": values, "gradient": slopes}
+    if second:
+        expected["product"] = hessian_product(v)
+    return equal(expected, found)
+
+
+def _differences_agree(recording: Recording, rows: Array, found: Mapping[str, Array], v: Array | None) -> bool:
+    dim = rows.shape[1]
+    if dim <= _DIRECTIONS:
+        directions = np.eye(dim)
+    else:
+        directions = np.random.default_rng(0).choice([-1.0, 1.0], size=(_DIRECTIONS, dim))
+    if not _close(recording, rows, directions, "value", found["gradient"] @ directions.T):
+        return False
+    return v is None or _close(recording, rows, v, "gradient", found["product"][:, None, :])
+
+
+def _close(recording: Recording, rows: Array, directions: Array, name: str, expected: Array) -> bool:
+    """Whether differences of an output along directions (K, D) are as expected, (S, K, ...), with one of the steps."""
+    size = np.max(np.abs(expected), axis=tuple(range(1, expected.ndim)), keepdims=True)
+    agrees = np.zeros(expected.shape, dtype=bool)
+    for step in _STEPS:
+        moves = step * np.concatenate([directions, -directions])
+        points = (rows[:, None, :] + moves).reshape(-1, rows.shape[1])
+        out = recording({"u": points} if "v" not in recording.inputs else {"u": points, "v": np.zeros_like(points)})
+        there = np.asarray(out[name]).reshape(len(rows), 2, len(directions), *expected.shape[2:])
+        difference = (there[:, 0] - there[:, 1]) / (2 * step)
+        agrees |= np.abs(difference - expected) <= _DIFFERENCES * (np.abs(expected) + 1e-2 * size)
+        if agrees.all():
+            return True
+    return False
+
+
+def linearize(function: Callable[[Any], Any], u: Array, seed: Any) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Values, gradients and Hessian product; since the Hessian is symmetric, its product is a VJP of the gradient."""
+    values: list[Any] = []
+
+    def gradient(v: Any) -> Any:
+        product, value = vjp(function, v)
+        values.append(getval(value))
+        return product(seed)
+
+    product, gradients = vjp(gradient, u)
+    return np.asarray(values[0]), np.asarray(gradients), product
+
+
+def stack(results: list[Any]) -> Any:
+    """Results of single draws with a leading draws axis; dicts key by key."""
+    if isinstance(results[0], Mapping):
+        return {key: stack([result[key] for result in results]) for key in results[0]}
+    return anp.stack([anp.array(result) for result in results])
+
+
+def equal(expected: Any, replayed: Any) -> bool:
+    """Whether results agree to eight digits, shapes included; dicts key by key."""
+    if isinstance(expected, Mapping):
+        return all(equal(value, replayed[key]) for key, value in expected.items())
+    if np.shape(expected) != np.shape(replayed):
+        return False
+    return bool(np.allclose(replayed, expected, rtol=_AGREEMENT, atol=_AGREEMENT, equal_nan=True))

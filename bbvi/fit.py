@@ -42,6 +42,7 @@ _MOST_WEIGHTED = 1000
 # Above so many, one round of draws shows all that can be had.
 _EASILY_WEIGHTED = 200
 _NARROW = 1000
+_RESPONSE_DRAWS = 32
 _VALUES_PER_LATENT = 4000
 
 
@@ -199,8 +200,9 @@ def _fit_pathwise(job: Job) -> Fit:
     return assemble(job, state, trace, _linear_response(target, state), modes, notes)
 
 
-def _linear_response(target: Target, state: State) -> linear_response.LinearResponse:
-    eps, hessian = getattr(state, "eps", None), getattr(state, "hessian", np.empty((0, 0)))
+def _linear_response(target: Target, state: State, eps: Array | None = None) -> linear_response.LinearResponse:
+    """From the Hessian that the solver left, or of the draws that it used, or of the draws given."""
+    eps, hessian = getattr(state, "eps", eps), getattr(state, "hessian", np.empty((0, 0)))
     if target.dim > linear_response.DENSE_LIMIT:
         return linear_response.LinearResponse(None, "there are too many latents; fit.covariance_of solves for some")
     if not hessian.size and eps is not None and state.status is Status.CONVERGED:
@@ -226,8 +228,13 @@ def _fit_values(job: Job) -> Fit:
     inner = dataclasses.replace(job.limits, max_evaluations=budget)
     begin = (job.points[0], job.log_sd[0])
     state, trace = run(solver, job.target, begin, job.rng, job.tolerance, inner, job.started)
-    refused = linear_response.LinearResponse(None, "only values of the log joint are known")
-    return assemble(job, state, trace, refused, [], [])
+    if job.method.name == "score":
+        response = linear_response.LinearResponse(None, "only values of the log joint are known")
+    elif job.target.dim > _EASILY_WEIGHTED:
+        response = linear_response.LinearResponse(None, "with so many latents stochastic steps do without")
+    else:
+        response = _linear_response(job.target, state, orthogonal(_RESPONSE_DRAWS, job.target.dim, job.rng))
+    return assemble(job, state, trace, response, [], [])
 
 
 # ---- what every fit ends with ---------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Recording:
     Attributes
     ----------
     recorded : value, or dict of values
-        What the function returned at the draw that was recorded.
+        What the function returned at the draw that was recorded; None after `with_data`.
     inputs : list of str
         Names of what makes a draw.
     largest : int
@@ -204,7 +204,7 @@ class Recording:
             if not isinstance(known[slot], tuple) and np.shape(known[slot]) != operation.shape:
                 raise NotRecordable("the shape of a result depends on the values of the data")
         other = copy.copy(self)
-        other._known = known
+        other._known, other.recorded = known, None
         other._traced = None
         other._plain = tuple(
             _renewed(steps, entries, known, self._loop)

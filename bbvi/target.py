@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import autograd.numpy as anp
@@ -73,6 +73,8 @@ class Target:
         self._recordings: dict[str, Recording | None] = {}
         self._replay = replay and not model.vectorized
         self._traceable: bool | None = None
+        self._batches = 0
+        self._templates: dict[tuple[str, int], Recording | None] = {}
 
     # ---- scales -----------------------------------------------------------------------------------------------------
 
@@ -357,10 +359,10 @@ class Target:
         draws, log_jacobian = self.constrain(u)
         return self._evaluate("density", draws) + log_jacobian
 
-    def _log_density_of_one(self, u: Any) -> Any:
+    def _log_density_of_one(self, u: Any, model: Model | None = None) -> Any:
         """(D,) -> scalar."""
         draws, log_jacobian = self.constrain(u)
-        return self.model.density(draws) + log_jacobian
+        return self._function("density", model)(draws) + log_jacobian
 
     # ---- all draws at once, or one by one ---------------------------------------------------------------------------
 
@@ -377,8 +379,8 @@ class Target:
             return recording(draws)
         return stack([function(self._one(draws, s)) for s in range(count)])
 
-    def _function(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
-        model = self.model
+    def _function(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
+        model = model or self.model
         if name == "derived":
             return lambda draw: model.named("derived", draw)
         return {"density": model.density, "terms": model.terms, "pointwise": model.pointwise}[name]
@@ -394,20 +396,36 @@ class Target:
     def _record(self, name: str, draws: dict[str, Array]) -> None:
         """Record a function on the first draw and keep the recording only if it agrees with the function itself."""
         self._recordings[name] = None
-        first = self._one(draws, 0)
-        self.evaluations += name == "density"
+        first, spread = self._one(draws, 0), self._spread(draws)
         try:
-            recording = Recording(self._function(name), first)
+            for recording, proven in self._candidates(name, first):
+                if not proven:
+                    self.evaluations += (name == "density") * (1 + len(next(iter(spread.values()))))
+                if proven or self._agrees(recording, name, spread):
+                    self._recordings[name] = recording
+                    return
         # Whatever a function does with autograd's boxes only shows that it wants plain arrays.
         except Exception as error:
+            self.evaluations += name == "density"
             logger.info("%s is evaluated draw by draw: %s", name, error)
             return
-        spread = self._spread(draws)
-        self.evaluations += (name == "density") * len(next(iter(spread.values())))
-        if self._agrees(recording, name, spread):
-            self._recordings[name] = recording
-        else:
-            logger.info("%s is evaluated draw by draw: its recording did not agree with it", name)
+        logger.info("%s is evaluated draw by draw: its recording did not agree with it", name)
+
+    def _candidates(self, name: str, draw: dict[str, Array]) -> Iterator[tuple[Recording, bool]]:
+        """Recordings to try one after the other, each with whether it was proven to be right before."""
+        yield self._fresh(name, draw), False
+
+    def _fresh(self, name: str, draw: dict[str, Array], data: Mapping[str, Array] | None = None) -> Recording:
+        """A recording of one of the model's functions, or of a derivative; with `data` these are its inputs too."""
+
+        def model(*given: Mapping[str, Any]) -> Model:
+            return self.model.with_data(**given[0]) if given else self.model
+
+        if name in ("gradient", "curvature"):
+            return record_derivative(
+                name, lambda u, *given: self._log_density_of_one(u, model(*given)), draw["u"], data
+            )
+        return Recording(lambda one, *given: self._function(name, model(*given))(one), draw, data=data)
 
     def _derivative(self, name: str, u: Array) -> Recording | None:
         """The recorded ``"gradient"`` or ``"curvature"`` (with Hessian products) of one draw, for all draws at once.
@@ -420,9 +438,10 @@ class Target:
         if name not in self._recordings:
             self._recordings[name] = None
             try:
-                recording = record_derivative(name, self._log_density_of_one, u[0], None)
-                if is_derivative(recording, self._log_density, self._some(u)):
-                    self._recordings[name] = recording
+                for recording, proven in self._candidates(name, {"u": u[0]}):
+                    if proven or is_derivative(recording, self._log_density, self._some(u)):
+                        self._recordings[name] = recording
+                        break
             # As for recording itself: what autograd's backward pass does with recorded values is its own affair.
             except Exception as error:
                 logger.info("the %s is traced at each call: %s", name, error)
@@ -521,29 +540,72 @@ class Target:
 
 
 class MiniBatch(Target):
-    """A target of random observations; its evaluations count for the target that it was drawn from."""
+    """A target of random observations; its evaluations count for the target that it was drawn from.
+
+    A function is recorded on the first batch with the batch's data among its inputs, and replayed on all others. It is
+    compared with the function again on batches 2, 4, 8, and so on; where data take its course elsewhere, or change the
+    shapes of what it computes, each batch is recorded anew.
+    """
 
     def __init__(self, full: Target, size: int, rng: np.random.Generator) -> None:
         observations = full.model.observations()
         size = min(size, observations)
-        rows = rng.choice(observations, size=size, replace=False)
-        super().__init__(full.model.subset(rows), replay=full._replay)
         self.full = full
-        self.weight = observations / size
+        counts = full.evaluations, full.gradient_evaluations
+        super().__init__(full.model.subset(rng.choice(observations, size=size, replace=False)), replay=full._replay)
+        full.evaluations, full.gradient_evaluations = counts
+        full._batches += 1
+        self.size, self.weight = size, observations / size
+        self._traceable = full.has_gradient
+        self._cut = {name: x for name, x in self.model.data.items() if x is not full.model.data[name]}
+        self._due = full._batches & (full._batches - 1) == 0
 
-    def _function(self, name: str) -> Callable[[Mapping[str, Any]], Any]:
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return self.full.evaluations
+
+    @evaluations.setter
+    def evaluations(self, count: int) -> None:
+        self.full.evaluations = count
+
+    @property
+    def gradient_evaluations(self) -> int:  # type: ignore[override]
+        return self.full.gradient_evaluations
+
+    @gradient_evaluations.setter
+    def gradient_evaluations(self, count: int) -> None:
+        self.full.gradient_evaluations = count
+
+    def _function(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
         if name != "density":
-            return super()._function(name)
-        return lambda draw: self.model.density(draw, likelihood_weight=self.weight)
+            return super()._function(name, model)
+        model = model or self.model
+        return lambda draw: model.density(draw, likelihood_weight=self.weight)
 
-    def values(self, u: Array) -> Array:
-        self.full.evaluations += len(u)
-        return super().values(u)
+    def _batched(self, name: str, u: Array) -> bool:
+        # A template that needs no proof is not bound before it is asked for.
+        known = self.full._templates.get((name, self.size))
+        return (known is not None and not self._due) or super()._batched(name, u)
 
-    def gradients(self, u: Array) -> tuple[Array, Array]:
-        self.full.evaluations += len(u)
-        self.full.gradient_evaluations += len(u)
-        return super().gradients(u)
+    def _candidates(self, name: str, draw: dict[str, Array]) -> Iterator[tuple[Recording, bool]]:
+        templates, key = self.full._templates, (name, self.size)
+        known = templates.get(key)
+        try:
+            if known is not None:
+                yield known.with_data(self._cut), not self._due
+                # Who asks for another one was not content.
+                templates[key] = None
+            elif key not in templates:
+                templates[key] = None
+                recording = self._fresh(name, draw, self._cut)
+                templates[key] = recording
+                yield recording, False
+                templates[key] = None
+        # What the function does with its data as inputs of a recording is its own affair.
+        except Exception as error:
+            templates[key] = None
+            logger.info("%s is recorded for each mini-batch: %s", name, error)
+        yield from super()._candidates(name, draw)
 
 
 def _row(piece: tuple[Array, Array, Callable[[Array], Array]]) -> tuple[Array, Array, Callable[[Array], Array]]:

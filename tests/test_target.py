@@ -212,3 +212,120 @@ def test_minibatches_are_unbiased(rng):
     error = draws.std(axis=0) / np.sqrt(len(draws))
     assert np.all(np.abs(draws.mean(axis=0) - target.values(u)) < 4 * error)
     assert np.all(draws.std(axis=0) > 0.1)
+
+
+BATCH_DATA = {
+    "y": np.random.default_rng(3).normal(0.5, 1.0, size=60),
+    "X": np.random.default_rng(4).normal(size=(60, 2)),
+    "group": np.random.default_rng(5).integers(0, 3, size=60),
+    "count": np.random.default_rng(6).integers(0, 3, size=60),
+}
+
+
+def observed(likelihood):
+    return bbvi.Model(
+        log_prior=lambda z: norm.logpdf(z.mu) + anp.sum(norm.logpdf(z.b)),
+        log_likelihood=likelihood,
+        latents={"mu": bbvi.Real(), "b": 3},
+        data=BATCH_DATA,
+    )
+
+
+def regression(z, y, X, group, count):
+    return norm.logpdf(y, z.mu + z.b[group] + anp.dot(X, z.b[:2]), 1 + anp.sqrt(count))
+
+
+def scaled_by_data(z, y, X, group, count):
+    centred = (y - anp.mean(y)) / anp.std(y)
+    return anp.where(centred > 0, norm.logpdf(y, z.mu), norm.logpdf(y, z.b[0] + X[:, 0] * z.b[1])) * (group + count)
+
+
+def branching_on_data(z, y, X, group, count):
+    return norm.logpdf(y, z.mu if y.sum() > 0.5 * len(y) else z.b[0]) + 0 * (group + count + X[:, 0])
+
+
+def masked_by_data(z, y, X, group, count):
+    return anp.concatenate([norm.logpdf(y[y > 0.5], z.mu), norm.logpdf(X[:, 0], z.b[0]) + 0.0 * (group + count)])
+
+
+def masking_latents(z, y, X, group, count):
+    predicted = z.mu + X[:, 0] * z.b[0]
+    return norm.logpdf(anp.sum(predicted[y > 0.5]), 0, 1 + 0.0 * (group + count))
+
+
+def repeating_latents(z, y, X, group, count):
+    return norm.logpdf(anp.sum(anp.repeat(z.mu * X[:, 1], count)), z.b[0], 1 + 0.0 * (group + y))
+
+
+def counting_values(z, y, X, group, count):
+    return norm.logpdf(y + X[:, 0], z.mu + z.b[0], 1.0 + len(set(group + 0 * count)))
+
+
+def indexing_in_a_tuple(z, y, X, group, count):
+    return norm.logpdf(y + X[:, 0] + count, anp.stack([z.b, z.b**2])[1, group] + z.mu)
+
+
+BATCHED = {
+    regression: True,
+    scaled_by_data: True,
+    branching_on_data: False,
+    masked_by_data: False,
+    masking_latents: False,
+    counting_values: False,
+    indexing_in_a_tuple: False,
+}
+
+
+@pytest.mark.parametrize("likelihood", BATCHED, ids=lambda function: function.__name__)
+def test_minibatches_are_what_a_loop_makes_of_them(likelihood):
+    """Also where data decide what is computed, or how much: such batches have recordings of their own."""
+    target, u = Target(observed(likelihood)), np.random.default_rng(7).normal(size=(5, 4))
+    one, other = np.random.default_rng(8), np.random.default_rng(8)
+    looped = Target(observed(likelihood), replay=False)
+    for size in (20, 20, 20, 7, 20, 20, 20):
+        part, expected = target.minibatch(size, one), looped.minibatch(size, other)
+        np.testing.assert_allclose(part.gradients(u)[0], expected.values(u), rtol=1e-9)
+        np.testing.assert_allclose(part.gradients(u)[1], expected.gradients(u)[1], rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(part.values(u), expected.values(u), rtol=1e-9)
+    assert (target._templates["gradient", 20] is not None) == BATCHED[likelihood]
+
+
+def test_minibatches_that_repeat_latents_as_data_say():
+    """Autograd has no gradient of it."""
+    target, looped = Target(observed(repeating_latents)), Target(observed(repeating_latents), replay=False)
+    one, other, u = np.random.default_rng(8), np.random.default_rng(8), np.ones((2, 4))
+    for _ in range(4):
+        part, expected = target.minibatch(20, one), looped.minibatch(20, other)
+        np.testing.assert_allclose(part.values(u), expected.values(u), rtol=1e-9)
+    assert target._templates["density", 20] is None
+
+
+def test_a_likelihood_that_changes_its_mind_between_batches_is_found_out():
+    """The recording made on the first batch is compared with the function on batches 2, 4, 8, ..."""
+    state = {"scale": 1.0}
+
+    def fickle(z, y, X, group, count):
+        return norm.logpdf(y, z.mu, state["scale"]) + 0.0 * (X[:, 0] + group + count)
+
+    target, rng = Target(observed(fickle)), np.random.default_rng(9)
+    u = rng.normal(size=(2, 4))
+    assert target.has_gradient
+    for _ in range(5):
+        target.minibatch(10, rng).values(u)
+    assert target._templates["density", 10] is not None
+    state["scale"] = 2.0
+    for _ in range(3):
+        part = target.minibatch(10, rng)
+    found = part.values(u)
+    assert target._templates["density", 10] is None
+    np.testing.assert_allclose(found, [part._log_density_of_one(row) for row in u])
+
+
+def test_evaluations_of_a_minibatch_count_for_the_whole():
+    target, rng = Target(observed(regression)), np.random.default_rng(10)
+    assert target.has_gradient
+    for _ in range(2):
+        target.minibatch(10, rng).gradients(np.zeros((3, 4)))
+    before = target.evaluations, target.gradient_evaluations
+    target.minibatch(10, rng).gradients(np.zeros((3, 4)))
+    assert (target.evaluations, target.gradient_evaluations) == (before[0] + 3, before[1] + 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ _MAX_LOG_SD = 60.0
 _SKIPPED, _MAX_FAILURES = 2, 100
 _PROBE_SHARE = 0.2
 _MOST_DRAWS = 400
+_MOST_ITERATIONS = 50_000
 
 
 @dataclass
@@ -172,10 +173,10 @@ class Stochastic:
         count = max(1, min(_ITERATIONS, _EVALUATIONS // draws))
         known = {"structure": state.structure} if state.structure.size else {}
         elbos, naturals, replaced = [], [], state.replaced
+        anchor = self._anchor(target, estimator, state)
         for _ in range(count if state.failures < _MAX_FAILURES else 0):
-            part = target if self.batch_size is None else target.minibatch(self.batch_size, rng)
             q = _gaussian(state.iterate)
-            cost = _Surviving(TargetCost(part), q)
+            cost = _Surviving(self._cost(target, anchor, rng), q)
             estimate = estimator.estimate(cost, q, draws, rng, **known)
             replaced += cost.replaced
             if not (np.isfinite(estimate.value) and np.all(np.isfinite(estimate.gradient))):
@@ -189,7 +190,26 @@ class Stochastic:
         if elbos:
             norm = float(np.linalg.norm(np.mean(naturals, axis=0)))
             state = replace(state, elbo=float(np.mean(elbos)), gradient_norm=norm)
-        return self._judged(target, state, tolerance)
+        state = self._judged(target, state, tolerance)
+        if state.status is None and state.iterations >= _MOST_ITERATIONS:
+            return _exhausted(state, tolerance)
+        return state
+
+    def _anchor(self, target: Any, estimator: Estimator, state: StochasticState) -> _Anchor | None:
+        """The whole target at the mean of q, by which the gradients of this step's mini-batches are corrected."""
+        if self.batch_size is None or isinstance(estimator, ScoreFunction) or not target.has_gradient:
+            return None
+        point = state.iterate[: target.dim]
+        values, gradients = target.gradients(point[None])
+        if not (np.isfinite(values[0]) and np.all(np.isfinite(gradients))):
+            return None
+        return _Anchor(point, float(values[0]), gradients[0])
+
+    def _cost(self, target: Any, anchor: _Anchor | None, rng: np.random.Generator) -> TargetCost:
+        if self.batch_size is None:
+            return TargetCost(target)
+        part = target.minibatch(self.batch_size, rng)
+        return TargetCost(part) if anchor is None else _Anchored(part, anchor)
 
     def _estimator(self, target: Any) -> Estimator:
         if self.estimator is not None:
@@ -317,6 +337,36 @@ class Stochastic:
         )
 
 
+class _Anchor(NamedTuple):
+    """A point (D,) with the whole target's value and gradient (D,) there."""
+
+    point: Array
+    value: float
+    gradient: Array
+
+
+class _Anchored(TargetCost):
+    """A mini-batch whose error is corrected by what it is at the anchor, to first order.
+
+    There the batch and the whole are both known. Near it, where q is, their difference changes little (Johnson and
+    Zhang 2013, eq. 2): f_B(z) - f_B(a) - g_B(a)'(z - a) + f(a) + g(a)'(z - a) is unbiased, and its variance falls with
+    the distance of z from a.
+    """
+
+    def __init__(self, part: Any, anchor: _Anchor) -> None:
+        super().__init__(part)
+        self.anchor = anchor
+
+    def gradients(self, z: Array) -> tuple[Array, Array]:
+        """Values (S,) and gradients (S, D)."""
+        point, value, gradient = self.anchor
+        values, gradients = super().gradients(np.concatenate([z, point[None]]))
+        if not (np.isfinite(values[-1]) and np.all(np.isfinite(gradients[-1]))):
+            return values[:-1], gradients[:-1]
+        error = gradients[-1] - gradient
+        return values[:-1] - (values[-1] - value) - (z - point) @ error, gradients[:-1] - error
+
+
 class _Surviving:
     """A cost in which a minority of draws without a finite value stand for a density that falls off there.
 
@@ -417,6 +467,16 @@ def _converged(state: StochasticState) -> StochasticState:
     if state.replaced:
         message += f" The log joint was not finite at {state.replaced} of its draws, which were left out."
     return replace(state, status=Status.CONVERGED, message=message)
+
+
+def _exhausted(state: StochasticState, tolerance: float) -> StochasticState:
+    error = float(np.max(state.mean_se / np.exp(state.log_sd)))
+    known = f"its means are known to {error:.2g} sds" if np.isfinite(error) else "its iterates have not settled"
+    message = (
+        f"After {state.iterations} iterations {known}, and not to the tolerance of {tolerance:g}: give more draws, a "
+        "larger batch_size, a larger tolerance, or go on from this fit with init=fit."
+    )
+    return replace(state, status=Status.BUDGET, message=message)
 
 
 def _diverged(state: StochasticState, message: str) -> StochasticState:

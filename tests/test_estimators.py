@@ -36,6 +36,25 @@ class GaussianTarget:
         return self.values(u), -(u - self.mean) / self.sd**2
 
 
+class Point:
+    """All mass at one place: a q that has a path and an entropy, and no score."""
+
+    def __init__(self, place):
+        self.place = onp.asarray(place, dtype=float)
+
+    def sample(self, n, rng):
+        return onp.tile(self.place, (n, 1))
+
+    def path(self, z, gradient):
+        return gradient
+
+    def entropy(self):
+        return 0.0
+
+    def entropy_gradient(self):
+        return onp.zeros(self.place.size)
+
+
 def estimates(cost, q, estimator, draws, repeats, seed):
     rng, cost = onp.random.default_rng(seed), as_cost(cost)
     return onp.array([estimate_gradient(cost, q, estimator, draws, rng) for _ in range(repeats)])
@@ -202,6 +221,14 @@ def test_any_object_with_sample_and_score_can_be_q():
         assert_unbiased(estimates(lambda z: z[0] ** 2, Exponential(), estimator, 10, 500, seed=16), 8.0)
 
 
+def test_pathwise_needs_no_score():
+    target = GaussianTarget([1.0, -2.0], [1.0, 2.0])
+    _, exact = target.gradients(onp.array([[3.0, 0.0]]))
+    onp.testing.assert_allclose(estimate_gradient(target, Point([3.0, 0.0]), "pathwise", 2, 0), exact[0], rtol=1e-12)
+    lost = estimate_gradient(lambda z: np.sum(np.log(z)), Point([0.0, 1.0]), "pathwise", 2, 0)
+    assert onp.all(onp.isnan(lost)) and lost.shape == (2,)
+
+
 def test_optimal_scalar_beats_none_and_knows_constants():
     q = MeanFieldGaussian(2.0, 1.0)
     constant = estimates(lambda z: 3.0, q, ScoreFunction("optimal"), 5, 10, seed=17)
@@ -286,10 +313,16 @@ def test_values_that_are_not_finite_give_nan_without_warnings():
             "q: expected 2 coordinates, as the model has, got 1",
         ),
         (dict(q=Bernoulli(0.5), estimator="pathwise"), TypeError, "q: Bernoulli has no path"),
+        (dict(q=Point([0.0])), TypeError, "q: Point has no score, which the score function needs; use pathwise"),
         (
             dict(q=Gamma(1.0), cost=GaussianTarget([0], 1)),
             TypeError,
             "q: the ELBO of a model needs a MeanField",
+        ),
+        (
+            dict(q=Gamma(1.0), cost=GaussianTarget([0], 1), estimator="pathwise"),
+            TypeError,
+            "q: the ELBO of a model needs .* with entropy and entropy_gradient; got Gamma",
         ),
     ],
 )

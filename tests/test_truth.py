@@ -28,6 +28,7 @@ QUICK = [
     "coal_mining",
     "dose_response",
     "galaxies",  # mixture with ordering
+    "variational_autoencoder",
 ]
 SLOW = ["lotka_volterra", "gp_regression", "garch", "seeds", "rats", "hidden_markov"]
 HONEST = ["stochastic_volatility", "bayesian_neural_network", "horseshoe"]

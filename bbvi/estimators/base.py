@@ -67,8 +67,8 @@ def estimate_gradient(cost: Any, q: Any, estimator: Any, draws: int, rng: np.ran
     cost : callable or Model
         A function f of one draw, shape (D,): the gradient is that of E_q[f]. It returns a number or an array
         of terms, which are summed. A Model: the gradient is that of its ELBO.
-    q : MeanFieldGaussian or any object with ``sample`` and ``score`` (and ``path`` for pathwise)
-        The distribution of the draws.
+    q : MeanFieldGaussian or any object with ``sample`` and ``score``, or ``path`` for pathwise
+        The distribution of the draws. For the ELBO of a model it also needs ``entropy`` and ``entropy_gradient``.
     estimator : str or Estimator
         ``"pathwise"``, ``"score"`` or an object such as ``ScoreFunction(control_variate="none")``.
     draws : int
@@ -114,6 +114,9 @@ def positive_int(name: str, value: Any, least: int = 1) -> int:
 
 def entropy_gradient(q: Any) -> Array:
     """Gradient of the entropy of q, for the ELBO of a model."""
-    if not hasattr(q, "entropy_gradient"):
-        raise TypeError(f"q: the ELBO of a model needs a MeanFieldGaussian, got {type(q).__name__}")
+    if not (hasattr(q, "entropy") and hasattr(q, "entropy_gradient")):
+        raise TypeError(
+            "q: the ELBO of a model needs a MeanFieldGaussian, or another q with entropy and entropy_gradient; "
+            f"got {type(q).__name__}"
+        )
     return q.entropy_gradient()

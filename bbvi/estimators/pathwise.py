@@ -49,19 +49,20 @@ class Pathwise:
         Raises
         ------
         TypeError
-            If q has no ``path``.
+            If q has no ``path``, or, for the ELBO of a model, no ``entropy`` and ``entropy_gradient``.
         """
         if not hasattr(q, "path"):
             raise TypeError(f"q: {type(q).__name__} has no path, which pathwise needs; use score")
         z = q.sample(draws, rng)
         values, gradients = cost.gradients(z)
         if not (np.all(np.isfinite(values)) and np.all(np.isfinite(gradients))):
-            return Estimate(np.full(len(q.score(z[:1])[0]), np.nan), np.nan)
+            return Estimate(np.full(q.path(z[:1], np.zeros_like(z[:1])).shape[1], np.nan), np.nan)
         value = float(np.mean(values))
         if not cost.entropy:
             return Estimate(np.mean(q.path(z, gradients), axis=0), value)
+        by_entropy = entropy_gradient(q)
         value += q.entropy()
         if self.stick_the_landing:
             # The derivative of -log q in z; its mean along the path is the gradient of the entropy.
             return Estimate(np.mean(q.path(z, gradients + q.standardize(z) / q.sd), axis=0), value)
-        return Estimate(np.mean(q.path(z, gradients), axis=0) + entropy_gradient(q), value)
+        return Estimate(np.mean(q.path(z, gradients), axis=0) + by_entropy, value)

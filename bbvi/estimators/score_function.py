@@ -89,7 +89,14 @@ class ScoreFunction:
         structure : ndarray of bool, shape (D, T), optional
             What `structure` found for this cost, so that it is not looked for again. Without it, it is looked
             for where `rao_blackwell` asks for it, which takes a few evaluations per coordinate.
+
+        Raises
+        ------
+        TypeError
+            If q has no ``score``, or, for the ELBO of a model, no ``entropy`` and ``entropy_gradient``.
         """
+        if not hasattr(q, "score"):
+            raise TypeError(f"q: {type(q).__name__} has no score, which the score function needs; use pathwise")
         z = q.sample(draws, rng)
         separate = self._may_reduce(q) and (structure is None or not np.all(structure))
         terms = cost.terms(z) if separate else cost.values(z)[:, None]

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_digits
 
 FOLDER = Path(__file__).parent
 
@@ -55,6 +55,14 @@ def main() -> None:
         "Annals of Statistics 32, 407-499; from scikit-learn (BSD)"
     )
     write("diabetes", source, columns, 4)
+    digits = load_digits()
+    source = (
+        "1,797 handwritten digits of 8 x 8 pixels, 0 to 16: Alpaydin and Kaynak (1998), Optical Recognition of "
+        "Handwritten Digits, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49 (CC BY 4.0); "
+        "from scikit-learn"
+    )
+    arrays = {"images": digits.data.astype(np.uint8), "digits": digits.target.astype(np.uint8)}
+    np.savez_compressed(FOLDER / "digits.npz", source=source, **arrays)
 
 
 if __name__ == "__main__":

@@ -179,3 +179,62 @@ def black_box_simulator(model) -> tuple[dict, dict, float]:
         }
 
     return *refined(rows, 200, 260), float(np.ptp(gaps))
+
+
+def variational_autoencoder(model) -> tuple[dict, dict, float]:
+    """Integration over each image's code, over the whole plane where the prior has mass."""
+    images, theta, phi = (np.asarray(model.data[name]) for name in ("images", "theta", "phi"))
+    names = [label.removeprefix("offset[").removesuffix(", x]") for label in model.labels if label.endswith("x]")]
+
+    def layer(parameters, x, outputs):
+        """What the layer that begins a vector of parameters makes of x, and the rest of the vector."""
+        size = x.shape[1] * outputs
+        weights, bias = parameters[:size].reshape(-1, outputs), parameters[size : size + outputs]
+        return x @ weights + bias, parameters[size + outputs :]
+
+    def perceptron(parameters, x, outputs):
+        hidden, rest = layer(parameters, x, 32)
+        return layer(rest, np.tanh(hidden), outputs)[0]
+
+    counts = np.sum(stats.binom(16, 0.5).logpmf(images) + 16 * np.log(2), axis=1)
+
+    def log_density(codes):
+        """Log joint density of each image and the same code, (S, N), for codes (S, 2)."""
+        logit = perceptron(theta, codes, 64)
+        ink, none = stats.logistic.logcdf(logit), stats.logistic.logsf(logit)
+        return stats.norm.logpdf(codes).sum(axis=1)[:, None] + ink @ images.T + none @ (16 - images).T + counts
+
+    guess = perceptron(phi, images / 8 - 1, 4)
+    mean, sd = guess[:, :2], np.exp(guess[:, 2:])
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(12):
+        offset = rng.normal(size=mean.shape)
+        codes = mean + sd * offset
+        independent = np.trace(log_density(codes)) + np.sum(np.log(sd))
+        gaps.append(model.log_joint({"offset": offset}) - independent)
+        np.testing.assert_allclose(model.named("derived", {"offset": offset})["code"], codes, rtol=1e-12)
+
+    evidence = {}
+
+    def rows(points):
+        axis = np.linspace(-6, 6, points)
+        step = axis[1] - axis[0]
+        offsets, codes, total = {}, {}, 0.0
+        # A column of the plane at a time, for the memory's sake.
+        plane = np.stack([log_density(np.column_stack([np.full(points, x), axis])) for x in axis])
+        for i in range(len(images)):
+            log_p = plane[..., i]
+            p = np.exp(log_p - log_p.max())
+            total += log_p.max() + np.log(p.sum() * step**2)
+            p /= p.sum()
+            check_edges(p)
+            for k, name in enumerate("xy"):
+                weight = p.sum(axis=1 - k)[None]
+                offsets[f"offset[{names[i]}, {name}]"] = marginal((axis[None] - mean[i, k]) / sd[i, k], weight)
+                codes[f"code[{names[i]}, {name}]"] = marginal(axis[None], weight)
+        evidence["log_evidence"] = float(f"{total:.8g}")
+        return offsets | codes
+
+    table, provenance = refined(rows, 1000, 1400)
+    return table, provenance | evidence, float(np.ptp(gaps))

@@ -112,9 +112,7 @@ def _content(fit: FitRecord) -> dict[str, Any]:
         "flat": model.flat,
         "coords": {name: np.asarray(labels) for name, labels in model.coords.items()},
         "dims": {name: list(dims) for name, dims in model.dims.items()},
-        "data": {
-            name: np.asarray(x) for name, x in model.data.items() if np.asarray(x).dtype.kind in _STORABLE
-        },
+        "data": _storable(model.data),
         "observed": list(model.observed),
     }
     derived, log_density = {}, None
@@ -135,6 +133,27 @@ def _content(fit: FitRecord) -> dict[str, Any]:
         "log_density": log_density,
         "log_density_at_mean": at_mean,
     }
+
+
+def _storable(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that can be stored without pickles; a warning names the others."""
+    kept, lost = {}, {}
+    for name, value in data.items():
+        try:
+            _encode(value, f"data.{name}", {})
+        except TypeError:
+            lost[name] = type(value).__name__
+        else:
+            kept[name] = value
+    if lost:
+        listed = ", ".join(f"{name!r} ({kind})" for name, kind in lost.items())
+        warnings.warn(
+            f"data: {listed} cannot be saved without pickles and is left out of the file; arrays, numbers, "
+            "strings, None, and dicts, lists and tuples of them are kept",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return kept
 
 
 def _restored(content: Mapping[str, Any], model: Model | None, record: type[Record]) -> Record:
@@ -202,15 +221,22 @@ def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
-        return value.item()
+        return {"scalar": _encode(np.asarray(value), key, arrays)}
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in _STORABLE:
+        if value.dtype.kind == "O" and all(isinstance(x, str) for x in value.flat):
             value = value.astype(str)
+        if value.dtype.kind not in _STORABLE:
+            raise TypeError(f"{key}: cannot be saved, an array of dtype {value.dtype}")
         # netCDF has a calendar of its own, so dates go as whole numbers.
         arrays[key] = value.view(np.int64) if value.dtype.kind in "mM" else value
         return {"array": key, "dtype": value.dtype.str}
     if isinstance(value, Mapping):
-        return {"dict": {name: _encode(x, f"{key}.{name}", arrays) for name, x in value.items()}}
+        # Numbered, since the names of variables in a file may not hold what keys may.
+        items = [(_encode(x, f"{key}.{i}.key", arrays), y) for i, (x, y) in enumerate(value.items())]
+        if not all(isinstance(x, str) for x, _ in items):
+            return {"pairs": [[x, _encode(y, f"{key}.{i}", arrays)] for i, (x, y) in enumerate(items)]}
+        part = {x: x if x.isidentifier() else str(i) for i, (x, _) in enumerate(items)}
+        return {"dict": {x: _encode(y, f"{key}.{part[x]}", arrays) for x, y in items}}
     name = type(value).__name__
     if name in _RECORDS:
         return {"record": name, **_encode(_fields(value), key, arrays)}
@@ -238,6 +264,10 @@ def _decode(stored: Any, arrays: Mapping[str, Array]) -> Any:
         dtype = np.dtype(stored["dtype"])
         x = arrays[stored["array"]]
         return x.astype(np.int64).view(dtype) if dtype.kind in "mM" else np.asarray(x).astype(dtype)
+    if "scalar" in stored:
+        return _decode(stored["scalar"], arrays)[()]
+    if "pairs" in stored:
+        return {_decode(x, arrays): _decode(y, arrays) for x, y in stored["pairs"]}
     if "status" in stored:
         return Status(stored["status"])
     if "tuple" in stored:

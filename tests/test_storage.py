@@ -198,3 +198,47 @@ def test_bad_arguments(fits, tmp_path):
     save(fits["schools"], tmp_path / "fit.npz")
     with pytest.raises(TypeError, match="model"):
         load(tmp_path / "fit.npz", lambda z: 0.0)
+
+
+def test_all_data_that_files_can_hold_are_kept(path):
+    data = {
+        "y": np.array([1.0, 2.0, 4.0]),
+        "label": "a name",
+        "nothing": None,
+        "flag": True,
+        "count": 3,
+        "half": np.float32(0.5),
+        "names": np.array(["a", "bc", "d"], dtype=object),
+        "options": {"scale": 2.0, "a/b": np.arange(3, dtype=np.int16), 7: [np.ones(2), "x", (1, None)]},
+    }
+
+    def log_joint(z, **data):
+        return -0.5 * anp.sum((data["y"] - z.mu) ** 2) / data["options"]["scale"] ** 2
+
+    fit = bbvi.fit(bbvi.Model(log_joint, {"mu": bbvi.Real()}, data), seed=1)
+    save(fit, path)
+    again = load(path).model.data
+    assert list(again) == list(data)
+    assert [again[name] for name in ("label", "nothing", "flag", "count", "half")] == ["a name", None, True, 3, 0.5]
+    assert again["half"].dtype == np.float32 and type(again["count"]) is int
+    np.testing.assert_array_equal(again["names"], ["a", "bc", "d"])
+    options = again["options"]
+    assert list(options) == ["scale", "a/b", 7] and options["scale"] == 2.0
+    assert options["a/b"].dtype == np.int16 and options["a/b"].tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(options[7][0], np.ones(2))
+    assert options[7][1:] == ["x", (1, None)]
+
+
+def test_data_that_cannot_be_saved_are_named(path):
+    def log_joint(z, table, y):
+        return -0.5 * anp.sum((y - z.mu) ** 2) + table.offset
+
+    class Table:
+        offset = 1.0
+
+    data = {"table": Table(), "y": np.ones(3)}
+    fit = bbvi.fit(bbvi.Model(log_joint, {"mu": bbvi.Real()}, data), seed=1)
+    with pytest.warns(RuntimeWarning, match=r"data: 'table' \(Table\) cannot be saved without pickles"):
+        save(fit, path)
+    assert list(load(path).model.data) == ["y"]
+    assert load(path, fit.model).model.data["table"] is data["table"]

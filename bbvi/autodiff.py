@@ -33,6 +33,8 @@ def _where_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwarg
 def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
     """What makes the adjoint of a primitive: ``maker(argnums, ans, args, kwargs)(g)``, one gradient per argument.
 
+    It is for one draw under recording, where what two adjoints have in common is computed once.
+
     Raises
     ------
     NotImplementedError
@@ -40,6 +42,8 @@ def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
     """
     if fun is _where:
         return _where_vjps
+    if fun in _MATRIX_VJPS:
+        return _MATRIX_VJPS[fun]
     try:
         return primitive_vjps[fun]
     except KeyError:
@@ -65,6 +69,44 @@ def vjp(function: Callable[[Any], Any], x: Any) -> tuple[Callable[[Any], Any], A
         return lambda g: np.zeros(np.shape(getval(x))), end
     node = end._node
     return lambda g: backward_pass(g, node), end._value
+
+
+# ---- matrices: every adjoint multiplies by the same inverse, where autograd's would solve each time anew ------------
+
+
+def _transposed(x: Any) -> Any:
+    return anp.swapaxes(x, -1, -2)
+
+
+def _solve_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The adjoint of solve, with one right-hand side or several."""
+    if np.ndim(args[0]) != 2:
+        return primitive_vjps[anp.linalg.solve](argnums, ans, args, kwargs)
+    inverse, shape = anp.linalg.inv(args[0]), np.shape(args[1])
+    solution = anp.reshape(ans, (shape[0], -1))
+
+    def product(g: Any) -> Any:
+        right = anp.matmul(_transposed(inverse), anp.reshape(g, (shape[0], -1)))
+        parts = {0: lambda: -anp.matmul(right, _transposed(solution)), 1: lambda: anp.reshape(right, shape)}
+        return tuple(parts[i]() for i in argnums)
+
+    return product
+
+
+def _cholesky_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The adjoint of the lower Cholesky factor L (Murray 2016, eq. 10)."""
+    inverse = anp.linalg.inv(ans)
+    half = np.tril(np.ones(np.shape(ans)[-2:]), -1) + 0.5 * np.eye(np.shape(ans)[-1])
+
+    def product(g: Any) -> Any:
+        inner = anp.matmul(_transposed(inverse), half * anp.matmul(_transposed(ans), g))
+        whole = anp.matmul(inner, inverse)
+        return (0.5 * (whole + _transposed(whole)),)
+
+    return product
+
+
+_MATRIX_VJPS = {anp.linalg.solve: _solve_vjps, anp.linalg.cholesky: _cholesky_vjps}
 
 
 # ---- slices of the last axis ----------------------------------------------------------------------------------------

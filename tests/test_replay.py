@@ -172,6 +172,37 @@ def test_a_backward_pass_can_be_recorded_too(name):
         np.testing.assert_allclose(found["product"][s], product, rtol=1e-8, atol=1e-8)
 
 
+def test_adjoints_of_matrices_share_one_inverse():
+    """Gaussian processes spend their time here: autograd's own adjoints would solve eight times."""
+    operations = []
+
+    def density(d):
+        factor = anp.linalg.cholesky(np.eye(K) * 4 + anp.outer(d["v"], d["v"]))
+        whitened = anp.linalg.solve(factor, d["v"])
+        value = -0.5 * anp.sum(whitened**2) - anp.sum(anp.log(anp.diag(factor)))
+        gradient = backward(value, d["v"])
+        product = backward(anp.sum(gradient * X[0]), d["v"])
+        operations.extend(operation.fun for operation, _, _ in d["v"]._node.tape.operations)
+        return {"gradient": gradient, "product": product}
+
+    Recording(density, {"v": np.ones(K)})
+    assert operations.count(anp.linalg.inv) == 1
+    assert operations.count(anp.linalg.solve) == 1
+
+
+def test_what_is_computed_twice_is_recorded_once():
+    operations = []
+
+    def function(d):
+        total = anp.exp(d["v"]) + anp.exp(d["v"]) * anp.exp(2.0 * d["v"])
+        operations.extend(operation.fun for operation, _, _ in d["v"]._node.tape.operations)
+        return total
+
+    found = Recording(function, {"v": np.ones(K)})({"v": X})
+    assert operations.count(anp.exp) == 2
+    np.testing.assert_allclose(found, np.exp(X) + np.exp(3 * X))
+
+
 def test_where_is_differentiated_also_where_it_broadcasts():
     """Autograd's own adjoint of where does not sum over broadcast axes."""
     product, _ = vjp(lambda a: anp.sum(anp.where(X > 0, a, 2 * a)), np.array(0.7))

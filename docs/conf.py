@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,9 @@ from sphinx.util.docutils import SphinxDirective
 
 import bbvi
 from bbvi import stats
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import gallery_pages  # noqa: E402  (lies beside this file)
 
 project = "bbvi"
 author = "the bbvi developers"
@@ -31,7 +36,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_static"]
+exclude_patterns = ["_build", "_static", "gallery_pages", "gallery/models/grid.md"]
 suppress_warnings: list[str] = []
 
 # Markdown: mathematics between dollars, definition lists, and links to headings.
@@ -60,7 +65,7 @@ copybutton_prompt_is_regexp = True
 
 def _mathml(latex: str, block: bool, node: nodes.Element) -> str:
     # The converter sets no space between the logarithm and its argument.
-    latex = re.sub(r"\\log (?=[a-z\\])(?!\\left)", r"\\log\\, ", latex)
+    latex = re.sub(r"\\log (?=[a-z0-9\\])(?!\\left)", r"\\log\\, ", latex)
     try:
         return tex2mathml(latex, as_block=block)
     except MathError as error:
@@ -119,9 +124,10 @@ def _plain_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
 
 
 def setup(app: Sphinx) -> None:
-    """Render mathematics as MathML, which browsers show without scripts from another site."""
+    """Render mathematics as MathML, which browsers show without scripts from another site; make the gallery."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.add_directive("stats-table", StatsTable)
+    app.connect("builder-inited", lambda app: gallery_pages.make())
     app.connect("autodoc-process-docstring", _plain_shapes)
 
 

@@ -11,7 +11,10 @@ import pytest
 from bbvi import models
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# What the build makes is tried in test_gallery_pages.py.
+MADE = (ROOT / "docs" / "gallery" / "models", ROOT / "docs" / "_build")
+WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if not set(MADE) & set(page.parents)]
+PAGES = [ROOT / "README.md", *WRITTEN]
 # A block is left out where a comment above it says so: <!-- not run: the reason -->
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^ *```python\n(?P<code>.*?)^ *```", re.M | re.S)
 
@@ -48,9 +51,8 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
 
 
-@pytest.mark.parametrize("table", ["gallery.md", "scoreboard.md"])
-def test_tables_have_every_model_of_the_gallery(table):
-    text = (ROOT / "docs" / "_static" / "figures" / table).read_text(encoding="utf-8")
+def test_scoreboard_has_every_model_of_the_gallery():
+    text = (ROOT / "docs" / "_static" / "figures" / "scoreboard.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.M) == models.names()
 
 
@@ -62,4 +64,5 @@ def test_readme_shows_what_its_first_program_prints():
 def test_included_files_exist():
     for page in PAGES:
         for target in re.findall(r"```\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
+            file = page.parent / target
+            assert file.exists() or set(MADE) & set(file.parents), f"{page.relative_to(ROOT)}: {target}"

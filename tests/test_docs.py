@@ -61,6 +61,12 @@ def test_readme_shows_what_its_first_program_prints():
     assert "```text\nbbvi fit: converged, reliable\n" in text
 
 
+def test_readme_has_the_totals_of_the_scoreboard():
+    totals = (ROOT / "docs" / "_static" / "figures" / "scoreboard_totals.md").read_text(encoding="utf-8")
+    between = re.search(r"<!-- scoreboard -->\n(.*?)\n<!-- end of scoreboard -->", PAGES[0].read_text("utf-8"), re.S)
+    assert between is not None and totals.startswith(between[1])
+
+
 def test_included_files_exist():
     for page in PAGES:
         for target in re.findall(r"```\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _write import table
+from _write import into_readme, table
 
 import bbvi
 from bbvi import models
@@ -145,7 +145,7 @@ def totals(results: dict[str, Score | str]) -> str:
 
 
 def make(out: Path) -> None:
-    """Write ``scoreboard.md`` and ``scoreboard_score.md``, with ``scoreboard_totals.md`` and its like."""
+    """Write ``scoreboard.md`` and ``scoreboard_score.md``, their totals, and the README."""
     names = models.names()
     fits = {name: attempt(name) for name in names}
     header = ("model", "verdict", "kind", "D", "worst mean, sd", "worst sd", "k-hat mean field")
@@ -163,4 +163,5 @@ def make(out: Path) -> None:
 
     where = f"bbvi {bbvi.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, seed {SEED}."
     (out / "scoreboard_totals.md").write_text(f"{totals(fits)}\n\n{where}\n", encoding="utf-8")
+    into_readme("scoreboard", totals(fits))
     (out / "scoreboard_score_totals.md").write_text(f"{totals(values)}\n", encoding="utf-8")

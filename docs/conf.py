@@ -123,11 +123,17 @@ def _plain_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     lines[:] = [re.sub(r"^( +)\*shape", r"\1\\*shape", line) for line in lines]
 
 
+def _bare_fields(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Fields of a named tuple are told by its docstring; by themselves they only say that they are fields."""
+    return True if type(obj).__name__ == "_tuplegetter" and obj.__doc__.startswith("Alias for field") else None
+
+
 def setup(app: Sphinx) -> None:
     """Render mathematics as MathML, which browsers show without scripts from another site; make the gallery."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.add_directive("stats-table", StatsTable)
     app.connect("builder-inited", lambda app: gallery_pages.make())
+    app.connect("autodoc-skip-member", _bare_fields)
     app.connect("autodoc-process-docstring", _plain_shapes)
 
 

@@ -62,7 +62,7 @@ def key(name: str) -> str:
     package = Path(page.bbvi.__file__).parent
     sources = [*package.rglob("*.py"), *Path(__file__).parent.rglob("*.py"), *Path(__file__).parent.glob("*.toml")]
     sources += [page.SOURCES / f"{name}.py", page.SOURCES / "references" / f"{name}.json"]
-    sources += page.SOURCES.glob("data/*.csv")
+    sources += page.SOURCES.glob("data/*.*")
     digest = hashlib.sha256()
     for path in sorted(sources):
         if path.exists():

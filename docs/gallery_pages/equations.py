@@ -11,7 +11,7 @@ GREEK = set(
 FUNCTIONS = {"log": r"\log ", "exp": r"\exp ", "tan": r"\tan ", "tanh": r"\tanh ", "sum": r"\sum"}
 SYMBOLS = {
     "~": r"\sim ", "*": r"\,", "...": r"\ldots ", "'": r"^\top ", "<=": r"\le ", ">=": r"\ge ", "->": r"\to ",
-    "``": "", " . ": r"\cdot ", ";": r";\quad ", "%": r"\%",
+    "``": "", " . ": r"\cdot ", "%": r"\%",
 }  # fmt: skip
 TOKEN = re.compile(
     r"(?P<dot>\s\.\s)|(?P<space>\s+)|d(?P<derivative>[A-Za-z])/dt|\^(?P<power>-?\w+)|(?P<sqrt>sqrt)\("
@@ -44,9 +44,9 @@ def _pieces(text: str) -> Iterator[str]:
         kind, token = match.lastgroup, match.group()
         if kind == "space":
             following = text[match.end() : match.end() + 1]
-            if last == "," and len(token) > 1:
+            if last in (",", ";") and len(token) > 1:
                 yield r"\qquad "
-            elif last == "," or (last == "word" and (following.isalnum() or following in "(`")):
+            elif last in (",", ";") or (last == "word" and (following.isalnum() or following in "(`")):
                 # Two names are a product or a phrase, and stand apart in either case.
                 yield r"\ "
             continue

@@ -92,7 +92,7 @@ def write(name: str, out: Path) -> None:
         name=name,
         title=title(name),
         lede=subtitle(name),
-        caption=inspect.getdoc(own),
+        caption=" ".join((inspect.getdoc(own) or "").split()),
         story=in_markdown(inspect.getdoc(importlib.import_module(f"bbvi.models.{name}")) or ""),
         dim="one unconstrained latent" if model.dim == 1 else f"{model.dim} unconstrained latents",
         source=Path("..", "..", "..", "models", source.name).as_posix(),

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 
 from bbvi import Fit
 from bbvi.models import gp_classification as launches
+from bbvi.models import variational_autoencoder as autoencoder
 from bbvi.models.bayesian_neural_network import network
 
-from .draw import CORRECTED, FAINT, REFERENCE, band, evaluate
+from .draw import CORRECTED, FAINT, MEAN_FIELD, REFERENCE, band, evaluate
 
 
 def gp_regression(fit: Fit, figure: Figure) -> None:
@@ -63,3 +64,26 @@ def bayesian_neural_network(fit: Fit, figure: Figure) -> None:
     ax.plot(x, y, "o", color=REFERENCE, markersize=3, label="observed")
     ax.set(xlabel="x", ylabel="y")
     ax.legend(fontsize=8)
+
+
+def variational_autoencoder(fit: Fit, figure: Figure) -> None:
+    """Left, what the decoder makes of each place of the map; right, where ten images lie on it: draws of the posterior
+    and the encoder's guesses, with two sds."""
+    pictures, codes = figure.subplots(1, 2)
+    data = fit.model.data
+    ends, tiles = 2.6, 11
+    places = np.linspace(-ends, ends, tiles)
+    x, y = np.meshgrid(places, places[::-1])
+    ink = 1 / (1 + np.exp(-autoencoder.decode(data["theta"], np.stack([x, y], axis=-1))))
+    mosaic = ink.reshape(tiles, tiles, 8, 8).transpose(0, 2, 1, 3).reshape(8 * tiles, 8 * tiles)
+    pictures.imshow(mosaic, cmap="gray_r", extent=(-ends, ends, -ends, ends))
+    draws = evaluate(fit, lambda z: autoencoder.code_of(z, data["images"], data["phi"]))
+    mean, log_sd = autoencoder.encode(data["phi"], data["images"])
+    angle = np.linspace(0, 2 * np.pi, 60)
+    for i, digit in enumerate(fit.model.coords["image"]):
+        codes.plot(*draws[:, i].T, ".", color=CORRECTED, markersize=1.5, alpha=0.6)
+        guess = mean[i][:, None] + 2 * np.exp(log_sd[i])[:, None] * np.stack([np.cos(angle), np.sin(angle)])
+        codes.plot(*guess, color=MEAN_FIELD, lw=1)
+        codes.annotate(str(digit), draws[:, i].mean(axis=0), fontsize=9, fontweight="bold", color=REFERENCE)
+    for ax in (pictures, codes):
+        ax.set(xlabel="x", ylabel="y", aspect="equal")

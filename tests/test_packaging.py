@@ -176,7 +176,7 @@ def test_public_names_exist_and_are_documented():
 
 def test_reference_lists_every_public_name():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
-    listed = {word.removeprefix("bbvi.").removesuffix("()") for word in pages.split()}
+    listed = {word.strip("`").removeprefix("bbvi.").removesuffix("()") for word in pages.split()}
     assert [name for name in bbvi.__all__ if name not in listed] == []
 
 

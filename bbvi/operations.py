@@ -47,7 +47,7 @@ class Operation:
         return getattr(self.fun, "fun", self.fun) if self.plain else self.fun
 
     def ndim(self, position: int) -> int:
-        return int(np.ndim(self.args[position]))
+        return rank(self.args[position])
 
     def call(self, operands: Sequence[Any]) -> Any:
         """The operation with its varying arguments replaced."""
@@ -88,6 +88,11 @@ class Operation:
         return self.args[position] if len(self.args) > position else default
 
 
+def rank(x: Any) -> int:
+    """Number of axes; faster than NumPy's for numbers, of which recordings are full."""
+    return 0 if isinstance(x, (int, float)) else int(np.ndim(x))
+
+
 def pad(x: Batched, count: int) -> Batched:
     """Insert `count` axes behind the draws axis, so that operands of different rank align from the right."""
     return x.reshape((x.shape[0], *(1,) * count, *x.shape[1:])) if count else x
@@ -95,7 +100,7 @@ def pad(x: Batched, count: int) -> Batched:
 
 def aligned(operation: Operation, core: Sequence[int]) -> Callable[..., Batched]:
     """Call the operation itself, with the operands' leading axes aligned; `core` counts trailing axes that it owns."""
-    ndims = [np.ndim(arg) - c for arg, c in zip(operation.args, core, strict=True)]
+    ndims = [rank(arg) - c for arg, c in zip(operation.args, core, strict=True)]
     if min(ndims) < 0:
         raise NoRule
     pads = [max(ndims) - ndims[position] for position in operation.positions]

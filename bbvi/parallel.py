@@ -16,6 +16,7 @@ Array = np.ndarray
 
 # A task should take long enough for its own overhead not to matter, and be short enough to share the work out evenly.
 _TASK_SECONDS = 0.05
+_SMALL_BYTES = 2**20
 _unpickled: dict[str, Any] = {}
 
 
@@ -26,7 +27,7 @@ class Parallel:
     Parameters
     ----------
     worker : object
-        Is sent to the workers once, pickled; its methods take (S, ...) and return (S, ...).
+        Is sent to workers that have not got it, pickled; its methods take (S, ...) and return (S, ...).
     executor : concurrent.futures.Executor
         Anything with ``submit``.
     """
@@ -43,28 +44,43 @@ class Parallel:
     def map(self, method: str, u: Array) -> Array:
         """Apply a method to the rows of `u`, chunk by chunk."""
         if len(u) == 0:
-            return evaluate(self.payload, self.key, method, u)[0]
-        rows = 1
-        if self.seconds_per_draw is not None:
-            even = -(-len(u) // (4 * self.workers))
-            rows = max(1, min(even, int(_TASK_SECONDS / max(self.seconds_per_draw, 1e-9))))
+            return np.asarray(evaluate(self.key, self.payload, method, u)[0])
+        rows = self._rows(len(u))
         chunks = [u[start : start + rows] for start in range(0, len(u), rows)]
         try:
-            futures = [self.executor.submit(evaluate, self.payload, self.key, method, chunk) for chunk in chunks]
+            futures = [self.executor.submit(evaluate, self.key, None, method, chunk) for chunk in chunks]
             results = [future.result() for future in futures]
+            # Only a worker that has not got the object yet is sent it: with much data it is large.
+            missing = [i for i, (values, _) in enumerate(results) if values is None]
+            again = [self.executor.submit(evaluate, self.key, self.payload, method, chunks[i]) for i in missing]
+            for i, future in zip(missing, again, strict=True):
+                results[i] = future.result()
         except BrokenExecutor as error:
             warnings.warn(
                 f"executor: its workers died ({error}); going on in this process", RuntimeWarning, stacklevel=2
             )
-            results = [evaluate(self.payload, self.key, method, u)]
+            results = [evaluate(self.key, self.payload, method, u)]
         self.seconds_per_draw = sum(seconds for _, seconds in results) / len(u)
         return np.concatenate([values for values, _ in results])
 
+    def _rows(self, count: int) -> int:
+        """Draws in a task."""
+        if self.seconds_per_draw is None:
+            # One, until it is known how long one takes; but not when each task has to be sent much data.
+            return 1 if len(self.payload) < _SMALL_BYTES else -(-count // self.workers)
+        even = -(-count // (4 * self.workers))
+        return max(1, min(even, int(_TASK_SECONDS / max(self.seconds_per_draw, 1e-9))))
 
-def evaluate(payload: bytes, key: str, method: str, u: Array) -> tuple[Array, float]:
-    """What a worker does: unpickle the object once, evaluate a chunk, and say how long that took."""
+
+def evaluate(key: str, payload: bytes | None, method: str, u: Array) -> tuple[Array | None, float]:
+    """What a worker does: evaluate a chunk with the object of this key, and say how long that took.
+
+    None where the object is not known and no `payload` is there to unpickle it from.
+    """
     worker = _unpickled.get(key)
     if worker is None:
+        if payload is None:
+            return None, 0.0
         _unpickled.clear()
         worker = _unpickled[key] = pickle.loads(payload)
     start = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from operator import itemgetter
@@ -95,7 +96,7 @@ class Recording:
         self.recorded: Any = values if self._is_dict else values[""]
         self._sort(tape, late)
         shapes = [entry.operation.shape for entry in (*self._first, *self._second) if entry.operation.shape is not None]
-        self.largest = max([1, *(int(np.prod(shape)) for shape in shapes)])
+        self.largest = max([1, *(math.prod(shape) for shape in shapes)])
         try:
             self._plain = self._steps(plain=True)
         except NoRule as error:
@@ -255,7 +256,7 @@ def _mortal(entries: list[Entry], keep: set[int]) -> list[Entry]:
     for entry in reversed(entries):
         gone = set(entry.parents) - seen
         seen |= gone
-        small = {slot for slot in gone if np.prod(sizes.get(slot) or ()) < _LARGE}
+        small = {slot for slot in gone if math.prod(sizes.get(slot) or ()) < _LARGE}
         mortal.append(entry._replace(dead=tuple(gone - small)))
     return mortal[::-1]
 

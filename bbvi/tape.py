@@ -89,7 +89,7 @@ class RecordNode(Node):
         if kwargs and any(map(_holds_box, kwargs.values())):
             raise NotRecordable(f"{getattr(fun, '__name__', fun)} hides a latent inside one of its arguments")
         self.tape: Tape = parents[0].tape
-        shape = None if isinstance(value, tuple) else np.shape(value)
+        shape = None if isinstance(value, tuple) else getattr(value, "shape", ())
         operation = Operation(fun, tuple(args), kwargs, tuple(parent_argnums), shape)
         self.slot: int = self.tape.add(operation, tuple([parent.slot for parent in parents]), value)
 

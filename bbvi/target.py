@@ -131,7 +131,10 @@ class Target:
             else:
                 # At several points, since a branch may be traceable where another is not.
                 probes = np.array([[0.0], [0.7], [-0.7]]) * np.ones(self.dim)
-                self._traceable = all(self._try_tracing(probe[None]) for probe in probes)
+                with np.errstate(all="ignore"):
+                    together = self._batched("density", probes)
+                groups = [probes] if together else [probe[None] for probe in probes]
+                self._traceable = all(map(self._try_tracing, groups))
         return self._traceable
 
     def values(self, u: Array) -> Array:
@@ -482,14 +485,14 @@ class Target:
         return True
 
     def _try_tracing(self, u: Array) -> bool:
-        """Whether autograd gets through the log joint."""
-        self.evaluations += 1
-        self.gradient_evaluations += 1
+        """Whether autograd gets through the log joint at draws `u`, or at the only one where they are not batched."""
+        self.evaluations += len(u)
+        self.gradient_evaluations += len(u)
         with np.errstate(all="ignore"):
             try:
                 if self._batched("density", u):
                     product, value = vjp(self._log_density, u)
-                    gradient = product(np.ones(1))
+                    gradient = product(np.ones(len(u)))
                 else:
                     product, value = vjp(self._log_density_of_one, u[0])
                     gradient = product(1.0)

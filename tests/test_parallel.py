@@ -13,6 +13,7 @@ import pytest
 
 import bbvi
 from bbvi.stats import norm
+from bbvi.target import Target
 
 Y = np.array([1.0, 2.5, 0.5, 3.0, 2.0])
 
@@ -53,6 +54,30 @@ def test_threads_do_as_well():
     model = bbvi.Model(simulator, 2, {"y": Y})
     with ThreadPoolExecutor(2) as pool:
         same(bbvi.fit(model, seed=1, estimator="score"), bbvi.fit(model, seed=1, estimator="score", executor=pool))
+
+
+class Counting(ThreadPoolExecutor):
+    """Remembers what is sent with each task."""
+
+    def __init__(self, workers):
+        super().__init__(workers)
+        self.sent = []
+
+    def submit(self, function, *args):
+        self.sent.append(args)
+        return super().submit(function, *args)
+
+
+def test_data_are_sent_to_a_worker_once():
+    model = bbvi.Model(simulator, 2, {"y": np.linspace(0, 3, 200_000)})
+    u = np.random.default_rng(1).normal(size=(8, 2))
+    with Counting(1) as pool:
+        target = Target(model, pool)
+        np.testing.assert_array_equal(target.values(u), Target(model).values(u))
+        target.values(u)
+    heavy = [args for args in pool.sent if args[1] is not None]
+    assert len(pool.sent) > 2
+    assert len(heavy) == 1 and len(heavy[0][1]) > 1_600_000
 
 
 def dies(z, y):

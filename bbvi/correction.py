@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from .proposals import (
+    Bent,
     Gaussian,
     Mixture,
     Proposal,
@@ -41,7 +42,7 @@ _HEAVY_TAIL = 0.35
 _STILL = 0.03
 _MOVING = 0.05
 _STRETCHED = 0.2
-_FEWEST, _FEWEST_FOR_TAILS = 250, 1000
+_FEWEST, _FEWEST_FOR_TAILS, _SMALLEST_ROUND, _MANY_DRAWS = 250, 1000, 200, 8000
 # Correlation of a latent with the others' squared length from which a target counts as a funnel; of many latents, the
 # necks of weaker ones are already out of reach.
 _FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
@@ -50,6 +51,8 @@ _ROUNDING = 1e-9
 # A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
 _VALLEY, _LUMP = 0.4, 0.04
 _MOST_COMPONENTS = 6
+# Bends and widths that matter, and the latents up to which they are looked for.
+_BENDS, _MOST_BENT = 0.15, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,8 @@ class ImportanceResult:
     rounds, evaluations : int
     problems : tuple of str
         The checks that failed, a clause each.
+    interrupted : bool
+        Whether an interrupt ended the rounds.
     """
 
     draws: Array
@@ -92,6 +97,7 @@ class ImportanceResult:
     rounds: int
     evaluations: int
     problems: tuple[str, ...]
+    interrupted: bool = False
 
     @property
     def reliable(self) -> bool:
@@ -107,6 +113,7 @@ def correct(
     rng: np.random.Generator,
     *,
     max_evaluations: int,
+    first: int | None = None,
     alternatives: Sequence[tuple[Array, Array]] = (),
     conditionals: Callable[[Array, Array, int], Mixture | None] | None = None,
 ) -> ImportanceResult:
@@ -123,10 +130,17 @@ def correct(
     rng : numpy.random.Generator
     max_evaluations : int
         Evaluations of `values`, counted per draw; near-Gaussian targets need about 1000 + 50 D of them.
+    first : int, optional
+        Draws of the first round, 1000 + 50 D unless given: few where each is dear. Every round is larger than the last.
     alternatives : sequence of (mean, sd), both (D,)
         Where other modes are.
     conditionals : callable, optional
         ``(mean, covariance, index)`` gives a mixture of conditional Gaussians along a latent that steers others.
+        Without it, proposals that bend and widen along such a latent are fitted to the draws.
+
+    Notes
+    -----
+    An interrupt (Ctrl-C) after the first round ends with the draws up to then; ``interrupted`` says so.
 
     Raises
     ------
@@ -135,34 +149,41 @@ def correct(
     """
     pool = _Pool(values, measure, len(mean), max_evaluations)
     start = Gaussian(np.array(mean, dtype=float), np.linalg.cholesky(covariance))
-    size = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
+    if first is None:
+        first = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
+    size = first if max_evaluations - first >= _SMALLEST_ROUND else max_evaluations
     pool.add(start, int((1 - _STRETCHED) * size), rng)
     initial_khat = float(psis(pool.log_p - start.log_density(pool.u))[1])
     pool.add(Stretched.along_axes(start.mean, start.factor), size - len(pool.u), rng)
     for where, sd in alternatives:
         pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
     found = pool.assess()
-    rounds, moved = 1, 0.0
+    rounds, moved, interrupted = 1, 0.0, False
     along: dict[int, Mixture] = {}
-    while rounds < _ROUNDS and pool.left >= 200:
-        fresh = 0
-        if conditionals is not None and rounds <= 3:
-            moments = _moments(pool, found)
-            for index in leaders(*found.steering):
-                mixture = None if index in along else conditionals(*moments, index)
-                if mixture is not None:
-                    along[index] = mixture
-                    pool.add(mixture, size // 2, rng)
-                    fresh += 1
-        if fresh:
+    try:
+        while rounds < _ROUNDS and pool.left >= _SMALLEST_ROUND:
+            fresh = 0
+            if conditionals is not None and rounds <= 3:
+                moments = _moments(pool, found)
+                for index in leaders(*found.steering):
+                    mixture = None if index in along else conditionals(*moments, index)
+                    if mixture is not None:
+                        along[index] = mixture
+                        pool.add(mixture, size // 2, rng)
+                        fresh += 1
+            if fresh:
+                found = pool.assess()
+            elif moved < _STILL and found.enough:
+                break
+            before = found
+            extra = [*along.values()] if conditionals is not None else _bent(pool, found)
+            pool.add(_refitted(pool, found, extra), int(min(size * 1.4**rounds, pool.left)), rng)
             found = pool.assess()
-        elif moved < _STILL and found.enough:
-            break
-        before = found
-        pool.add(_refitted(pool, found, list(along.values())), int(min(size * 1.4**rounds, pool.left)), rng)
+            moved = found.moved(before)
+            rounds += 1
+    except KeyboardInterrupt:
+        interrupted = True
         found = pool.assess()
-        moved = found.moved(before)
-        rounds += 1
     return ImportanceResult(
         draws=pool.u,
         log_weights=found.controls.adjusted(found.log_weights),
@@ -170,6 +191,7 @@ def correct(
         proposal=pool.mixture,
         khat=found.khat,
         initial_khat=initial_khat,
+        interrupted=interrupted,
         ess=found.ess,
         log_evidence=found.log_evidence,
         log_evidence_se=found.log_evidence_se,
@@ -220,7 +242,12 @@ class _Assessment:
     @cached_property
     def sd_error(self) -> Array:
         squares = self.standard**2 - (self.sd > 0)
-        return _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+        errors = _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+        if len(self.u) >= _MANY_DRAWS:
+            return errors
+        # Of a heavy tail, few draws miss a part, in the sd and in its standard error alike.
+        kurtosis = np.exp(self.log_weights) @ self.standard**4
+        return errors * np.sqrt(np.maximum(kurtosis / 3.0, 1.0))
 
     @cached_property
     def tail_khat(self) -> Array:
@@ -358,24 +385,28 @@ class _Pool:
         if count < 1:
             return
         fresh = proposal.sample(count, rng)
-        self.log_p = np.concatenate([self.log_p, self.values(fresh)])
-        self.labels, columns = self.measure(fresh)
-        self.columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
+        log_p = self.values(fresh)
+        labels, columns = self.measure(fresh)
         for row, component in enumerate(self.components):
             self.table[row, len(self.u) : len(self.u) + count] = component.log_density(fresh)
-        self.u = np.concatenate([self.u, fresh])
+        u = np.concatenate([self.u, fresh])
+        known, shares = list(self.components), list(self.counts)
         for component, share in components_of(proposal):
-            if component in self.components:
-                self.counts[self.components.index(component)] += share * count
+            if component in known:
+                shares[known.index(component)] += share * count
                 continue
-            row = len(self.components)
+            row = len(known)
             if row == len(self.table):
                 larger = np.empty((2 * row, self.budget))
-                larger[:row, : len(self.u)] = self.table[:, : len(self.u)]
+                larger[:row, : len(u)] = self.table[:, : len(u)]
                 self.table = larger
-            self.table[row, : len(self.u)] = component.log_density(self.u)
-            self.components.append(component)
-            self.counts.append(share * count)
+            self.table[row, : len(u)] = component.log_density(u)
+            known.append(component)
+            shares.append(share * count)
+        # All that takes time is done: an interrupt finds the pool as it was before, or as it is after.
+        columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
+        self.log_p = np.concatenate([self.log_p, log_p])
+        self.labels, self.columns, self.u, self.components, self.counts = labels, columns, u, known, shares
 
     def assess(self) -> _Assessment:
         shares = np.array(self.counts) / np.sum(self.counts)
@@ -420,7 +451,7 @@ def _moments(pool: _Pool, found: _Assessment) -> tuple[Array, Array]:
     return mean, (centred * w[:, None]).T @ centred
 
 
-def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Mixture]) -> Mixture:
+def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Proposal]) -> Mixture:
     """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
     log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
@@ -443,6 +474,16 @@ def _evenly(weights: Array, most: int) -> Array:
     """Indices of at most so many draws, taken at even steps of the cumulative weight."""
     size = min(len(weights), most)
     return np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(size) + 0.5) / size), len(weights) - 1)
+
+
+def _bent(pool: _Pool, found: _Assessment) -> list[Bent]:
+    """Proposals that bend and widen along the one or two latents that lead the most."""
+    if not 1 < pool.dim <= _MOST_BENT:
+        return []
+    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    bent = [Bent.fitted(pool.u, np.exp(log_w), ess, index) for index in range(pool.dim)]
+    bent.sort(key=lambda one: -one.strength)
+    return [one for one in bent[:2] if one.strength > _BENDS]
 
 
 def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:

@@ -26,7 +26,7 @@ from .results import Fit
 from .slices import conditional_mixture
 from .solvers import newton
 from .solvers.fixed_draws import FixedDraws
-from .solvers.loop import Limits, Progress, Trace, run
+from .solvers.loop import Limits, Progress, Trace, run, unstarted
 from .solvers.natural_gradient import NaturalGradient
 from .solvers.state import State
 from .solvers.stochastic import Stochastic
@@ -44,6 +44,9 @@ _EASILY_WEIGHTED = 200
 _NARROW = 1000
 _RESPONSE_DRAWS = 32
 _VALUES_PER_LATENT = 4000
+# Evaluations in all at which a fit from values ends if nobody set a limit and its solver needed no more; and the most
+# that weights may take of any limit.
+_VALUES, _MOST_VALUES = 5000, 20_000
 
 
 @dataclass(frozen=True)
@@ -134,19 +137,23 @@ def fit(
     target.values(np.zeros((1, target.dim)) if given is None else given[0][None])
     if method.name != "score" and not target.has_gradient:
         method = _without_gradient(method)
-    if given is None:
-        points = starts.candidates(target, rng, 9 if method.name == "score" else 32)[0]
-    else:
-        points = given[0][None]
-    checks.check_batching(target, points)
-    checks.check_dependence(target, points[0], rng)
+    points = np.zeros((1, target.dim)) if given is None else given[0][None]
     log_sd = np.zeros((1, target.dim)) if given is None or given[1] is None else given[1][None]
-    if method.name != "score":
-        points = starts.chosen(target, points) if given is None else points
-        if given is None or given[1] is None:
-            log_sd = starts.initial_log_sd(target, points)
-        method = _with_true_gradient(target, method, points[0], log_sd[0], rng)
     job = Job(target, method, points, log_sd, given is None, rng, seed, tolerance, limits, started)
+    try:
+        if given is None:
+            points = starts.candidates(target, rng, 9 if method.name == "score" else 32)[0]
+            job = dataclasses.replace(job, points=points)
+        checks.check_batching(target, points)
+        checks.check_dependence(target, points[0], rng)
+        if method.name != "score":
+            points = starts.chosen(target, points) if given is None else points
+            if given is None or given[1] is None:
+                log_sd = starts.initial_log_sd(target, points)
+            method = _with_true_gradient(target, method, points[0], log_sd[0], rng)
+    except KeyboardInterrupt:
+        return _interrupted(job)
+    job = dataclasses.replace(job, method=method, points=points, log_sd=log_sd)
     return _fit_pathwise(job) if isinstance(method.solver, FixedDraws) else _fit_values(job)
 
 
@@ -186,8 +193,11 @@ def _score_solver(solver: Any) -> Any:
 def _fit_pathwise(job: Job) -> Fit:
     """Fixed draws: proper, pulled into the best mode, fitted, corrected by linear response."""
     target, rng = job.target, job.rng
-    checks.check_proper(target, job.points[0])
-    modes = starts.find_modes(target, job.points, job.log_sd, rng) if job.dispersed else []
+    try:
+        checks.check_proper(target, job.points[0])
+        modes = starts.find_modes(target, job.points, job.log_sd, rng) if job.dispersed else []
+    except KeyboardInterrupt:
+        return _interrupted(job)
     begin = (modes[0].mean, modes[0].log_sd) if modes else (job.points[0], job.log_sd[0])
     state, trace = run(job.method.solver, target, begin, rng, job.tolerance, job.limits, job.started)
     notes = []
@@ -225,7 +235,7 @@ def _fit_values(job: Job) -> Fit:
     if isinstance(solver, NaturalGradient):
         # Ten times what it has ever needed: beyond, the target has no optimum to be found.
         budget = min(budget, _VALUES_PER_LATENT * (job.target.dim + 10))
-    inner = dataclasses.replace(job.limits, max_evaluations=budget)
+    inner = dataclasses.replace(job.limits, max_evaluations=budget, max_seconds=0.8 * job.limits.max_seconds)
     begin = (job.points[0], job.log_sd[0])
     state, trace = run(solver, job.target, begin, job.rng, job.tolerance, inner, job.started)
     if job.method.name == "score":
@@ -235,6 +245,12 @@ def _fit_values(job: Job) -> Fit:
     else:
         response = _linear_response(job.target, state, orthogonal(_RESPONSE_DRAWS, job.target.dim, job.rng))
     return assemble(job, state, trace, response, [], [])
+
+
+def _interrupted(job: Job) -> Fit:
+    """The best start as it is, for a fit that was interrupted before its first step."""
+    state = unstarted((job.points[0], job.log_sd[0]))
+    return assemble(job, state, Trace(), linear_response.LinearResponse(None, ""), [], [])
 
 
 # ---- what every fit ends with ---------------------------------------------------------------------------------------
@@ -248,7 +264,10 @@ def assemble(
     modes: list[Mode],
     notes: list[str],
 ) -> Fit:
-    """ELBO and k-hat of fresh draws, the importance correction, and the verdict."""
+    """ELBO and k-hat of fresh draws, the importance correction, and the verdict.
+
+    A fit that was interrupted before its first step is not worth an evaluation more: it is its start, and unreliable.
+    """
     target, method, limits, rng = job.target, job.method, job.limits, job.rng
     q = MeanFieldGaussian(state.mean, np.exp(state.log_sd))
     cheap = method.name == "pathwise"
@@ -258,13 +277,20 @@ def assemble(
     covariance = response.covariance
     elbo, elbo_se, khat, nonfinite = np.nan, np.nan, np.nan, 0.0
     result = None
+    begun = len(trace) > 0 or state.status is not Status.INTERRUPTED
+    if not begun:
+        notes = [*notes, "The fit made no step: its means are where it started, and its sds say nothing. Fit again."]
     try:
-        wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
-        left = int(min(wanted, max(limits.max_evaluations - target.evaluations, 16)))
-        elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, left, rng)
-        if noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED:
+        if begun:
+            wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
+            left = int(min(wanted, max(limits.max_evaluations - target.evaluations, 16)))
+            elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, left, rng)
+        if begun and noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED:
             proposal = covariance if covariance is not None else surrogate
-            result = _corrected(job, q, np.diag(q.sd**2) if proposal is None else proposal, modes)
+            result = _corrected(job, state, q, np.diag(q.sd**2) if proposal is None else proposal, modes)
+        if result is not None and result.interrupted:
+            message = "The fit was interrupted while its weights were drawn: these are the draws up to then."
+            state = dataclasses.replace(state, status=Status.INTERRUPTED, message=message)
     except KeyboardInterrupt:
         state = dataclasses.replace(
             state, status=Status.INTERRUPTED, message="The fit was interrupted before its quality was known."
@@ -321,7 +347,9 @@ def assemble(
     )
 
 
-def _corrected(job: Job, q: MeanFieldGaussian, covariance: Array, modes: list[Mode]) -> ImportanceResult | None:
+def _corrected(
+    job: Job, state: State, q: MeanFieldGaussian, covariance: Array, modes: list[Mode]
+) -> ImportanceResult | None:
     """The importance correction of N(mean, covariance), in keeping with what the fit itself has cost."""
     target, cheap = job.target, job.method.name == "pathwise"
     if target.dim > _MOST_WEIGHTED:
@@ -329,8 +357,7 @@ def _corrected(job: Job, q: MeanFieldGaussian, covariance: Array, modes: list[Mo
     # Draws of models with little data cost next to nothing.
     least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
     most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
-    spent = 1.5 * target.gradient_evaluations if cheap else 0.25 * target.evaluations
-    budget = np.clip(spent, least, most) if cheap else np.clip(spent, 330, 4000)
+    budget = int(np.clip(1.5 * target.gradient_evaluations, least, most)) if cheap else _affordable(job, state)
     budget = int(min(max(budget, 100), job.limits.max_evaluations - target.evaluations))
     if budget < 100:
         return None
@@ -341,9 +368,22 @@ def _corrected(job: Job, q: MeanFieldGaussian, covariance: Array, modes: list[Mo
         covariance,
         job.rng,
         max_evaluations=budget,
+        # Rounds grow, so that the first can be small where every draw is dear.
+        first=None if cheap else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
         conditionals=_conditionals(target) if cheap else None,
         alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(modes)],
     )
+
+
+def _affordable(job: Job, state: State) -> int:
+    """Draws that a correction from values may take: what the limits leave, or what brings a fit to the usual cost."""
+    limits, spent = job.limits, job.target.evaluations
+    if state.status is Status.INTERRUPTED:
+        return spent // 4
+    total = limits.max_evaluations if np.isfinite(limits.max_evaluations) else max(_VALUES, 1.25 * spent)
+    elapsed = time.perf_counter() - job.started
+    in_time = (limits.max_seconds - elapsed) * spent / elapsed if np.isfinite(limits.max_seconds) else np.inf
+    return int(np.clip(min(total - spent, in_time), 0, _MOST_VALUES))
 
 
 def _conditionals(target: Target) -> Callable[[Array, Array, int], Mixture | None] | None:

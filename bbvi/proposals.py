@@ -105,6 +105,82 @@ class Stretched:
 
 
 @dataclass(frozen=True, eq=False)
+class Bent:
+    """A Gaussian whose other latents bend and widen along one that leads: ridges, valleys and funnels.
+
+    With the leader u_i and t = (u_i - mean_i) / scale in its own sds, the others are
+
+        r = mean_r + slope t + factor (bend (t^2 - 1) + exp(rate t) * e),    e ~ N(0, I),
+
+    and t is ``spread`` times a Student-t with ``df`` degrees of freedom. ``slope``, ``bend`` and ``rate`` have shape
+    (D - 1,), ``factor`` (D - 1, D - 1) is lower triangular.
+    """
+
+    mean: Array
+    index: int
+    scale: float
+    slope: Array
+    factor: Array
+    bend: Array
+    rate: Array
+    df: float = 4.0
+    spread: float = 1.2
+
+    @classmethod
+    def fitted(cls, u: Array, weights: Array, ess: float, index: int) -> Bent:
+        """To weighted draws (S, D) with an effective size; bends and rates that may be noise are zero.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If the draws have no positive definite covariance.
+        """
+        mean = weights @ u
+        others = np.delete(np.arange(len(mean)), index)
+        centred = u - mean
+        scale = float(np.sqrt(weights @ centred[:, index] ** 2))
+        t, r = centred[:, index] / scale, centred[:, others]
+        slope = (weights * t) @ r
+        rest = r - np.outer(t, slope)
+        factor = np.linalg.cholesky((rest * weights[:, None]).T @ rest)
+        e = rest @ np.linalg.inv(factor).T
+        bend = _significant(e, t**2 - 1.0, weights, ess)
+        e = e - np.outer(t**2 - 1.0, bend)
+        with np.errstate(divide="ignore"):
+            length = np.maximum(np.log(np.abs(e)), -10.0)
+        rate = np.clip(_significant(length - weights @ length, t, weights, ess), -1.0, 1.0)
+        # What is left is narrower than before: bends and rates explain a part of the spread.
+        left = np.sqrt(weights @ (e * np.exp(-_bounded(np.outer(t, rate)))) ** 2)
+        return cls(mean, index, scale, slope, factor * (1.1 * left), bend / (1.1 * left), rate)
+
+    @property
+    def strength(self) -> float:
+        """How far from a Gaussian: the root of the sum of squares of all bends and rates."""
+        return float(np.sqrt(2 * np.sum(self.bend**2) + np.sum(self.rate**2)))
+
+    def _centre(self, t: Array) -> Array:
+        return np.outer(t, self.slope) + np.outer(t**2 - 1.0, self.bend) @ self.factor.T
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D)."""
+        t = self.spread * rng.standard_t(self.df, size=n)
+        e = balanced_normal(n, len(self.slope), rng) * np.exp(_bounded(np.outer(t, self.rate)))
+        r = self._centre(t) + e @ self.factor.T
+        return self.mean + np.insert(r, self.index, self.scale * t, axis=1)
+
+    def log_density(self, u: Array) -> Array:
+        """Log density (n,) at u (n, D)."""
+        centred, df = u - self.mean, self.df
+        t = centred[:, self.index] / self.scale
+        log_width = _bounded(np.outer(t, self.rate))
+        e = (np.delete(centred, self.index, axis=1) - self._centre(t)) @ np.linalg.inv(self.factor).T
+        constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi)
+        square = np.square(t / self.spread)
+        leader = constant - math.log(self.spread * self.scale) - 0.5 * (df + 1.0) * np.log1p(square / df)
+        return leader + _log_normal(e * np.exp(-log_width)) - log_width.sum(axis=1) - _log_det(self.factor)
+
+
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """A mixture of proposals; its draws take each component in its share, in random order (Owen and Zhou 2000)."""
 
@@ -214,3 +290,16 @@ def _square_norms(e: Array) -> Array:
 def _log_det(factor: Array) -> float:
     """Log determinant of a triangular factor."""
     return float(np.log(np.diag(factor)).sum())
+
+
+def _bounded(log_width: Array) -> Array:
+    return np.clip(log_width, -4.0, 4.0)
+
+
+def _significant(y: Array, x: Array, weights: Array, ess: float) -> Array:
+    """Weighted regression coefficients (R,) of columns y (S, R) on x (S,) that exceed three standard errors, else 0."""
+    square = weights @ x**2
+    coefficient = (weights * x) @ y / square
+    residual = y - np.outer(x, coefficient)
+    error = np.sqrt((weights * x**2) @ residual**2 / max(ess, 1.0)) / square
+    return np.where(np.abs(coefficient) > 3.0 * error, coefficient, 0.0)

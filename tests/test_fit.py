@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import bbvi
-from bbvi import correction
+from bbvi import correction, starts
 from bbvi.stats import halfcauchy, norm
 
 Y = [28, 8, -3, 7, -1, 1, 18, 12]
@@ -182,6 +184,84 @@ def test_an_interrupt_returns_the_best_so_far(schools):
     fit = bbvi.fit(schools.model, seed=1, callback=impatient)
     assert fit.status == "interrupted"
     assert fit.verdict != "reliable"
+
+
+@pytest.mark.parametrize("estimator", ["auto", "score"])
+@pytest.mark.parametrize("where", ["candidates", "find_modes"])
+def test_an_interrupt_of_the_starts_returns_a_start(schools, monkeypatch, estimator, where):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(starts, where, interrupted)
+    fit = bbvi.fit(schools.model, seed=1, estimator=estimator)
+    if estimator == "score" and where == "find_modes":
+        assert fit.converged  # values have no modes to be pulled into
+        return
+    assert fit.status == "interrupted" and fit.verdict == "unreliable"
+    assert "before its first step" in fit.message and "made no step" in " ".join(fit.reasons)
+    assert np.isfinite(fit.summary()["mean"]).all() and "interrupted" in str(fit)
+
+
+def test_an_interrupt_while_weights_are_drawn_keeps_those_drawn(monkeypatch):
+    def skewed(z):
+        return float(np.sum(2 * z.x - np.exp(z.x)))
+
+    model = bbvi.Model(skewed, {"x": bbvi.Real(shape=3)})
+    whole = bbvi.fit(model, estimator="score", seed=1)
+    drawn = len(whole.importance.draws)
+    assert whole.importance.rounds > 2
+    calls = [0]
+
+    def impatient(z):
+        calls[0] += 1
+        if calls[0] > whole.evaluations - drawn // 4:
+            raise KeyboardInterrupt
+        return skewed(z)
+
+    fit = bbvi.fit(bbvi.Model(impatient, {"x": bbvi.Real(shape=3)}), estimator="score", seed=1)
+    assert fit.status == "interrupted" and "while its weights were drawn" in fit.message
+    assert 250 < len(fit.importance.draws) < drawn
+    np.testing.assert_allclose(fit.summary()["mean"], whole.summary()["mean"], atol=0.2)
+
+
+# ---- values only, and what they may cost
+
+
+def heavy(z):
+    """Two latents on a ridge with a scale: no few draws are enough for its tails."""
+    return float(-3.0 * z.s - 0.5 * np.exp(-2 * z.s) * (1.0 + 8 * z.b**2) - 0.02 * np.exp(2 * z.s))
+
+
+def test_without_a_limit_a_fit_from_values_ends_within_5000_evaluations():
+    model = bbvi.Model(heavy, {"s": bbvi.Real(), "b": bbvi.Real()})
+    default = bbvi.fit(model, estimator="score", seed=1)
+    allowed = bbvi.fit(model, estimator="score", seed=1, max_evaluations=12_000)
+    little = bbvi.fit(model, estimator="score", seed=1, max_evaluations=900)
+    assert 3000 < default.evaluations <= 5000
+    assert 5000 < allowed.evaluations <= 12_000
+    assert little.evaluations <= 900
+    np.testing.assert_array_equal(default.summary(), bbvi.fit(model, estimator="score", seed=1).summary())
+
+
+def test_an_easy_posterior_from_values_is_cheap_and_reliable():
+    fit = bbvi.fit(lambda z: float(-0.5 * np.sum((z - 3) ** 2)), 3, estimator="score", seed=1)
+    assert fit.verdict == "reliable" and fit.evaluations < 600
+    np.testing.assert_allclose(fit.summary()["mean"], 3.0, atol=0.03)
+
+
+def test_a_time_limit_holds_for_the_weights_too(monkeypatch):
+    """The clock stands still but for the log joint, where each evaluation takes a second."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def slow(z):
+        clock[0] += 1.0
+        return heavy(z)
+
+    model = bbvi.Model(slow, {"s": bbvi.Real(), "b": bbvi.Real()})
+    fit = bbvi.fit(model, estimator="score", seed=1, max_seconds=1500)
+    assert fit.converged and 1000 < fit.seconds < 1600
+    assert bbvi.fit(model, estimator="score", seed=1).seconds > 3000
 
 
 def test_an_interrupt_after_the_optimum_keeps_it(schools, monkeypatch):

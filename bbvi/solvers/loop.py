@@ -149,13 +149,21 @@ def run(
                 last_saved = time.perf_counter()
     except KeyboardInterrupt:
         if state is None:
-            raise
+            return unstarted(start), trace
         state = _stopped(state, Status.INTERRUPTED, "The fit was interrupted; this is its last whole step.")
         if saved is not None:
             store(saved, solver, dataclasses.replace(state, status=None, message=""), rng, trace)
     finally:
         bar.close()
     return state, trace
+
+
+def unstarted(start: tuple[Array, Array]) -> State:
+    """The state of a fit that was interrupted at its start (mean, log_sd)."""
+    mean, log_sd = (np.array(one, dtype=float) for one in start)
+    nan = np.full(len(mean), np.nan)
+    message = "The fit was interrupted before its first step; this is where it would have begun."
+    return State(mean, log_sd, np.nan, np.nan, 0.0, nan, nan, Status.INTERRUPTED, message)
 
 
 def store(path: Path, solver: Solver, state: State, rng: np.random.Generator, trace: Trace) -> None:

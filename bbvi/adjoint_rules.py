@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from autograd.core import VSpace
 from . import autodiff
 from .operations import Batched, NoRule, Operation, Rule, batched_index, elementwise
 
+_SMALL = 16
 Put = Callable[[np.ndarray, Batched], None]
 
 
@@ -84,6 +86,22 @@ def _bundled(operation: Operation) -> Callable[..., Any]:
     return apply
 
 
+def _summed(operation: Operation) -> Callable[..., Batched]:
+    """Many small arrays are stacked, since each addition would cost more than its numbers."""
+    fixed: list[Any] = [arg for i, arg in enumerate(operation.args) if i not in operation.positions]
+    constant = np.add.reduce(fixed) if fixed else 0.0
+    if math.prod(operation.shape or ()) <= _SMALL:
+        return lambda *parts: np.add.reduce(np.array(parts)) + constant
+
+    def apply(*parts: Batched) -> Batched:
+        total = parts[0] + constant
+        for part in parts[1:]:
+            total += part
+        return total
+
+    return apply
+
+
 def _vector_sum(operation: Operation) -> Callable[..., Batched]:
     operation.only(1, 2)
     before, new = operation.args[1:3]
@@ -102,6 +120,7 @@ def _as_it_is(operation: Operation) -> Callable[..., Batched]:
 RULES: dict[Callable[..., Any], Rule] = {
     autodiff.scattered: _scattered,
     autodiff.bundled: _bundled,
+    autodiff.summed: _summed,
     autodiff.columns: _as_it_is,
     autodiff.padded: _as_it_is,
     VSpace.add: _vector_sum,

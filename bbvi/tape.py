@@ -15,7 +15,7 @@ from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, Node, isbox, new_box, notrace_primitives, trace_stack
 
-from .autodiff import bundled, scattered, vjp_maker
+from .autodiff import bundled, scattered, summed, vjp_maker
 from .operations import Operation
 
 
@@ -231,6 +231,8 @@ def backward(output: Any, root: Any) -> Any:
 
 
 _ALL = object()
+# So many gradients of one value are added in one operation.
+_MANY = 4
 _TAKING = frozenset({ArrayBox.__getitem__, container_take})
 
 
@@ -244,6 +246,8 @@ def _total(parts: list[tuple[Any, Any]], value: Any) -> Any:
             whole.append(bundled(tuple([np.shape(item) for item in value]), *pairs))
         else:
             whole.append(scattered(np.shape(value), *pairs))
+    if len(whole) >= _MANY:
+        return summed(*whole)
     total = whole[0]
     for part in whole[1:]:
         total = anp.add(total, part)

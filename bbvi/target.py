@@ -20,8 +20,8 @@ from .replay import Recording
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-# Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold.
-_CHUNK_ELEMENTS = 2**16
+# Elements that one operation may hold before draws are evaluated in chunks: a megabyte, which caches hold.
+_CHUNK_ELEMENTS = 2**17
 _NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
 
 

@@ -47,6 +47,11 @@ _VALUES_PER_LATENT = 4000
 # Evaluations in all at which a fit from values ends if nobody set a limit and its solver needed no more; and the most
 # that weights may take of any limit.
 _VALUES, _MOST_VALUES = 5000, 20_000
+_COARSE = (
+    "gradient: it returns float32, seven digits of the log joint. The fit allows for that, but where the log joint is "
+    "large they are too few: return float64. In JAX say jax.config.update('jax_enable_x64', True) before anything "
+    "else; in PyTorch make the tensors torch.float64"
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,10 @@ def fit(
         if given is None:
             points = starts.candidates(target, rng, 9 if method.name == "score" else 32)[0]
             job = dataclasses.replace(job, points=points)
+        if method.name != "score":
+            target.note_rounding(points[0])
+            if target.rounding > 1e-10:
+                warnings.warn(_COARSE, RuntimeWarning, stacklevel=3)
         checks.check_batching(target, points)
         checks.check_dependence(target, points[0], rng)
         if method.name != "score":
@@ -177,7 +186,8 @@ def _with_true_gradient(
     if found.ok:
         return Method("pathwise", method.estimator or Pathwise(), method.solver)
     if "gradient" in target.model.functions:
-        raise ValueError(f"gradient: it contradicts finite differences of log_joint: {found}")
+        why = "" if target.rounding < 1e-10 else "; float32 may be all that is wrong with it: return float64"
+        raise ValueError(f"gradient: it contradicts finite differences of log_joint: {found}{why}")
     warnings.warn(
         f"the log joint is not differentiable as autograd sees it, so the score function is used: {found}",
         RuntimeWarning,

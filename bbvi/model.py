@@ -227,7 +227,7 @@ class Model:
             parts = [self._numbers("log_prior", self.call("log_prior", values))]
             parts += self.pointwise(values).values()
         else:
-            parts = [self._numbers("gradient", self.value_and_gradient(values)[0])]
+            parts = [self.value_and_gradient(values)[0]]
         lead = 1 if self.vectorized else 0
         flat = [anp.reshape(part, (*anp.shape(part)[:lead], -1)) for part in parts]
         return flat[0] if len(flat) == 1 else anp.concatenate(flat, axis=-1)
@@ -235,9 +235,9 @@ class Model:
     def density(self, values: Mapping[str, Any], likelihood_weight: float = 1.0) -> Any:
         """The log joint density: a scalar, or (S,) where the model is vectorized."""
         if "log_likelihood" not in self.functions:
-            name = "log_joint" if "log_joint" in self.functions else "gradient"
-            out = self.call(name, values) if name == "log_joint" else self.value_and_gradient(values)[0]
-            return self._total(self._numbers(name, out))
+            if "log_joint" not in self.functions:
+                return self.value_and_gradient(values)[0]
+            return self._total(self._numbers("log_joint", self.call("log_joint", values)))
         total = self._total(self._numbers("log_prior", self.call("log_prior", values)))
         for part in self.pointwise(values).values():
             total = total + likelihood_weight * self._total(part)
@@ -284,11 +284,9 @@ class Model:
         return {str(key): value for key, value in out.items()}
 
     def value_and_gradient(self, values: Mapping[str, Any]) -> tuple[Any, np.ndarray]:
-        """What ``gradient`` returned, the gradient flat over the constrained latents: (Dc,), or (S, Dc)."""
-        out = self.call("gradient", values)
-        if not isinstance(out, (tuple, list)) or len(out) != 2:
-            raise TypeError(f"gradient: expected a pair (value, gradient), got {_describe(out)}")
-        value, gradient = out
+        """What ``gradient`` returned: the value, () or (S,), and the gradient over the constrained latents, flat."""
+        value, gradient = self._pair(values)
+        value = self._total(self._numbers("gradient", value))
         lead = np.shape(next(iter(values.values())))[:1] if self.vectorized else ()
         if isinstance(gradient, Mapping):
             missing = [name for name in self.latents if name not in gradient]
@@ -296,7 +294,7 @@ class Model:
                 raise ValueError(f"gradient: expected an entry for every latent, got none for {', '.join(missing)}")
             parts = []
             for name, latent in self.latents.items():
-                part = np.asarray(gradient[name], dtype=float)
+                part = np.asarray(_without_graph(gradient[name]), dtype=float)
                 if part.shape != (*lead, *latent.shape):
                     raise ValueError(
                         f"gradient[{name!r}]: expected shape {(*lead, *latent.shape)}, got shape {part.shape}"
@@ -304,11 +302,18 @@ class Model:
                 parts.append(part.reshape(*lead, -1))
             flat = np.concatenate(parts, axis=-1)
         else:
-            flat = np.asarray(gradient, dtype=float)
+            flat = np.asarray(_without_graph(gradient), dtype=float)
             expected = (*lead, sum(int(np.prod(latent.shape)) for latent in self.latents.values()))
             if flat.shape != expected:
                 raise ValueError(f"gradient: expected shape {expected} or a dict by latent, got shape {flat.shape}")
         return value, flat
+
+    def gradient_rounding(self, values: Mapping[str, Any]) -> float:
+        """Relative rounding of what ``gradient`` returns: that of the coarsest floating-point type in it."""
+        value, gradient = self._pair(values)
+        parts = [value, *(gradient.values() if isinstance(gradient, Mapping) else [gradient])]
+        dtypes = [np.asarray(_without_graph(part)).dtype for part in parts]
+        return max(float(np.finfo(dtype if dtype.kind == "f" else float).eps) for dtype in dtypes)
 
     # ---- displays ---------------------------------------------------------------------------------------------------
 
@@ -334,12 +339,19 @@ class Model:
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
 
+    def _pair(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
+        out = self.call("gradient", values)
+        if not isinstance(out, (tuple, list)) or len(out) != 2:
+            raise TypeError(f"gradient: expected a pair (value, gradient), got {_describe(out)}")
+        return out[0], out[1]
+
     def _total(self, out: Any) -> Any:
         if self.vectorized:
             return out if anp.ndim(out) < 2 else anp.sum(anp.reshape(out, (anp.shape(out)[0], -1)), axis=1)
         return out if anp.ndim(out) == 0 else anp.sum(out)
 
     def _numbers(self, name: str, out: Any) -> Any:
+        out = _without_graph(out)
         if isinstance(out, (list, tuple)):
             out = anp.array(out)
         if not isbox(out):
@@ -354,7 +366,11 @@ class Model:
 
 
 class _Noting:
-    """Adds to an exception that leaves the user's function which function it was and what latents it saw."""
+    """Adds to an exception that leaves the user's function which function it was and what latents it saw.
+
+    Other libraries' linear algebra errors, such as PyTorch's, leave as NumPy's, so that they count as a value that is
+    not finite.
+    """
 
     def __init__(self, name: str, values: Mapping[str, Any] | None) -> None:
         self.name, self.values = name, values
@@ -365,9 +381,16 @@ class _Noting:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and isinstance(error, Exception) and not getattr(error, "__notes__", None):
+        if not isinstance(error, Exception):
+            return
+        raised: Exception = error
+        if type(error).__name__.endswith("LinAlgError") and not isinstance(error, np.linalg.LinAlgError):
+            raised = np.linalg.LinAlgError(str(error))
+        if not getattr(raised, "__notes__", None):
             seen = "no latents" if self.values is None else describe_draw(self.values)
-            error.add_note(f"raised in the model's {self.name}, at {seen}")
+            raised.add_note(f"raised in the model's {self.name}, at {seen}")
+        if raised is not error:
+            raise raised from error
 
 
 def describe_draw(values: Mapping[str, Any]) -> str:
@@ -388,6 +411,11 @@ def labels_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[tuple[st
     if lengths != shape:
         dims = tuple(f"{name}_dim_{axis}" for axis in range(len(shape)))
     return dims, flat_labels(name, dims, shape, model.coords)
+
+
+def _without_graph(out: Any) -> Any:
+    """A PyTorch tensor that still carries its graph refuses to become an array; all else comes back as it is."""
+    return out.detach() if hasattr(out, "detach") else out
 
 
 def _describe(value: Any) -> str:

@@ -59,6 +59,8 @@ class Target:
     ----------
     evaluations, gradient_evaluations : int
         Cost so far, per draw and not per call. A Hessian product of one draw counts as one gradient.
+    rounding : float
+        Relative rounding of values and gradients: that of float64, unless `note_rounding` found float32.
     nonfinite : NonFinite or None
         What was met outside the support or as NaN. Such values come back as ``-inf``.
     """
@@ -75,6 +77,7 @@ class Target:
         self._traceable: bool | None = None
         self._batches = 0
         self._templates: dict[tuple[str, int], Recording | None] = {}
+        self.rounding = float(np.finfo(float).eps)
 
     # ---- scales -----------------------------------------------------------------------------------------------------
 
@@ -136,6 +139,18 @@ class Target:
                 groups = [probes] if together else [probe[None] for probe in probes]
                 self._traceable = all(map(self._try_tracing, groups))
         return self._traceable
+
+    def note_rounding(self, u: Array) -> None:
+        """Set `rounding` by the type of what the user's gradient returns at draw `u` (D,); costs one gradient."""
+        if "gradient" not in self.model.functions:
+            return
+        self.evaluations += 1
+        self.gradient_evaluations += 1
+        draws = self._plain_draws(u[None])
+        try:
+            self.rounding = self.model.gradient_rounding(draws if self.model.vectorized else self._one(draws, 0))
+        except _NUMERICAL as error:
+            logger.info("the type of the gradient is taken for float64: %s", error)
 
     def values(self, u: Array) -> Array:
         """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
@@ -263,7 +278,7 @@ class Target:
         except _NUMERICAL:
             if len(u) == 1:
                 return np.array([np.nan])
-            return np.concatenate([self._guarded_values(u[s : s + 1]) for s in range(len(u))])
+            return np.concatenate([self._guarded_values(part) for part in self._smaller(u)])
 
     def _raw_gradients(self, u: Array) -> Array:
         """Values in column 0, gradients behind."""
@@ -290,7 +305,7 @@ class Target:
         except _NUMERICAL:
             if len(u) == 1:
                 return np.full((1, self.dim + 1), np.nan)
-            return np.concatenate([self._guarded_gradients(u[s : s + 1]) for s in range(len(u))])
+            return np.concatenate([self._guarded_gradients(part) for part in self._smaller(u)])
 
     def _users_gradients(self, u: Array) -> Array:
         """Chain rule through the transforms for a gradient that the user gives on the constrained scale."""
@@ -304,7 +319,7 @@ class Target:
         draws = self._split(constrained[:, :-1])
         if self.model.vectorized:
             values, gradients = self.model.value_and_gradient(draws)
-            values = np.reshape(np.asarray(values, dtype=float), len(u))
+            values = np.reshape(values, len(u))
         else:
             pairs = [self.model.value_and_gradient(self._one(draws, s)) for s in range(len(u))]
             values = np.array([float(value) for value, _ in pairs])
@@ -341,14 +356,16 @@ class Target:
             if len(u) == 1:
                 nan = np.full((1, self.dim), np.nan)
                 return [(np.array([np.nan]), nan, lambda v: nan)]
-            return [piece for s in range(len(u)) for piece in self._guarded_linearization(u[s : s + 1])]
+            return [piece for part in self._smaller(u) for piece in self._guarded_linearization(part)]
 
     def _differences(self, u: Array, scale: Array) -> Callable[[Array], Array]:
         """Hessian products by central differences of gradients."""
+        # The error is rounding / step + step^2, each times what the region of interest makes it.
+        relative = self.rounding**0.25
 
         def product(v: Array) -> Array:
             length = np.max(np.abs(v) / scale, axis=1, keepdims=True)
-            step = 1e-4 / np.where(length > 0, length, 1.0)
+            step = relative / np.where(length > 0, length, 1.0)
             both = np.concatenate([u + step * v, u - step * v])
             self.evaluations += len(both)
             self.gradient_evaluations += len(u)
@@ -522,6 +539,10 @@ class Target:
             draws[name] = flat[:, start:stop].reshape(len(flat), *latent.shape)
             start = stop
         return draws
+
+    def _smaller(self, u: Array) -> list[Array]:
+        """Where to look for the draws that failed: halves if a half is one call, else single draws."""
+        return np.array_split(u, 2 if self.recorded else len(u))
 
     def _chunks(self, u: Array) -> list[slice]:
         recorded = [recording.largest for recording in self._recordings.values() if recording is not None]

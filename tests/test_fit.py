@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import autograd.numpy as anp
@@ -300,6 +301,37 @@ def test_a_checkpoint_continues_to_the_same_answer(schools, tmp_path):
     resumed = bbvi.fit(schools.model, seed=1, checkpoint=path)
     assert resumed.converged
     np.testing.assert_allclose(resumed.approximation.mean, whole.approximation.mean, rtol=1e-8, atol=1e-10)
+
+
+def fails_once(steps):
+    """A callback that fails at a step, as a cluster that goes away does."""
+
+    def callback(progress):
+        if progress.step == steps:
+            raise ConnectionError("the cluster has gone")
+
+    return callback
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {"max_evaluations": 1200},
+        {"callback": lambda progress: progress.step == 3},
+        {"callback": fails_once(3)},
+    ],
+    ids=["budget", "callback", "exception"],
+)
+def test_whatever_cuts_a_fit_off_it_goes_on_from_its_checkpoint(schools, tmp_path, cut):
+    path = tmp_path / "fit.npz"
+    with contextlib.suppress(ConnectionError):
+        assert not bbvi.fit(schools.model, seed=1, checkpoint=path, **cut).converged
+    whole = bbvi.fit(schools.model, seed=1)
+    resumed = bbvi.fit(schools.model, seed=1, checkpoint=path)
+    assert resumed.converged
+    assert len(resumed.trace) == len(whole.trace)
+    assert resumed.trace.elbo == whole.trace.elbo
+    np.testing.assert_array_equal(resumed.approximation.mean, whole.approximation.mean)
 
 
 def test_a_checkpoint_of_another_model_is_refused(schools, tmp_path):

@@ -114,6 +114,8 @@ def run(
     """
     trace = Trace()
     state: State | None = None
+    # What the solver itself arrived at, and the generator then: whatever cuts the fit off, that can be gone on from.
+    whole: tuple[State, dict[str, Any]] | None = None
     saved = limits.checkpoint
     bar = _Bar(limits.progress)
     last_saved = time.perf_counter()
@@ -122,6 +124,7 @@ def run(
             state = restore(saved, solver, target, rng, trace)
         else:
             state = solver.init(target, *start, rng, tolerance)
+        whole = state, dict(rng.bit_generator.state)
         while state.status is None:
             # A step costs about what the last one did: one that would break the budget is not begun.
             cost = np.diff(trace.evaluations[-2:])[-1] if len(trace) > 1 else 0
@@ -134,6 +137,7 @@ def run(
                 state = _stopped(state, Status.BUDGET, "max_seconds was reached before the fit converged.")
                 break
             state = solver.step(target, state, rng, tolerance)
+            whole = state, dict(rng.bit_generator.state)
             elapsed = time.perf_counter() - started
             trace.add(state, target, elapsed)
             bar.update(state, target)
@@ -144,17 +148,17 @@ def run(
                 )  # fmt: skip
                 if limits.callback(seen) is True:
                     state = _stopped(state, Status.INTERRUPTED, "The callback ended the fit.")
-            if saved is not None and (state.status is not None or time.perf_counter() - last_saved > 5.0):
-                store(saved, solver, state, rng, trace)
+            if saved is not None and time.perf_counter() - last_saved > 5.0:
+                store(saved, solver, *whole, trace)
                 last_saved = time.perf_counter()
     except KeyboardInterrupt:
         if state is None:
             return unstarted(start), trace
         state = _stopped(state, Status.INTERRUPTED, "The fit was interrupted; this is its last whole step.")
-        if saved is not None:
-            store(saved, solver, dataclasses.replace(state, status=None, message=""), rng, trace)
     finally:
         bar.close()
+        if saved is not None and whole is not None:
+            store(saved, solver, *whole, trace)
     return state, trace
 
 
@@ -166,8 +170,8 @@ def unstarted(start: tuple[Array, Array]) -> State:
     return State(mean, log_sd, np.nan, np.nan, 0.0, nan, nan, Status.INTERRUPTED, message)
 
 
-def store(path: Path, solver: Solver, state: State, rng: np.random.Generator, trace: Trace) -> None:
-    """Write a checkpoint: state, random generator and trace, as an ``.npz`` without pickles."""
+def store(path: Path, solver: Solver, state: State, generator: dict[str, Any], trace: Trace) -> None:
+    """Write a checkpoint: state, state of the random generator and trace, as an ``.npz`` without pickles."""
     arrays, plain = {}, {}
     for item in dataclasses.fields(state):
         value = getattr(state, item.name)
@@ -176,7 +180,7 @@ def store(path: Path, solver: Solver, state: State, rng: np.random.Generator, tr
         else:
             plain[item.name] = value.item() if isinstance(value, np.generic) else value
     arrays |= {f"trace_{name}": np.asarray(values) for name, values in vars(trace).items()}
-    header = {"solver": type(solver).__name__, "state": plain, "rng": rng.bit_generator.state}
+    header = {"solver": type(solver).__name__, "state": plain, "rng": generator}
     arrays["header"] = np.array(json.dumps(header))
     # Written beside and moved into place, so that an interrupt never leaves half a checkpoint.
     temporary = path.with_name(path.name + ".part")

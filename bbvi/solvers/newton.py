@@ -283,7 +283,8 @@ def iterate(target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, 
     new_mean, new_log_sd = mean + sd * x[:, :d], log_sd + x[:, d:] / _ROOT2
     value = objective(target, new_mean, new_log_sd, eps)
     # Below this F is rounding error, and the ratio must not decide (Conn, Gould, Toint 2000, section 17.4.2).
-    noise = 1e-14 * eps.shape[1] * np.maximum(np.abs(before), 1.0)
+    relative = max(1e-14 * eps.shape[1], 4 * getattr(target, "rounding", 0.0))
+    noise = relative * np.maximum(np.abs(before), 1.0)
     with np.errstate(all="ignore"):
         ratio = (before - value + noise) / (predicted + noise)
     length = np.linalg.norm(x, axis=1)

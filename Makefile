@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint docs figures scoreboard bench clean
+.PHONY: help demo test bridges lint docs figures scoreboard bench clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -30,6 +30,9 @@ demo: $(VENV)/.installed-demo ## fit eight schools: its summary, eight_schools.n
 
 test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+bridges: $(VENV)/.installed-bridges ## the tests that need JAX and PyMC (and PyTorch, where you installed it)
+	@$(BIN)/python -m pytest tests/test_examples.py tests/test_own_gradient.py -k "jax or pymc or pytorch" $(ARGS)
 
 lint: $(VENV)/.installed-lint ## ruff and mypy
 	@$(BIN)/python -m ruff check .

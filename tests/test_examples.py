@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from packages import needed
 
-EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # What a reader should see of each, at its end.
 SAYS = {
     "check_and_mend": "second mode",
@@ -27,6 +28,12 @@ NEEDS = {"jax_gradient": "jax", "pymc_gradient": "pymc", "pytorch_gradient": "to
 
 def test_there_is_an_expectation_for_each():
     assert {path.stem for path in EXAMPLES} == set(SAYS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide/index.md"])
+def test_pages_list_them_all(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert {path.name for path in EXAMPLES} == {path.name for path in EXAMPLES if path.name in text}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -12,22 +12,22 @@ from matplotlib.axes import Axes
 import bbvi
 from bbvi.models import variational_autoencoder as vae
 
-AXIS = np.linspace(-6, 6, 601)
+# Finer than any posterior is narrow, and finer still to look at.
+COARSE, FINE = np.linspace(-6, 6, 401), np.linspace(-6, 6, 801)
 SHOWN = [0, 2, 7, 9]
 BATCH = 20
 Array = np.ndarray
 
 
-def log_plane(theta: Array, images: Array) -> Array:
-    """Log joint density of each image and every code on a grid, (N, 601, 601)."""
-    columns = [vae.log_joint(theta, np.column_stack([np.full(AXIS.size, x), AXIS])[:, None], images).T for x in AXIS]
-    return np.stack(columns, axis=1)
+def log_plane(theta: Array, image: Array, axis: Array) -> Array:
+    """Log joint density of an image and every code on a grid."""
+    return np.stack([vae.log_joint(theta, np.column_stack([np.full(axis.size, x), axis]), image) for x in axis])
 
 
 def log_evidence(theta: Array, images: Array) -> Array:
     """Exact log evidence of each image, (N,)."""
-    totals = [np.logaddexp.reduce(log_plane(theta, image[None]), axis=None) for image in images]
-    return np.array(totals) + 2 * np.log(AXIS[1] - AXIS[0])
+    totals = [np.logaddexp.reduce(log_plane(theta, image, COARSE), axis=None) for image in images]
+    return np.array(totals) + 2 * np.log(COARSE[1] - COARSE[0])
 
 
 def near_guess(theta: Array, phi: Array, images: Array) -> tuple[Array, Array]:
@@ -78,10 +78,10 @@ def draw_map(ax: Axes, theta: Array) -> None:
 def draw_posterior(ax: Axes, digit: int, image: Array, log_p: Array, gaussians: dict[str, tuple[Array, Array]]) -> None:
     """The exact posterior of a code in contours, one and two sds of Gaussians as ellipses, and the image."""
     p = np.exp(log_p - log_p.max())
-    ax.contourf(AXIS, AXIS, p.T, levels=[0.01, 0.05, 0.15, 0.4, 0.8, 1.01], cmap="Greys")
+    ax.contourf(FINE, FINE, p.T, levels=[0.01, 0.05, 0.15, 0.4, 0.8, 1.01], cmap="Greys")
     turn = np.linspace(0, 2 * np.pi, 100)
     inside = np.argwhere(p > 0.005)
-    corners = [AXIS[inside.min(axis=0)], AXIS[inside.max(axis=0)]]
+    corners = [FINE[inside.min(axis=0)], FINE[inside.max(axis=0)]]
     for color, (mean, sd) in gaussians.items():
         for size in (1, 2):
             ax.plot(mean[0] + size * sd[0] * np.cos(turn), mean[1] + size * sd[1] * np.sin(turn), color=color, lw=1.2)
@@ -104,12 +104,12 @@ def make(out: Path) -> None:
     mean, log_sd = vae.encode(phi, images)
     sd = np.exp(log_sd)
     free = near_guess(theta, phi, images)
-    planes = log_plane(theta, images)
     figure = plt.figure(figsize=(9.0, 4.6), layout="constrained")
     left, right = figure.subfigures(1, 2)
     draw_map(left.subplots(), theta)
     for ax, i in zip(right.subplots(2, 2).ravel(), SHOWN, strict=True):
-        draw_posterior(ax, i, images[i], planes[i], {"C1": (mean[i], sd[i]), "C0": (free[0][i], free[1][i])})
+        gaussians = {"C1": (mean[i], sd[i]), "C0": (free[0][i], free[1][i])}
+        draw_posterior(ax, i, images[i], log_plane(theta, images[i], FINE), gaussians)
     handles = [
         plt.Rectangle((0, 0), 1, 1, color="0.5", label="exact posterior"),
         plt.Line2D([], [], color="C1", label="encoder"),

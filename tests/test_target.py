@@ -95,7 +95,7 @@ def test_derivatives_agree_with_finite_differences(u):
 def test_chunks_change_nothing(u, monkeypatch):
     target = Target(model())
     whole = target.gradients(u)[1], target.linearize(u).hessian_product(u)
-    monkeypatch.setattr("bbvi.target._CHUNK_ELEMENTS", 20)
+    monkeypatch.setattr("bbvi.evaluator._CHUNK_ELEMENTS", 20)
     np.testing.assert_allclose(target.gradients(u)[1], whole[0], rtol=1e-12)
     np.testing.assert_allclose(target.linearize(u).hessian_product(u), whole[1], rtol=1e-12)
 

@@ -21,7 +21,8 @@ import bbvi
 from bbvi import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import gallery_pages  # noqa: E402  (lies beside this file)
+import gallery_pages  # noqa: E402  (these lie beside this file)
+import local_links  # noqa: E402
 
 project = "bbvi"
 author = "the bbvi developers"
@@ -128,11 +129,34 @@ def _bare_fields(app: Sphinx, what: str, name: str, obj: Any, skip: bool, option
     return True if type(obj).__name__ == "_tuplegetter" and obj.__doc__.startswith("Alias for field") else None
 
 
+def _links_back(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """From a source to the reference: viewcode takes all names of a module to be in bbvi if one of them is."""
+    if not pagename.startswith("_modules/bbvi/"):
+        return
+    module = pagename.removeprefix("_modules/").replace("/", ".")
+    known = app.env.get_domain("py").objects  # type: ignore[attr-defined]
+
+    def named(match: re.Match[str]) -> str:
+        own = f"{module}.{match[1]}"
+        return f'#{own}"' if f"bbvi.{match[1]}" not in known and own in known else match[0]
+
+    context["body"] = re.sub(r'#bbvi\.([\w.]+)"', named, context["body"])
+
+
+def _no_broken_link(app: Sphinx, error: Exception | None) -> None:
+    """Fail the build of a site with a link that leads nowhere."""
+    links = local_links.broken(Path(app.outdir)) if error is None and app.builder.format == "html" else []
+    if links:
+        raise ExtensionError("links that lead nowhere:\n  " + "\n  ".join(links))
+
+
 def setup(app: Sphinx) -> None:
     """Render mathematics as MathML, which browsers show without scripts from another site; make the gallery."""
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.add_directive("stats-table", StatsTable)
     app.connect("builder-inited", lambda app: gallery_pages.make())
+    app.connect("html-page-context", _links_back)
+    app.connect("build-finished", _no_broken_link)
     app.connect("autodoc-skip-member", _bare_fields)
     app.connect("autodoc-process-docstring", _plain_shapes)
 

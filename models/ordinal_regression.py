@@ -11,7 +11,7 @@ Model, for tasting i of an additive with effect e, which is 0 for A::
     rating_i ~ OrderedLogistic(e, cutpoint)         logit P(rating <= k) = cutpoint_k - e
 
 What to look for: the cutpoints move together with the effects, since both are measured against additive A, so
-that mean field's sds are a quarter to two thirds of what they should be before correction.
+that mean field's sds of the effects are about two thirds of what they should be, before correction.
 """
 
 import autograd.numpy as np

@@ -11,7 +11,7 @@ Model, for group i, with age a_i = 1, ..., 5 and smoking s_i = 0, 1::
     deaths_i ~ Poisson(person_years_i / 1000 * rate_i)
 
 What to look for: age enters raw together with its square, so that the coefficients are correlated beyond 0.9
-and mean field's sds are ten to twenty times too small before correction. ``ratio``, the rate of smokers over
+and mean field's sds are nine to twenty times too small before correction. ``ratio``, the rate of smokers over
 that of non-smokers in each age band, falls with age from about 3 to about 1.
 """
 

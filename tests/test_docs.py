@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -74,3 +75,14 @@ def test_included_files_exist():
         for target in re.findall(r"```\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):
             file = page.parent / target
             assert file.exists() or set(MADE) & set(file.parents), f"{page.relative_to(ROOT)}: {target}"
+
+
+def test_broken_links_of_a_site_are_found(tmp_path):
+    sys.path.insert(0, str(ROOT / "docs"))
+    from local_links import broken
+
+    (tmp_path / "a.html").write_text('<a href="b.html#here">b</a><a href="https://example.org/c">c</a><p id="top">')
+    (tmp_path / "b.html").write_text('<h1 id="here">b</h1><a href="a.html#top">a</a><a href="#here">up</a>')
+    assert broken(tmp_path) == []
+    (tmp_path / "c.html").write_text('<a href="gone.html">d</a><a href="b.html#gone">e</a><img src="a.html">')
+    assert broken(tmp_path) == ["c.html: gone.html", "c.html: b.html#gone"]

@@ -42,7 +42,9 @@ def test_plain_text_becomes_latex(plain):
 def test_mathematics_of_every_model_can_be_shown(name):
     tex2mathml = pytest.importorskip("docutils.utils.math.latex2mathml").tex2mathml
     documented = importlib.import_module(f"bbvi.models.{name}").__doc__
-    blocks = re.findall(r"```\{math\}\n(.*?)\n```", page.in_markdown(documented), re.DOTALL)
+    text = page.in_markdown(documented)
+    assert text.count("\n## The model\n") == text.count("\n## What to look for\n") == 1
+    blocks = re.findall(r"```\{math\}\n(.*?)\n```", text, re.DOTALL)
     assert blocks, "the docstring has no model block"
     for block in blocks:
         assert tex2mathml(block, as_block=True).startswith("<math")

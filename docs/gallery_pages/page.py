@@ -121,7 +121,7 @@ def in_markdown(docstring: str) -> str:
     body = docstring.partition("\n")[2].strip()
     body = re.sub(r"::\n\n((?: {4}.*\n|\n)+)", _equations, body + "\n")
     body = re.sub(r"^Model\b", "## The model\n\nThe model", body, flags=re.M).replace("The model:\n", "")
-    body = re.sub(r"^What to look for: (\w)", lambda m: f"## What to look for\n\n{m[1].upper()}", body, flags=re.M)
+    body = re.sub(r"^What to look for: (.)", lambda m: f"## What to look for\n\n{m[1].upper()}", body, flags=re.M)
     return re.sub(r"``(\w+)``", lambda m: f"[`{m[1]}`]({m[1]}.md)" if m[1] in models.names() else m[0], body)
 
 

@@ -110,6 +110,9 @@ class NaturalGradient:
     The regression is that of Salimans and Knowles (2013, section 4); a step solves the Newton system of the ELBO whose
     entries the regression estimates. It has converged when the Newton step that is left is noise and the Monte Carlo
     error of every mean, in sds of q, and of every log sd is at most ``tolerance``.
+
+    The regression is this solver's own, with every feature that pays as a control variate: the options of
+    `ScoreFunction` say nothing here. They are for `Stochastic`.
     """
 
     state_type: ClassVar[type[NaturalGradientState]] = NaturalGradientState

@@ -109,9 +109,12 @@ class Basis:
     def features(self, u: Array) -> Array:
         """Design matrix (S, p), the extra column last."""
         hermite = _hermite(u, int(self.orders.max()))
-        features = np.ones((len(u), len(self.coordinates)))
-        for c, k in zip(self.coordinates.T, self.orders.T, strict=True):
-            features *= hermite[:, c, k]
+        # One row for each feature while they are built, so that what is multiplied lies side by side.
+        rows = hermite[self.orders[:, 0], self.coordinates[:, 0]]
+        for c, k in zip(self.coordinates.T[1:], self.orders.T[1:], strict=True):
+            more = np.flatnonzero(k)
+            rows[more] *= hermite[k[more], c[more]]
+        features = rows.T
         if np.any(self.known):
             features = np.column_stack([features, -0.5 * np.einsum("si,si->s", u @ self.known, u)])
         return features
@@ -170,12 +173,12 @@ def bases(effective_draws: float, coupling: Array) -> list[Basis]:
 
 
 def _hermite(u: Array, degree: int) -> Array:
-    """Orthonormal probabilists' Hermite polynomials of orders 0..degree, shape (S, D, degree + 1)."""
-    values = np.empty((*u.shape, degree + 1))
-    values[..., 0] = 1.0
-    values[..., 1] = u
+    """Orthonormal probabilists' Hermite polynomials of orders 0..degree, shape (degree + 1, D, S)."""
+    values = np.empty((degree + 1, u.shape[1], len(u)))
+    values[0] = 1.0
+    values[1] = u.T
     for k in range(1, degree):  # he_{k+1} = (u he_k - sqrt(k) he_{k-1}) / sqrt(k + 1)
-        values[..., k + 1] = (u * values[..., k] - sqrt(k) * values[..., k - 1]) / sqrt(k + 1)
+        values[k + 1] = (values[1] * values[k] - sqrt(k) * values[k - 1]) / sqrt(k + 1)
     return values
 
 
@@ -205,17 +208,20 @@ def regress(
 def _regress_on(basis: Basis, u: Array, values: Array, weights: Array, effective: float) -> Regression:
     draws, dim = u.shape
     features = basis.features(u)
-    weighted = features * weights[:, None]
-    gram = weighted.T @ features
+    # Rows scaled by the roots of their weights, so that the Gram matrix is one of a matrix with itself.
+    root = np.sqrt(weights)
+    scaled = features * root[:, None]
+    gram = scaled.T @ scaled
     gram[np.diag_indices_from(gram)] += 1e-10 * draws  # features are orthonormal under q: this is relative
     inverse = np.linalg.inv(gram)
     offset = np.average(values, weights=weights)
-    coefficients = inverse @ (weighted.T @ (values - offset))
-    leverage = np.einsum("sp,pq,sq->s", weighted, inverse, features, optimize=True)
+    projected = scaled @ inverse
+    coefficients = projected.T @ (root * (values - offset))
+    leverage = np.einsum("sp,sp->s", projected, scaled)
     # Leave-one-out residuals: in-sample ones are too small by the leverage, and so would the error be.
     residual = (values - offset - features @ coefficients) / np.maximum(1 - leverage, 0.05)
     rows = np.concatenate([[0], basis.rows(1), basis.rows(2)])
-    influence = (weighted * residual[:, None]) @ inverse[:, rows]
+    influence = projected[:, rows] * (root * residual)[:, None]
     influence = influence[0::2] + influence[1::2]  # the two draws of an antithetic pair are one observation
     covariance = influence.T @ influence * (len(influence) / max(len(influence) - 1, 1))
     scale = np.concatenate([np.ones(dim), np.full(dim, sqrt(2))])

@@ -220,9 +220,8 @@ def _fit_pathwise(job: Job) -> Fit:
     return assemble(job, state, trace, _linear_response(target, state), modes, notes)
 
 
-def _linear_response(target: Target, state: State, eps: Array | None = None) -> linear_response.LinearResponse:
-    """From the Hessian that the solver left, or of the draws that it used, or of the draws given."""
-    eps, hessian = getattr(state, "eps", eps), getattr(state, "hessian", np.empty((0, 0)))
+def _linear_response(target: Target, state: State) -> linear_response.LinearResponse:
+    eps, hessian = getattr(state, "eps", None), getattr(state, "hessian", np.empty((0, 0)))
     if target.dim > linear_response.DENSE_LIMIT:
         return linear_response.LinearResponse(None, "there are too many latents; fit.covariance_of solves for some")
     if not hessian.size and eps is not None and state.status is Status.CONVERGED:
@@ -253,7 +252,7 @@ def _fit_values(job: Job) -> Fit:
     elif job.target.dim > _EASILY_WEIGHTED:
         response = linear_response.LinearResponse(None, "with so many latents stochastic steps do without")
     else:
-        response = _linear_response(job.target, state, orthogonal(_RESPONSE_DRAWS, job.target.dim, job.rng))
+        state, response = _seen_from_the_end(job, state)
     return assemble(job, state, trace, response, [], [])
 
 
@@ -261,6 +260,30 @@ def _interrupted(job: Job) -> Fit:
     """The best start as it is, for a fit that was interrupted before its first step."""
     state = unstarted((job.points[0], job.log_sd[0]))
     return assemble(job, state, Trace(), linear_response.LinearResponse(None, ""), [], [])
+
+
+def _seen_from_the_end(job: Job, state: State) -> tuple[State, linear_response.LinearResponse]:
+    """Linear response where stochastic steps ended, and whether that is the optimum.
+
+    Along strongly correlated latents steps can be so slow that the iterates look settled. The Hessian of all data,
+    which linear response needs, knows how far a Newton step would still go.
+    """
+    if state.status is not Status.CONVERGED:
+        return state, linear_response.LinearResponse(None, "the optimum was not reached")
+    eps = orthogonal(_RESPONSE_DRAWS, job.target.dim, job.rng)
+    _, gradient, hessian = newton.hessian(job.target, state.mean[None], state.log_sd[None], eps[None])
+    response = linear_response.from_hessian(hessian[0], state.log_sd)
+    if response.covariance is not None:
+        step = np.linalg.solve(hessian[0], gradient[0])[: job.target.dim] * np.exp(state.log_sd)
+        left = float(np.max(np.abs(step) / np.sqrt(np.diag(response.covariance))))
+        # The tolerance is one standard error.
+        if left > 3 * job.tolerance:
+            message = (
+                f"The iterates settled {left:.2g} posterior sds from the optimum: latents are too correlated for "
+                "stochastic steps. Go on with bbvi.FixedDraws() and init=fit."
+            )
+            state = dataclasses.replace(state, status=Status.BUDGET, message=message)
+    return state, response
 
 
 # ---- what every fit ends with ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import bbvi
 from bbvi.estimators import Estimate, Pathwise, ScoreFunction
+from bbvi.fit import _seen_from_the_end
 from bbvi.solvers import stopping
 from bbvi.solvers.stochastic import Stochastic, StochasticState, _Anchor, _Anchored
 from bbvi.stats import norm
@@ -232,6 +234,23 @@ def test_a_fit_of_mini_batches_is_that_of_all_data():
     assert np.max(np.abs(fit.approximation.mean - whole.approximation.mean) / whole.approximation.sd) < 0.3
     np.testing.assert_allclose(fit.approximation.sd, whole.approximation.sd, rtol=0.15)
     np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(whole.covariance)), rtol=0.05)
+
+
+def test_iterates_that_settled_elsewhere_are_found_out():
+    """A Newton step of all data, where the stochastic steps ended, says how far the optimum is."""
+    target = Target(regression(500))
+    whole = bbvi.fit(regression(500), seed=1)
+    rng = np.random.default_rng(3)
+    state = Stochastic().init(target, whole.approximation.mean, np.log(whole.approximation.sd), rng, 0.1)
+    state = dataclasses.replace(state, status=Status.CONVERGED)
+    job = SimpleNamespace(target=target, rng=rng, tolerance=0.1)
+    kept, response = _seen_from_the_end(job, state)
+    assert kept.status is Status.CONVERGED
+    np.testing.assert_allclose(response.covariance, whole.covariance, rtol=0.1, atol=1e-4)
+    off = dataclasses.replace(state, mean=state.mean + np.sqrt(np.diag(whole.covariance)) * [1.0, 0.0, 0.0, 0.0])
+    found, _ = _seen_from_the_end(job, off)
+    assert found.status is Status.BUDGET
+    assert "settled 1 posterior sds from the optimum" in found.message and "init=fit" in found.message
 
 
 class Fragile(Poisson):

@@ -34,7 +34,8 @@ def density(
     sd = np.sqrt(weights @ (x - weights @ x) ** 2)
     spread = min(sd, (q3 - q1) / 1.34) if q3 > q1 else sd
     width = 0.9 * spread * (1 / np.sum(weights**2)) ** -0.2
-    if not width > 0:
+    # Draws that do not vary, as the corner of a Cholesky factor, may still have the spread of a rounding error.
+    if not width > 1e-12 * np.max(np.abs(x)):
         return np.array([x[0] - 1e-9, x[0], x[0] + 1e-9]), np.array([0.0, 1.0, 0.0])
     start, stop = lower - 4 * width, upper + 4 * width
     start = start if low is None else max(low, start)

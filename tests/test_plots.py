@@ -132,6 +132,14 @@ def test_density_of_a_constant_is_a_spike():
     assert grid.mean() == pytest.approx(1.0)
 
 
+def test_density_of_a_constant_whose_spread_is_rounding_is_a_spike():
+    # The mean of equal draws under weights that sum to one but for rounding is not quite the draws' value.
+    weights = np.full(3000, 1 / 3000)
+    weights[0] += 2e-16
+    grid, values = density(np.full(3000, 0.1), weights)
+    assert len(grid) == 3 and values.argmax() == 1 and grid[1] == 0.1
+
+
 def _overlapping(labels, figure) -> bool:
     boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in labels]
     return any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])

@@ -70,6 +70,24 @@ def _put(index: Any) -> Put:
     return put
 
 
+def _taken_at(operation: Operation) -> Callable[..., Batched]:
+    operation.only(0)
+    full = batched_index(operation.args[1:])
+    return lambda x: x[full]
+
+
+def _put_at(operation: Operation) -> Callable[..., Batched]:
+    operation.only(0)
+    shape, put = operation.args[1], _put(operation.args[2:])
+
+    def apply(part: Batched) -> Batched:
+        total = np.zeros((len(part), *shape))
+        put(total, part)
+        return total
+
+    return apply
+
+
 def _bundled(operation: Operation) -> Callable[..., Any]:
     """As `_scattered`, where what was taken from is a tuple of results."""
     shapes, pairs = operation.args[0], operation.args[1:]
@@ -119,6 +137,8 @@ def _as_it_is(operation: Operation) -> Callable[..., Batched]:
 
 RULES: dict[Callable[..., Any], Rule] = {
     autodiff.scattered: _scattered,
+    autodiff.taken_at: _taken_at,
+    autodiff.put_at: _put_at,
     autodiff.bundled: _bundled,
     autodiff.summed: _summed,
     autodiff.columns: _as_it_is,

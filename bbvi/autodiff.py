@@ -158,11 +158,27 @@ def bundled(shapes: tuple[tuple[int, ...], ...], *pairs: Any) -> Any:
 
 
 @primitive
+def taken_at(x: Any, *index: Any) -> Any:
+    """``x[index]``, each part of the index an argument of its own, so that it may be an input of a recording."""
+    return x[index]
+
+
+@primitive
+def put_at(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
+    """The adjoint of `taken_at`."""
+    total = np.zeros(shape)
+    np.add.at(total, index, g)
+    return total
+
+
+@primitive
 def summed(*parts: Any) -> Any:
     """The sum of many gradients of one shape."""
     return np.add.reduce(parts)
 
 
+defvjp_argnum(taken_at, lambda argnum, ans, args, kwargs: lambda g: put_at(g, np.shape(args[0]), *args[1:]))
+defvjp_argnum(put_at, lambda argnum, ans, args, kwargs: lambda h: taken_at(h, *args[2:]))
 defvjp_argnum(summed, lambda argnum, ans, args, kwargs: lambda g: g)
 defvjp_argnum(scattered, lambda argnum, ans, args, kwargs: lambda g: g[args[argnum - 1]])
 defvjp_argnum(bundled, lambda argnum, ans, args, kwargs: lambda g: container_take(g, args[argnum - 1]))

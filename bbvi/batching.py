@@ -15,7 +15,7 @@ import numpy as np
 import scipy.special
 from autograd.numpy.numpy_boxes import ArrayBox
 
-from . import adjoint_rules, array_rules, product_rules, stats, transforms
+from . import adjoint_rules, array_rules, autodiff, product_rules, stats, transforms
 from .operations import Batched, NoRule, Operation, Rule, elementwise, with_core
 
 RULES: dict[Callable[..., Any], Rule] = {
@@ -49,7 +49,8 @@ def depends_on_values(operation: Operation, parents: tuple[int, ...], data: set[
             continue
         if operation.fun is anp.repeat:
             return True
-        if operation.fun is ArrayBox.__getitem__ and np.asarray(operation.args[position]).dtype == bool:
+        taking = operation.fun in (ArrayBox.__getitem__, autodiff.taken_at)
+        if taking and np.asarray(operation.args[position]).dtype == bool:
             return True
     return False
 

@@ -15,7 +15,7 @@ from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, Node, isbox, new_box, notrace_primitives, trace_stack
 
-from .autodiff import bundled, scattered, summed, vjp_maker
+from .autodiff import bundled, scattered, summed, taken_at, vjp_maker
 from .operations import Operation
 
 
@@ -139,6 +139,12 @@ class RecordBox(ArrayBox):
 
     def __bool__(self) -> bool:
         raise NotRecordable("the function branches on the value of a latent")
+
+    def __getitem__(self, index: Any) -> Any:
+        # Inside a tuple data would be hidden from the recording.
+        if isinstance(index, tuple) and any(map(isbox, index)):
+            return taken_at(self, *index)
+        return ArrayBox.__getitem__(self, index)
 
     __hash__ = ArrayBox.__hash__
 

@@ -265,6 +265,10 @@ def indexing_in_a_tuple(z, y, X, group, count):
     return norm.logpdf(y + X[:, 0] + count, anp.stack([z.b, z.b**2])[1, group] + z.mu)
 
 
+def masking_in_a_tuple(z, y, X, group, count):
+    return norm.logpdf(anp.sum(anp.stack([z.mu * X[:, 0], y])[0, y > 0.5]), z.b[0], 1.0 + 0.0 * (group + count))
+
+
 BATCHED = {
     regression: True,
     scaled_by_data: True,
@@ -272,7 +276,8 @@ BATCHED = {
     masked_by_data: False,
     masking_latents: False,
     counting_values: False,
-    indexing_in_a_tuple: False,
+    indexing_in_a_tuple: True,
+    masking_in_a_tuple: False,
 }
 
 

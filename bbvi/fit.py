@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, checks, correction, linear_response, posterior, starts
+from . import arguments, checks, correction, linear_response, posterior, rivals, starts
 from .arguments import Method
 from .correction import ImportanceResult
 from .diagnostics import judge, near_modes
@@ -247,13 +247,18 @@ def _fit_values(job: Job) -> Fit:
     inner = dataclasses.replace(job.limits, max_evaluations=budget, max_seconds=0.8 * job.limits.max_seconds)
     begin = (job.points[0], job.log_sd[0])
     state, trace = run(solver, job.target, begin, job.rng, job.tolerance, inner, job.started)
+    modes: list[Mode] = []
+    if isinstance(solver, NaturalGradient) and job.dispersed and state.status is Status.CONVERGED:
+        state, modes = rivals.challenged(
+            job.target, solver, state, trace, job.points, job.rng, job.tolerance, inner, job.started
+        )
     if job.method.name == "score":
         response = linear_response.LinearResponse(None, "only values of the log joint are known")
     elif job.target.dim > _EASILY_WEIGHTED:
         response = linear_response.LinearResponse(None, "with so many latents stochastic steps do without")
     else:
         state, response = _seen_from_the_end(job, state)
-    return assemble(job, state, trace, response, [], [])
+    return assemble(job, state, trace, response, modes, [])
 
 
 def _interrupted(job: Job) -> Fit:

@@ -250,6 +250,44 @@ def test_an_easy_posterior_from_values_is_cheap_and_reliable():
     np.testing.assert_allclose(fit.summary()["mean"], 3.0, atol=0.03)
 
 
+def two_modes(lower):
+    """Normal modes at 4 and, `lower` nats below, at -4; their values are all that is known."""
+
+    def log_joint(z):
+        return float(np.logaddexp(-2 * np.sum((z - 4) ** 2), -lower - 2 * np.sum((z + 4) ** 2)))
+
+    return log_joint
+
+
+def from_both(monkeypatch):
+    points = np.array([[-3.0, -4.0], [3.0, 3.5], [-4.0, -3.0]])
+    monkeypatch.setattr(starts, "candidates", lambda target, rng, count: (points, target.values(points)))
+
+
+@pytest.mark.parametrize(("lower", "verdict"), [(20.0, "reliable"), (3.0, "unreliable")])
+def test_other_starts_of_a_fit_from_values_find_the_better_mode(monkeypatch, lower, verdict):
+    from_both(monkeypatch)
+    fit = bbvi.fit(two_modes(lower), 2, estimator="score", seed=1)
+    np.testing.assert_allclose(fit.approximation.mean, 4.0, atol=0.05)
+    assert fit.converged and fit.verdict == verdict
+    assert [round(mode.elbo - fit.modes[0].elbo) for mode in fit.modes] == [0, -lower]
+    assert len(fit.trace) == len(fit.trace.evaluations) and np.all(np.diff(fit.trace.evaluations) > 0)
+    # a start of one's own is the only one
+    assert bbvi.fit(two_modes(lower), 2, estimator="score", seed=1, init=[-4.0, -4.0]).approximation.mean[0] < 0
+
+
+def test_an_interrupt_while_other_starts_are_tried_keeps_the_fit(monkeypatch):
+    def impatient(z):
+        if np.all(z > 0.5):
+            raise KeyboardInterrupt
+        return two_modes(20.0)(z)
+
+    monkeypatch.setattr(starts, "candidates", lambda *_: (np.array([[-3.0, -4.0], [3.0, 3.5]]), None))
+    fit = bbvi.fit(impatient, 2, estimator="score", seed=1)
+    assert fit.status == "interrupted" and "other starts" in fit.message
+    np.testing.assert_allclose(fit.approximation.mean, -4.0, atol=0.1)
+
+
 def test_a_time_limit_holds_for_the_weights_too(monkeypatch):
     """The clock stands still but for the log joint, where each evaluation takes a second."""
     clock = [0.0]

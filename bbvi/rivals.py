@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +49,7 @@ def challenged(
     try:
         # The fit took the first, the best; the others by turns from the whole range.
         for point in [*points[1::2], *points[2::2]]:
-            if cost > left:
+            if cost > left or time.perf_counter() - started > limits.max_seconds:
                 break
             before = target.evaluations
             rival = _approach(target, solver, point, best, rng, tolerance, before + left)

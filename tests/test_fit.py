@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bbvi
-from bbvi import correction, starts
+from bbvi import correction, rivals, starts
 from bbvi.stats import halfcauchy, norm
 
 Y = [28, 8, -3, 7, -1, 1, 18, 12]
@@ -274,6 +274,22 @@ def test_other_starts_of_a_fit_from_values_find_the_better_mode(monkeypatch, low
     assert len(fit.trace) == len(fit.trace.evaluations) and np.all(np.diff(fit.trace.evaluations) > 0)
     # a start of one's own is the only one
     assert bbvi.fit(two_modes(lower), 2, estimator="score", seed=1, init=[-4.0, -4.0]).approximation.mean[0] < 0
+
+
+def test_no_other_start_is_tried_when_time_is_up(monkeypatch):
+    """The clock stands still until q stands in the first mode, and then jumps to the end of the time."""
+    from_both(monkeypatch)
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    run = rivals.challenged
+
+    def late(*args, **options):
+        clock[0] = 90.0
+        return run(*args, **options)
+
+    monkeypatch.setattr(rivals, "challenged", late)
+    fit = bbvi.fit(two_modes(20.0), 2, estimator="score", seed=1, max_seconds=100)
+    assert fit.approximation.mean[0] < 0 and len(fit.modes) == 1
 
 
 def test_an_interrupt_while_other_starts_are_tried_keeps_the_fit(monkeypatch):

@@ -38,7 +38,7 @@ lint: $(VENV)/.installed-lint ## ruff and mypy
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 
-docs: $(VENV)/.installed-docs ## the documentation, in docs/_build/html; a warning is an error
+docs: $(VENV)/.installed-docs ## the documentation, in docs/_build/html, its gallery fitted (a minute or two); a warning is an error
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 

@@ -31,7 +31,6 @@ from .weights import ControlFunctions, weightless_to_zero
 
 Array = np.ndarray
 
-_ROUNDS = 7
 # Standard errors at which to stop, and up to which the result passes: three of them are still within 0.1 sd and 10 %.
 _ENOUGH = 0.02
 _PASSING = 0.03
@@ -113,6 +112,7 @@ def correct(
     rng: np.random.Generator,
     *,
     max_evaluations: int,
+    max_rounds: int = 7,
     first: int | None = None,
     alternatives: Sequence[tuple[Array, Array]] = (),
     conditionals: Callable[[Array, Array, int], Mixture | None] | None = None,
@@ -130,6 +130,8 @@ def correct(
     rng : numpy.random.Generator
     max_evaluations : int
         Evaluations of `values`, counted per draw; near-Gaussian targets need about 1000 + 50 D of them.
+    max_rounds : int
+        Rounds of draws, each 1.4 times as large as the last.
     first : int, optional
         Draws of the first round, 1000 + 50 D unless given: few where each is dear. Every round is larger than the last.
     alternatives : sequence of (mean, sd), both (D,)
@@ -161,7 +163,7 @@ def correct(
     rounds, moved, interrupted = 1, 0.0, False
     along: dict[int, Mixture] = {}
     try:
-        while rounds < _ROUNDS and pool.left >= _SMALLEST_ROUND:
+        while rounds < max_rounds and pool.left >= _SMALLEST_ROUND:
             fresh = 0
             if conditionals is not None and rounds <= 3:
                 moments = _moments(pool, found)

@@ -9,13 +9,15 @@ from enum import IntEnum
 import numpy as np
 
 from .correction import ImportanceResult
-from .starts import Mode
+from .starts import Mode, found_once
 from .status import Status
 
 Array = np.ndarray
 
-# A mode whose ELBO is lower by more nats than this holds less than a thousandth of the posterior.
-MODE_MARGIN = 7.0
+# Share of a mode in the variance of a latent from which it matters.
+_INFLUENCE = 0.01
+# Nats below the best mode from which weighted draws that pass every check do for a mode.
+_MINOR = 4.0
 # k-hat of the Gaussian above which its correction is not trusted on its own word.
 _FAR_KHAT = 1.5
 
@@ -82,7 +84,7 @@ def judge(
     for note in notes:
         found.add(Verdict.UNRELIABLE, note)
     _judge_status(found, status, message)
-    _judge_modes(found, labels, modes)
+    _judge_modes(found, labels, modes, importance)
     if nonfinite > 0:
         found.add(
             Verdict.CAUTION,
@@ -112,8 +114,10 @@ def judge(
     if found.verdict > Verdict.RELIABLE and covariance is not None:
         _name_correlated(found, labels, covariance, sd)
     if found.verdict is Verdict.RELIABLE:
+        searched = f", and none of the {sum(mode.starts for mode in modes)} starts that settled" if modes else ""
+        other = "" if not modes else " found another mode" if len(modes) == 1 else " found another mode that matters"
         found.reasons.append(
-            f"The importance weights agree with the approximation (k-hat {khat:.2f}), and no start found another mode."
+            f"The importance weights agree with the approximation (k-hat {khat:.2f}){searched}{other}."
         )
     return found
 
@@ -126,13 +130,42 @@ def _judge_status(found: Findings, status: Status, message: str) -> None:
 
 
 def near_modes(modes: Sequence[Mode]) -> list[Mode]:
-    """The modes beside the best that hold a share of the posterior which matters."""
-    return [mode for mode in modes[1:] if mode.elbo >= modes[0].elbo - MODE_MARGIN]
+    """The modes beside the best that matter to the sd of some latent.
+
+    A mode that holds a small share of the posterior adds that share times its squared distance, in sds, to a variance.
+    """
+    return [mode for mode in modes[1:] if _influence(modes[0], mode) > np.log(_INFLUENCE)]
 
 
-def _judge_modes(found: Findings, labels: Sequence[str], modes: Sequence[Mode]) -> None:
-    for other in near_modes(modes)[:1]:
+def _influence(best: Mode, other: Mode) -> float:
+    """Logarithm of the share of the other mode in the largest relative variance, by the modes' ELBOs."""
+    distance = np.max(np.abs(other.mean - best.mean) / np.exp(best.log_sd))
+    return float(other.elbo - best.elbo + np.log1p(distance**2))
+
+
+def _judge_modes(
+    found: Findings, labels: Sequence[str], modes: Sequence[Mode], importance: ImportanceResult | None
+) -> None:
+    settled = sum(mode.starts for mode in modes)
+    if found_once(modes) and settled > 1:
+        found.add(
+            Verdict.CAUTION,
+            f"Of {settled} starts that settled, one alone found the best of {len(modes)} "
+            "modes, so that a better one may have been missed. Fit again with other seeds, or with init= at values "
+            "that make sense, and compare the ELBOs; reparameterize, or split what is independent.",
+        )
+    weighed = importance is not None and importance.reliable
+    near = [mode for mode in near_modes(modes) if not (weighed and mode.elbo < modes[0].elbo - _MINOR)]
+    for other in near[:1]:
         best = modes[0]
+        if other.symmetry:
+            found.add(
+                Verdict.UNRELIABLE,
+                f"The log joint has a symmetry: {other.symmetry} without changing it, and each such change makes "
+                "another mode of the posterior; one Gaussian describes only one of them. Break the symmetry (an "
+                "Ordered latent, a Positive one for a sign, a stronger prior).",
+            )
+            continue
         distance = np.abs(other.mean - best.mean) / np.exp(np.minimum(best.log_sd, other.log_sd))
         far = np.argsort(-distance)[:3]
         where = ", ".join(f"{labels[i]} = {other.mean[i]:.3g} instead of {best.mean[i]:.3g}" for i in far)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, checks, correction, linear_response, posterior, rivals, starts
+from . import arguments, checks, correction, linear_response, posterior, rivals, starts, symmetries
 from .arguments import Method
 from .correction import ImportanceResult
 from .diagnostics import judge, near_modes
@@ -47,6 +47,8 @@ _VALUES_PER_LATENT = 4000
 # Evaluations in all at which a fit from values ends if nobody set a limit and its solver needed no more; and the most
 # that weights may take of any limit.
 _VALUES, _MOST_VALUES = 5000, 20_000
+# Rounds of weighted draws by default, and where the user says what they may cost; draws then.
+_ROUNDS, _MOST_ROUNDS, _MOST_WEIGHTS = 7, 12, 200_000
 _COARSE = (
     "gradient: it returns float32, seven digits of the log joint. The fit allows for that, but where the log joint is "
     "large they are too few: return float64. In JAX say jax.config.update('jax_enable_x64', True) before anything "
@@ -205,7 +207,8 @@ def _fit_pathwise(job: Job) -> Fit:
     target, rng = job.target, job.rng
     try:
         checks.check_proper(target, job.points[0])
-        modes = starts.find_modes(target, job.points, job.log_sd, rng) if job.dispersed else []
+        limit = job.limits.max_evaluations
+        modes = starts.find_modes(target, job.points, job.log_sd, rng, limit) if job.dispersed else []
     except KeyboardInterrupt:
         return _interrupted(job)
     begin = (modes[0].mean, modes[0].log_sd) if modes else (job.points[0], job.log_sd[0])
@@ -324,6 +327,7 @@ def assemble(
             left = int(min(wanted, max(limits.max_evaluations - target.evaluations, 16)))
             elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, left, rng)
         if begun and noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED:
+            modes = _with_images(job, q, elbo, modes)
             proposal = covariance if covariance is not None else surrogate
             result = _corrected(job, state, q, np.diag(q.sd**2) if proposal is None else proposal, modes)
         if result is not None and result.interrupted:
@@ -392,10 +396,16 @@ def _corrected(
     target, cheap = job.target, job.method.name == "pathwise"
     if target.dim > _MOST_WEIGHTED:
         return None
-    # Draws of models with little data cost next to nothing.
-    least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
-    most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
-    budget = int(np.clip(1.5 * target.gradient_evaluations, least, most)) if cheap else _affordable(job, state)
+    limited = np.isfinite(job.limits.max_evaluations)
+    if not cheap:
+        budget = _affordable(job, state)
+    elif limited and target.dim <= _EASILY_WEIGHTED:
+        budget = _MOST_WEIGHTS
+    else:
+        # Draws of models with little data cost next to nothing.
+        least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
+        most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
+        budget = int(np.clip(1.5 * target.gradient_evaluations, least, most))
     budget = int(min(max(budget, 100), job.limits.max_evaluations - target.evaluations))
     if budget < 100:
         return None
@@ -406,11 +416,21 @@ def _corrected(
         covariance,
         job.rng,
         max_evaluations=budget,
+        max_rounds=_MOST_ROUNDS if limited else _ROUNDS,
         # Rounds grow, so that the first can be small where every draw is dear.
         first=None if cheap else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
         conditionals=_conditionals(target) if cheap else None,
         alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(modes)],
     )
+
+
+def _with_images(job: Job, q: MeanFieldGaussian, elbo: float, modes: list[Mode]) -> list[Mode]:
+    """The modes with the images of the best under symmetries of the log joint, where there are any."""
+    images = symmetries.images(job.target, q.mean, q.sd, np.random.default_rng(job.seed))
+    if not images:
+        return modes
+    best = modes[0] if modes else Mode(q.mean, np.log(q.sd), elbo, 1)
+    return [best, *(Mode(mean, np.log(q.sd), best.elbo, 0, text) for text, mean in images), *modes[1:]]
 
 
 def _affordable(job: Job, state: State) -> int:

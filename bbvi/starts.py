@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +22,21 @@ _COARSE_STEPS = 40
 _SETTLED = 0.03
 # Further steps that stragglers get once some starts have settled.
 _PATIENCE = 6
+# Further rounds of starts while the best mode has been found only once.
+_ROUNDS = 2
 
 
 class Mode(NamedTuple):
-    """A local optimum of the coarse ELBO: mean, log_sd (D,), its ELBO in nats, how many starts ended in it."""
+    """A local optimum of the coarse ELBO: mean, log_sd (D,), its ELBO in nats, how many starts ended in it.
+
+    One that no start found is known by a symmetry of the log joint, which `symmetry` names.
+    """
 
     mean: Array
     log_sd: Array
     elbo: float
     starts: int
+    symmetry: str = ""
 
 
 def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATES) -> tuple[Array, Array]:
@@ -64,15 +71,35 @@ def chosen(target: Target, points: Array) -> Array:
     return points[np.concatenate([np.arange(half), rest])]
 
 
-def find_modes(target: Target, points: Array, log_sd: Array, rng: np.random.Generator) -> list[Mode]:
-    """Pull starting points (K, D), with log scales (K, D), into their modes by Newton steps on a few shared draws.
+def find_modes(
+    target: Target, points: Array, log_sd: Array, rng: np.random.Generator, max_evaluations: float = np.inf
+) -> list[Mode]:
+    """Modes into which starting points (K, D), with log scales (K, D), are pulled; the best comes first.
 
-    The best mode comes first. Starts that end in one place are one mode. The ELBO is that of the shared draws, so
-    that modes are compared alike.
+    Starts that end in one place are one mode. All modes' ELBOs are of the same few draws, so that they are compared
+    alike. While the best mode has been found by one start only, a better one may well be left (Good 1953), and
+    fresh starts are tried, within half of `max_evaluations`.
     """
+    eps = orthogonal(_COARSE_DRAWS, target.dim, rng)
+    modes = _pulled(target, points, log_sd, eps)
+    for _ in range(_ROUNDS):
+        if not found_once(modes) or target.evaluations > max_evaluations / 2:
+            break
+        fresh = chosen(target, candidates(target, rng)[0])
+        modes = _merged([*modes, *_pulled(target, fresh, initial_log_sd(target, fresh), eps)])
+    return modes
+
+
+def found_once(modes: Sequence[Mode]) -> bool:
+    """Whether one start alone ended in the best mode."""
+    return len(modes) > 0 and modes[0].starts == 1
+
+
+def _pulled(target: Target, points: Array, log_sd: Array, eps: Array) -> list[Mode]:
+    """Newton steps from each of K starts, on shared draws eps (S, D), until most have settled."""
     k, d = points.shape
     mean, log_sd = points.copy(), log_sd.copy()
-    eps = np.broadcast_to(orthogonal(_COARSE_DRAWS, d, rng), (k, _COARSE_DRAWS, d))
+    eps = np.broadcast_to(eps, (k, *eps.shape))
     radius = np.full(k, np.sqrt(d))
     value = newton.objective(target, mean, log_sd, eps)
     for _ in range(20):
@@ -98,11 +125,11 @@ def find_modes(target: Target, points: Array, log_sd: Array, rng: np.random.Gene
         if patience == 0:
             break
     finite = np.isfinite(value)
-    order = np.flatnonzero(finite)[np.argsort(value[finite], kind="stable")]
-    if not len(order):
-        return []
-    keep = order if not settled.any() else order[settled[order]]
-    return _merged(mean[keep], log_sd[keep], value[keep], d)
+    # A straggler counts if it is already better than any start that has settled.
+    least = np.min(value[settled], initial=np.inf)
+    keep = np.flatnonzero(finite & (settled | (value < least)))
+    elbo = -value + 0.5 * d * (1 + np.log(2 * np.pi))
+    return _merged([Mode(mean[i], log_sd[i], float(elbo[i]), 1) for i in keep])
 
 
 def initial_log_sd(target: Target, points: Array) -> Array:
@@ -124,17 +151,16 @@ def initial_log_sd(target: Target, points: Array) -> Array:
     return -0.5 * np.log(np.clip(np.where(curvature > 0, curvature, 1.0), 1e-16, 1e16))
 
 
-def _merged(mean: Array, log_sd: Array, value: Array, dim: int) -> list[Mode]:
-    """One mode for all starts whose means agree to half a conditional sd in every latent."""
+def _merged(found: Sequence[Mode]) -> list[Mode]:
+    """One mode for all whose means agree to half a conditional sd in every latent; the best first."""
     modes: list[Mode] = []
-    for m, r, f in zip(mean, log_sd, value, strict=True):
-        elbo = float(-f + 0.5 * dim * (1 + np.log(2 * np.pi)))
+    for mode in sorted(found, key=lambda mode: -mode.elbo):
         for i, other in enumerate(modes):
-            if np.max(np.abs(m - other.mean) / np.exp(np.maximum(r, other.log_sd))) < 0.5:
-                modes[i] = other._replace(starts=other.starts + 1)
+            if np.max(np.abs(mode.mean - other.mean) / np.exp(np.maximum(mode.log_sd, other.log_sd))) < 0.5:
+                modes[i] = other._replace(starts=other.starts + mode.starts)
                 break
         else:
-            modes.append(Mode(m, r, elbo, 1))
+            modes.append(mode)
     return modes
 
 

@@ -8,6 +8,7 @@ would miss. Near-Gaussian targets pass after the first round.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,7 +42,7 @@ _HEAVY_TAIL = 0.35
 _STILL = 0.03
 _MOVING = 0.05
 _STRETCHED = 0.2
-_FEWEST, _FEWEST_FOR_TAILS, _SMALLEST_ROUND, _MANY_DRAWS = 250, 1000, 200, 8000
+_FEWEST, _FEWEST_FOR_TAILS, _SMALLEST_ROUND, _MANY_DRAWS = 250, 1000, 200, 4000
 # Correlation of a latent with the others' squared length from which a target counts as a funnel; of many latents, the
 # necks of weaker ones are already out of reach.
 _FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
@@ -112,6 +113,7 @@ def correct(
     rng: np.random.Generator,
     *,
     max_evaluations: int,
+    remaining: Callable[[], float] = lambda: math.inf,
     max_rounds: int = 7,
     first: int | None = None,
     alternatives: Sequence[tuple[Array, Array]] = (),
@@ -130,6 +132,8 @@ def correct(
     rng : numpy.random.Generator
     max_evaluations : int
         Evaluations of `values`, counted per draw; near-Gaussian targets need about 1000 + 50 D of them.
+    remaining : callable
+        Evaluations that are left in all: what `conditionals` costs is no draw, but counts.
     max_rounds : int
         Rounds of draws, each 1.4 times as large as the last.
     first : int, optional
@@ -149,7 +153,7 @@ def correct(
     numpy.linalg.LinAlgError
         If the covariance is not positive definite.
     """
-    pool = _Pool(values, measure, len(mean), max_evaluations)
+    pool = _Pool(values, measure, len(mean), max_evaluations, remaining)
     start = Gaussian(np.array(mean, dtype=float), np.linalg.cholesky(covariance))
     if first is None:
         first = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
@@ -361,8 +365,9 @@ class _Pool:
         measure: Callable[[Array], tuple[Sequence[str], Array]],
         dim: int,
         budget: int,
+        remaining: Callable[[], float],
     ) -> None:
-        self.values, self.measure, self.dim, self.budget = values, measure, dim, budget
+        self.values, self.measure, self.dim, self.budget, self.remaining = values, measure, dim, budget, remaining
         self.u = np.empty((0, dim))
         self.log_p = np.empty(0)
         self.columns = np.empty((0, 0))
@@ -376,7 +381,7 @@ class _Pool:
 
     @property
     def left(self) -> int:
-        return self.budget - len(self.u)
+        return int(min(self.budget - len(self.u), self.remaining()))
 
     @property
     def mixture(self) -> Mixture:

@@ -416,6 +416,7 @@ def _corrected(
         covariance,
         job.rng,
         max_evaluations=budget,
+        remaining=lambda: job.limits.max_evaluations - target.evaluations,
         max_rounds=_MOST_ROUNDS if limited else _ROUNDS,
         # Rounds grow, so that the first can be small where every draw is dear.
         first=None if cheap else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),

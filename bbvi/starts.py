@@ -22,6 +22,15 @@ _COARSE_STEPS = 40
 _SETTLED = 0.03
 # Further steps that stragglers get once some starts have settled.
 _PATIENCE = 6
+# Where to look for what lies far from the best mode.
+_FAR_DISTANCES = np.array([6.0, 12.0, 24.0])
+_FAR_DIRECTIONS = 64
+# Nats below the best mode from which a place is too far down to lead anywhere.
+_FAR_DEEP = 50.0
+# Parts of the way at which to look for a valley, and by how many nats the far end must rise from it.
+_BETWEEN = np.array([0.2, 0.4, 0.6, 0.8])
+_RISE = 0.5
+_FAR_STARTS = 4
 # Further rounds of starts while the best mode has been found only once.
 _ROUNDS = 2
 
@@ -81,7 +90,13 @@ def find_modes(
     fresh starts are tried, within half of `max_evaluations`.
     """
     eps = orthogonal(_COARSE_DRAWS, target.dim, rng)
+    # How far the search goes must not change what is drawn after it.
+    rng = np.random.default_rng(rng.integers(2**63))
     modes = _pulled(target, points, log_sd, eps)
+    if modes and target.evaluations < max_evaluations / 2:
+        far = _far(target, modes[0], rng)
+        if len(far):
+            modes = _merged([*modes, *_pulled(target, far, initial_log_sd(target, far), eps)])
     for _ in range(_ROUNDS):
         if not found_once(modes) or target.evaluations > max_evaluations / 2:
             break
@@ -93,6 +108,27 @@ def find_modes(
 def found_once(modes: Sequence[Mode]) -> bool:
     """Whether one start alone ended in the best mode."""
     return len(modes) > 0 and modes[0].starts == 1
+
+
+def _far(target: Target, mode: Mode, rng: np.random.Generator) -> Array:
+    """Points (K, D) far from a mode that are higher than what lies between, as where there is another mode.
+
+    The looks go along each latent and in random directions, at several distances in q's sds.
+    """
+    axes = np.eye(target.dim)
+    random = rng.standard_normal((_FAR_DIRECTIONS, target.dim))
+    random /= np.linalg.norm(random, axis=1, keepdims=True)
+    directions = np.concatenate([axes, -axes, random])
+    distance = np.repeat(_FAR_DISTANCES, len(directions))
+    points = mode.mean + np.exp(mode.log_sd) * distance[:, None] * np.tile(directions, (len(_FAR_DISTANCES), 1))
+    values = target.values(np.concatenate([mode.mean[None], points]))
+    high = np.flatnonzero(values[1:] > values[0] - _FAR_DEEP)
+    if not len(high):
+        return points[:0]
+    way = mode.mean + _BETWEEN[:, None, None] * (points[high] - mode.mean)
+    lowest = target.values(way.reshape(-1, target.dim)).reshape(len(_BETWEEN), -1).min(axis=0)
+    high = high[values[1:][high] > lowest + _RISE]
+    return points[high[np.argsort(-values[1:][high], kind="stable")][:_FAR_STARTS]]
 
 
 def _pulled(target: Target, points: Array, log_sd: Array, eps: Array) -> list[Mode]:

@@ -452,3 +452,15 @@ def test_covariances_are_labelled(schools):
     assert schools.covariance_of("eta", kind="importance").shape == (8, 8)
     assert len(schools.starts(3)) == 3
     assert schools.inverse_metric.shape == (10, 10)
+
+
+def test_a_limit_of_evaluations_is_used_where_the_weights_need_it():
+    # A posterior whose long tail takes more draws than the default: the limit that the verdict asks for must help.
+    def log_joint(z):
+        return norm.logpdf(z[0], 0, 1.5) + np.sum(norm.logpdf(z[1:], 0, np.exp(z[0] / 2)))
+
+    plain, limited = bbvi.fit(log_joint, 6, seed=1), bbvi.fit(log_joint, 6, seed=1, max_evaluations=150_000)
+    assert plain.verdict != "reliable" and "max_evaluations" in " ".join(plain.reasons)
+    # What the last slices cost may go over the limit.
+    assert plain.evaluations < 60_000 and 100_000 < limited.evaluations <= 151_000
+    assert limited.importance.sd_error.max() < plain.importance.sd_error.max()

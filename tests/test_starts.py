@@ -1,0 +1,145 @@
+"""Where fits begin: modes from dispersed starts, those far away, and those that a symmetry implies."""
+
+import autograd.numpy as np
+import numpy as onp
+import pytest
+
+import bbvi
+from bbvi import diagnostics, starts, symmetries
+from bbvi.starts import Mode
+from bbvi.stats import logsumexp, norm
+from bbvi.target import Target
+
+
+def mixture_model(means):
+    """Two components of unknown means, scales and shares on 100 observations that lie apart."""
+    rng = onp.random.default_rng(0)
+    y = onp.concatenate([rng.normal(-2.0, 1.0, 60), rng.normal(2.5, 0.7, 40)])
+
+    def log_joint(z, y):
+        terms = np.log(z.share) + norm.logpdf(y[:, None], z.mu, z.sigma)
+        prior = np.sum(norm.logpdf(z.mu, 0, 5)) + np.sum(norm.logpdf(np.log(z.sigma)))
+        return prior + np.sum(logsumexp(terms, axis=1))
+
+    latents = {"mu": means, "sigma": bbvi.Positive(shape=2), "share": bbvi.Simplex(shape=2)}
+    return bbvi.Model(log_joint, latents, data={"y": y})
+
+
+def two_bumps(distance, share):
+    """A standard normal density with a second bump of the given share at `distance` in every coordinate."""
+
+    def log_joint(z):
+        return np.logaddexp(
+            np.log(1 - share) + np.sum(norm.logpdf(z)), np.log(share) + np.sum(norm.logpdf(z, distance))
+        )
+
+    return log_joint
+
+
+def images(model, mean, sd=0.1):
+    mean = onp.asarray(mean, dtype=float)
+    return symmetries.images(Target(model), mean, onp.full(len(mean), sd), onp.random.default_rng(0))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_exchangeable_components_are_told_by_their_symmetry(seed):
+    fit = bbvi.fit(mixture_model(bbvi.Real(shape=2)), seed=seed)
+    assert fit.verdict == "unreliable"
+    assert any("entries 0 and 1 of mu, sigma, share can be exchanged" in reason for reason in fit.reasons)
+    image = next(mode for mode in fit.modes if mode.symmetry)
+    low, high = sorted(image.mean[:2])
+    assert low == pytest.approx(-2, abs=0.4) and high == pytest.approx(2.5, abs=0.4)
+
+
+def test_ordered_components_have_no_symmetry():
+    fit = bbvi.fit(mixture_model(bbvi.Ordered(shape=2)), seed=1)
+    assert fit.verdict == "reliable" and not any(mode.symmetry for mode in fit.modes)
+
+
+def test_images_are_where_the_density_comes_again():
+    model = mixture_model(bbvi.Real(shape=2))
+    mean = onp.array([-2.0, 2.5, 0.1, -0.4, 0.2])
+    ((text, image),) = images(model, mean)
+    assert text.startswith("entries 0 and 1 of mu, sigma, share")
+    # Logarithms of the scales and the logit of the shares change places with the means.
+    onp.testing.assert_allclose(image, [2.5, -2.0, -0.4, 0.1, -0.2], atol=1e-12)
+
+
+def test_three_labels_are_exchanged_pairwise():
+    places = np.array([-4.0, 0.0, 5.0])
+    model = bbvi.Model(lambda z: -0.5 * np.sum((np.sort(z.x) - places) ** 2), {"x": bbvi.Real(shape=3)})
+    found = images(model, places)
+    assert [text for text, _ in found] == [
+        "entries 0 and 1 of x can be exchanged",
+        "entries 1 and 2 of x can be exchanged",
+    ]
+
+
+def test_signs_are_changed_alone_and_in_pairs():
+    def product(z):
+        return norm.logpdf(z.a * z.b, 2, 0.1) + norm.logpdf(z.a) + norm.logpdf(z.b) + norm.logpdf(z.c, 3)
+
+    model = bbvi.Model(product, {"a": bbvi.Real(), "b": bbvi.Real(), "c": bbvi.Real()})
+    assert [text for text, _ in images(model, [1.4, 1.4, 3.0])] == ["the sign of a and b can be changed"]
+
+
+def test_what_is_not_a_symmetry_is_not_taken_for_one():
+    rng = onp.random.default_rng(3)
+    target = rng.normal(size=4)
+    model = bbvi.Model(lambda z: -0.5 * np.sum((z - 5 * target) ** 2), 4)
+    assert images(model, 5 * target) == []
+
+
+def test_images_near_the_mode_cost_nothing():
+    model = bbvi.Model(lambda z: -0.5 * np.sum((z - 3) ** 2), 6)
+    target = Target(model)
+    assert symmetries.images(target, onp.full(6, 3.0), onp.full(6, 3.0), onp.random.default_rng(0)) == []
+    assert target.evaluations == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_mode_beyond_the_starts_is_found_in_few_dimensions(seed):
+    fit = bbvi.fit(two_bumps(9.0, 0.2), 2, seed=seed)
+    assert fit.verdict == "unreliable"
+    onp.testing.assert_allclose(fit.modes[1].mean, 9.0, atol=0.2)
+    # The weighted draws have both: mean 1.8 and sd sqrt(1 + 0.16 * 81).
+    onp.testing.assert_allclose(fit.summary()["mean"], 1.8, atol=0.15)
+    onp.testing.assert_allclose(fit.summary()["sd"], onp.sqrt(1 + 0.16 * 81), rtol=0.05)
+
+
+def test_far_looks_do_not_take_a_tail_for_a_mode():
+    target = Target(bbvi.Model(lambda z: -np.sum(np.sqrt(1 + z**2)), 3))
+    mode = Mode(onp.zeros(3), onp.zeros(3), 0.0, 8)
+    assert len(starts._far(target, mode, onp.random.default_rng(0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("distance", "gap", "matters"), [(3.0, 5.0, True), (3.0, 9.0, False), (100.0, 9.0, True), (100.0, 15.0, False)]
+)
+def test_a_mode_matters_by_its_share_and_its_distance(distance, gap, matters):
+    best = Mode(onp.zeros(2), onp.zeros(2), 0.0, 5)
+    other = Mode(onp.array([0.0, distance]), onp.zeros(2), -gap, 1)
+    assert (diagnostics.near_modes([best, other]) == [other]) == matters
+
+
+def test_the_best_mode_must_be_found_twice():
+    # Eight latents with two bumps each, of unequal height, apart: 256 modes, which few starts share.
+    def rugged(z):
+        high, low = np.log(0.6) + norm.logpdf(z, -1.5, 0.05), np.log(0.4) + norm.logpdf(z, 1.5, 0.05)
+        return np.sum(np.logaddexp(high, low))
+
+    fit = bbvi.fit(rugged, 8, seed=1)
+    assert fit.modes[0].starts == 1 and sum(mode.starts for mode in fit.modes) > 8
+    assert fit.verdict != "reliable" and any("one alone found the best" in reason for reason in fit.reasons)
+
+
+def test_starts_keep_within_the_budget():
+    def rugged(z):
+        return np.sum(np.logaddexp(norm.logpdf(z, -1.5, 0.05), norm.logpdf(z, 1.5, 0.05)))
+
+    target = Target(bbvi.Model(rugged, 8))
+    rng = onp.random.default_rng(1)
+    points = starts.chosen(target, starts.candidates(target, rng)[0])
+    log_sd = starts.initial_log_sd(target, points)
+    few = sum(mode.starts for mode in starts.find_modes(target, points, log_sd, rng, max_evaluations=1))
+    assert few <= len(points)

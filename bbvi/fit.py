@@ -327,7 +327,7 @@ def assemble(
             left = int(min(wanted, max(limits.max_evaluations - target.evaluations, 16)))
             elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, left, rng)
         if begun and noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED:
-            modes = _with_images(job, q, elbo, modes)
+            modes = _with_images(job, q, elbo, modes) if state.status is Status.CONVERGED else modes
             proposal = covariance if covariance is not None else surrogate
             result = _corrected(job, state, q, np.diag(q.sd**2) if proposal is None else proposal, modes)
         if result is not None and result.interrupted:

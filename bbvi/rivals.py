@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .diagnostics import MODE_MARGIN
 from .solvers.loop import Limits, Trace, run
-from .solvers.natural_gradient import NaturalGradientState
 from .solvers.state import State
 from .starts import Mode
 from .status import Status
@@ -20,8 +18,9 @@ Array = np.ndarray
 
 # Of the evaluations that the fit has taken, for all approaches from other starts.
 _SHARE = 0.5
-# Sds between means that are not one mode.
+# Sds between means that are not one mode, and nats below the fit from which a start is no rival.
 _APART = 3.0
+_BEHIND = 7.0
 
 
 def challenged(
@@ -57,6 +56,9 @@ def challenged(
             left -= cost
             if rival is None:
                 continue
+            if rival is best:
+                modes = [mode._replace(starts=mode.starts + (mode.mean is best.mean)) for mode in modes]
+                continue
             quiet = replace(limits, checkpoint=None)
             other, steps = run(solver, target, (rival.mean, rival.log_sd), rng, tolerance, quiet, started)
             for name, values in vars(steps).items():
@@ -79,15 +81,15 @@ def _approach(
     rng: np.random.Generator,
     tolerance: float,
     allowed: float,
-) -> NaturalGradientState | None:
-    """Where the first phases lead from a point; None if that is no rival of the best fit."""
+) -> State | None:
+    """Where the first phases lead from a point: `best` itself if they lead there, None if that is no rival of it."""
     rival = solver.init(target, point, np.zeros(target.dim), rng, tolerance)
     while rival.status is None and rival.phase != "refine" and target.evaluations < allowed:
         rival = solver.step(target, rival, rng, tolerance)
         if _together(best, rival):
-            return None
+            return best
     noise = 3.0 * rival.noise_sd
-    return rival if rival.status is None and rival.elbo > best.elbo - MODE_MARGIN - noise else None
+    return rival if rival.status is None and rival.elbo > best.elbo - _BEHIND - noise else None
 
 
 def _together(one: State, other: State) -> bool:

@@ -49,7 +49,7 @@ def test_there_is_code_to_run():
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            file = page.parent / target
+            file = (page.parent / target).resolve()
             made = set(MADE) & set(file.parents) and file.stem in models.names()
             assert made or file.exists(), f"{page.relative_to(ROOT)}: {target}"
 
@@ -73,7 +73,7 @@ def test_readme_has_the_totals_of_the_scoreboard():
 def test_included_files_exist():
     for page in PAGES:
         for target in re.findall(r"```\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):
-            file = page.parent / target
+            file = (page.parent / target).resolve()
             assert file.exists() or set(MADE) & set(file.parents), f"{page.relative_to(ROOT)}: {target}"
 
 

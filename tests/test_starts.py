@@ -123,12 +123,12 @@ def test_a_mode_matters_by_its_share_and_its_distance(distance, gap, matters):
 
 
 def test_the_best_mode_must_be_found_twice():
-    # Eight latents with two bumps each, of unequal height, apart: 256 modes, which few starts share.
+    # Twelve latents with two bumps each, of unequal height, apart: 4,096 modes, which few starts share.
     def rugged(z):
         high, low = np.log(0.6) + norm.logpdf(z, -1.5, 0.05), np.log(0.4) + norm.logpdf(z, 1.5, 0.05)
         return np.sum(np.logaddexp(high, low))
 
-    fit = bbvi.fit(rugged, 8, seed=1)
+    fit = bbvi.fit(rugged, 12, seed=1)
     assert fit.modes[0].starts == 1 and sum(mode.starts for mode in fit.modes) > 8
     assert fit.verdict != "reliable" and any("one alone found the best" in reason for reason in fit.reasons)
 

@@ -37,6 +37,10 @@ _ENOUGH = 0.02
 _PASSING = 0.03
 _KHAT_ENOUGH = 0.5
 _KHAT_PASSING = 0.6
+# k-hat of its terms from which the standard error of an sd is too small, and by how much per unit.
+_LIGHT, _HIDDEN = 0.35, 10.0
+# Rounds up to which slices are added.
+_SLICED = 5
 _HEAVY_TAIL = 0.35
 # What a further round of draws may move: standard errors do not see a region that no draw has reached.
 _STILL = 0.03
@@ -169,9 +173,9 @@ def correct(
     try:
         while rounds < max_rounds and pool.left >= _SMALLEST_ROUND:
             fresh = 0
-            if conditionals is not None and rounds <= 3:
+            if conditionals is not None and rounds <= _SLICED:
                 moments = _moments(pool, found)
-                for index in leaders(*found.steering):
+                for index in [*leaders(*found.steering), *(_heaviest(pool, found) if rounds > 1 else [])]:
                     mixture = None if index in along else conditionals(*moments, index)
                     if mixture is not None:
                         along[index] = mixture
@@ -246,9 +250,15 @@ class _Assessment:
         return _or_infinite(self.controls.standard_errors(self.weights, self.standard))
 
     @cached_property
-    def sd_error(self) -> Array:
+    def seen_sd_error(self) -> Array:
+        """Relative standard error (R,) of the sds, as the draws show it."""
         squares = self.standard**2 - (self.sd > 0)
-        errors = _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+        return _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+
+    @cached_property
+    def sd_error(self) -> Array:
+        """The same, enlarged by what draws hide of heavy tails: of the variance of the terms, and so of the error."""
+        errors = self.seen_sd_error * (1.0 + _HIDDEN * np.maximum(self.tail_khat - _LIGHT, 0.0))
         if len(self.u) >= _MANY_DRAWS:
             return errors
         # Of a heavy tail, few draws miss a part, in the sd and in its standard error alike.
@@ -276,7 +286,8 @@ class _Assessment:
             self.khat < _KHAT_ENOUGH
             and self.tail_khat.max() < _KHAT_PASSING
             and self.mean_error.max() < _ENOUGH
-            and self.sd_error.max() < _ENOUGH
+            and self.seen_sd_error.max() < _ENOUGH
+            and self.sd_error.max() < _PASSING
         )
 
     def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
@@ -293,6 +304,14 @@ class _Assessment:
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
             found.append(f"the tails of {names} are too heavy for an sd to be measured")
         return tuple(found)
+
+
+def _heaviest(pool: _Pool, found: _Assessment) -> list[int]:
+    """The latent whose square has the heaviest-tailed weights, where these are too heavy to be averaged."""
+    centred = pool.u - found.weights @ pool.u
+    shape = np.asarray(pareto_shape(found.weights[:, None] * centred**2))
+    worst = int(np.argmax(shape))
+    return [worst] if shape[worst] > _KHAT_ENOUGH else []
 
 
 def _steered(pool: _Pool, found: _Assessment) -> tuple[str, ...]:

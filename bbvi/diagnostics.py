@@ -161,9 +161,9 @@ def _judge_modes(
         if other.symmetry:
             found.add(
                 Verdict.UNRELIABLE,
-                f"The log joint has a symmetry: {other.symmetry} without changing it, and each such change makes "
-                "another mode of the posterior; one Gaussian describes only one of them. Break the symmetry (an "
-                "Ordered latent, a Positive one for a sign, a stronger prior).",
+                f"There is a second mode, since the log joint has a symmetry: {other.symmetry} without changing it. "
+                "One Gaussian describes only one of the modes. Break the symmetry (an Ordered latent, a Positive one "
+                "for a sign, a stronger prior).",
             )
             continue
         distance = np.abs(other.mean - best.mean) / np.exp(np.minimum(best.log_sd, other.log_sd))

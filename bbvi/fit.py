@@ -48,7 +48,7 @@ _VALUES_PER_LATENT = 4000
 # that weights may take of any limit.
 _VALUES, _MOST_VALUES = 5000, 20_000
 # Rounds of weighted draws by default, and where the user says what they may cost; draws then.
-_ROUNDS, _MOST_ROUNDS, _MOST_WEIGHTS = 7, 12, 200_000
+_ROUNDS, _MOST_ROUNDS, _MOST_WEIGHTS = 8, 12, 200_000
 _COARSE = (
     "gradient: it returns float32, seven digits of the log joint. The fit allows for that, but where the log joint is "
     "large they are too few: return float64. In JAX say jax.config.update('jax_enable_x64', True) before anything "
@@ -403,8 +403,8 @@ def _corrected(
         budget = _MOST_WEIGHTS
     else:
         # Draws of models with little data cost next to nothing.
-        least = 20_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
-        most = 40_000 if target.dim <= _EASILY_WEIGHTED else 5_000
+        least = 40_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
+        most = 60_000 if target.dim <= _EASILY_WEIGHTED else 5_000
         budget = int(np.clip(1.5 * target.gradient_evaluations, least, most))
     budget = int(min(max(budget, 100), job.limits.max_evaluations - target.evaluations))
     if budget < 100:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from docutils.utils.math.latex2mathml import tex2mathml
 
 import bbvi
 from bbvi import models
@@ -40,7 +41,6 @@ def test_plain_text_becomes_latex(plain):
 
 @pytest.mark.parametrize("name", models.names())
 def test_mathematics_of_every_model_can_be_shown(name):
-    tex2mathml = pytest.importorskip("docutils.utils.math.latex2mathml").tex2mathml
     documented = importlib.import_module(f"bbvi.models.{name}").__doc__
     text = page.in_markdown(documented)
     assert text.count("\n## The model\n") == text.count("\n## What to look for\n") == 1

@@ -7,6 +7,7 @@ import signal
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from bbvi.stats import norm
 from bbvi.target import Target
 
 Y = np.array([1.0, 2.5, 0.5, 3.0, 2.0])
+# Forking a process that has threads, as those of a cluster, is a warning.
+SPAWN = get_context("spawn")
 
 
 def simulator(z, y):
@@ -44,7 +47,7 @@ def same(one, other, rtol=1e-8):
 def test_a_process_pool_changes_nothing(function, estimator):
     model = bbvi.Model(function, 2, {"y": Y})
     alone = bbvi.fit(model, seed=1, estimator=estimator)
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
         together = bbvi.fit(model, seed=1, estimator=estimator, executor=pool)
     same(alone, together)
     assert together.evaluations == pytest.approx(alone.evaluations, abs=20)
@@ -89,7 +92,7 @@ def dies(z, y):
 def test_a_broken_pool_is_told_and_survived(monkeypatch):
     monkeypatch.setenv("BBVI_PARENT", str(os.getpid()))
     model = bbvi.Model(dies, 2, {"y": Y})
-    with ProcessPoolExecutor(1) as pool, pytest.warns(RuntimeWarning, match="its workers died"):
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, pytest.warns(RuntimeWarning, match="its workers died"):
         fit = bbvi.fit(model, seed=1, estimator="score", executor=pool)
     same(fit, bbvi.fit(bbvi.Model(simulator, 2, {"y": Y}), seed=1, estimator="score"))
 

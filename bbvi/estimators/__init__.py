@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from .base import Estimate, Estimator, as_estimator, estimate_gradient
+from .base import Estimate, Estimator
 from .compare import compare_estimators, plot_comparison
 from .cost import as_cost
+from .gradient import as_estimator, estimate_gradient
 from .pathwise import Pathwise
 from .score_function import ScoreFunction
 

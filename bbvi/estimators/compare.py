@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Estimator, as_estimator, positive_int
+from .base import Estimator, positive_int
 from .cost import FunctionCost, TargetCost, as_cost
+from .gradient import as_estimator
 from .quadrature import exact_gradient
 from .score_function import ScoreFunction
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import autograd
+import autograd.numpy as anp
 import numpy as np
+
+from ..model import Model
+from ..target import Target
 
 Array = np.ndarray
 
@@ -69,8 +74,6 @@ class FunctionCost:
         self.evaluations += len(z)
         if z.ndim == 2 and self._batched(z.shape[1]).has_gradient:
             return self._batched(z.shape[1]).gradients(z)
-        import autograd
-
         value_and_gradient = autograd.value_and_grad(self._sum)
         try:
             pairs = [value_and_gradient(np.array(draw)) for draw in z]
@@ -86,15 +89,10 @@ class FunctionCost:
     def _batched(self, dim: int) -> Any:
         # A target evaluates all draws in one call where that provably is the same function, else one by one.
         if self._target is None:
-            from ..model import Model
-            from ..target import Target
-
             self._target = Target(Model(self._sum, dim))
         return self._target
 
     def _sum(self, z: Any) -> Any:
-        import autograd.numpy as anp
-
         return anp.sum(self.function(z))
 
 
@@ -137,9 +135,6 @@ def as_cost(cost: Any, q: Any = None) -> FunctionCost | TargetCost:
     elif callable(cost):
         return FunctionCost(cost)
     else:
-        from ..model import Model
-        from ..target import Target
-
         if not isinstance(cost, Model):
             raise TypeError(f"cost: expected a function of one draw or a Model, got {type(cost).__name__}")
         target = Target(cost)

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..estimators.base import Estimator, as_estimator, positive_int
+from ..estimators.base import Estimator, positive_int
 from ..estimators.cost import TargetCost
+from ..estimators.gradient import as_estimator
 from ..estimators.pathwise import Pathwise
 from ..estimators.score_function import ScoreFunction
 from ..families import MeanFieldGaussian

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class ResolvedLatent:
             raise ValueError(f"latent {self.name!r}: {error}") from None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class Latent:
     """What all declarations share.
 
@@ -83,18 +83,18 @@ class Latent:
     Raises
     ------
     TypeError, ValueError
-        If a size is not a positive integer or a name not a string.
+        If a size is not a positive integer or a name not a string, or one of them comes by position.
     """
 
     shape: int | Shape = field(default=(), kw_only=True)
     dims: str | tuple[str | None, ...] = field(default=(), kw_only=True)
 
-    constrained_axes: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, *unnamed: Any, shape: int | Shape = (), dims: str | tuple[str | None, ...] = ()) -> None:
         kind = type(self).__name__
-        object.__setattr__(self, "shape", _as_shape(kind, self.shape))
-        object.__setattr__(self, "dims", _as_dims(kind, self.dims))
+        if unnamed:
+            raise TypeError(f"{kind}: expected shape= or dims= by name, got {unnamed[0]!r} by position")
+        object.__setattr__(self, "shape", _as_shape(kind, shape))
+        object.__setattr__(self, "dims", _as_dims(kind, dims))
 
     def __repr__(self) -> str:
         shown = []
@@ -173,7 +173,7 @@ class Positive(Latent):
         return transforms.Positive(shape)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class Interval(Latent):
     """Latents strictly between ``lower`` and ``upper``.
 
@@ -188,10 +188,17 @@ class Interval(Latent):
     lower: Any
     upper: Any
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for end in ("lower", "upper"):
-            object.__setattr__(self, end, _as_bound(end, getattr(self, end)))
+    def __init__(
+        self,
+        lower: Any,
+        upper: Any,
+        *unnamed: Any,
+        shape: int | Shape = (),
+        dims: str | tuple[str | None, ...] = (),
+    ) -> None:
+        super().__init__(*unnamed, shape=shape, dims=dims)
+        object.__setattr__(self, "lower", _as_bound("lower", lower))
+        object.__setattr__(self, "upper", _as_bound("upper", upper))
         low, high = np.asarray(self.lower), np.asarray(self.upper)
         try:
             ordered = low < high

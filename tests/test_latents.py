@@ -183,3 +183,14 @@ def test_labels_are_those_of_arviz():
     for name, (dims, shape) in variables.items():
         expected += flat_labels(name, dims[2:], shape, COORDS)
     assert list(az.summary(posterior).index) == expected
+
+
+@pytest.mark.parametrize("declared", [Real, Positive, Simplex, Ordered, CholeskyCorrelation])
+def test_a_shape_by_position_is_told_its_name(declared):
+    with pytest.raises(TypeError, match=f"{declared.__name__}: expected shape= or dims= by name, got 3 by position"):
+        declared(3)
+
+
+def test_a_shape_after_the_bounds_is_told_its_name():
+    with pytest.raises(TypeError, match="Interval: expected shape= or dims= by name, got 3 by position"):
+        Interval(0, 1, 3)

@@ -71,6 +71,13 @@ class Counting(ThreadPoolExecutor):
         return super().submit(function, *args)
 
 
+def test_functions_without_a_module_keep_their_derivatives():
+    # Sent by value, as what a user writes in a script or a notebook is, with the densities that it names.
+    model = bbvi.Model(lambda z: norm.logpdf(z.x) + norm.logpdf(z.y, z.x), {"x": bbvi.Real(), "y": bbvi.Real()})
+    with ThreadPoolExecutor(2) as pool:
+        same(bbvi.fit(model, seed=1), bbvi.fit(model, seed=1, executor=pool))
+
+
 def test_data_are_sent_to_a_worker_once():
     model = bbvi.Model(simulator, 2, {"y": np.linspace(0, 3, 200_000)})
     u = np.random.default_rng(1).normal(size=(8, 2))

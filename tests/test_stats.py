@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,9 +49,7 @@ DISCRETE: dict[str, list[tuple[float, float]]] = {
     "nbinom": [(3.3, 200.0), (0.4, 0.8)],
     "geom": [(0.3, 0.9)],
 }
-TAILS = [
-    (name, word) for name in ("norm", "logistic", "expon", "weibull_min") for word in ("logcdf", "logsf")
-]
+TAILS = [(name, word) for name in ("norm", "logistic", "expon", "weibull_min") for word in ("logcdf", "logsf")]
 # Inside every support at loc = 0.1 and scale = 1.3.
 POINTS = np.array([0.16, 0.31, 0.62, 0.87])
 COUNTS = np.array([-1.0, 0, 1, 2, 3, 4, 7, 8, 150, 0.5, np.nan])
@@ -73,9 +72,7 @@ def assert_derivatives(fun: Callable[..., Any], *args: Any, rtol: float = 2e-6) 
 
     def along(f: Callable[[Any], Any], flat: np.ndarray, v: np.ndarray) -> Any:
         h = 2e-4
-        return (8 * (f(flat + h * v) - f(flat - h * v)) - (f(flat + 2 * h * v) - f(flat - 2 * h * v))) / (
-            12 * h
-        )
+        return (8 * (f(flat + h * v) - f(flat - h * v)) - (f(flat + 2 * h * v) - f(flat - 2 * h * v))) / (12 * h)
 
     flat = np.concatenate([array.ravel() for array in arrays])
     gradient = grad(total)
@@ -167,9 +164,7 @@ def test_extreme_parameters_keep_their_limits() -> None:
     x = np.array([-40.0, -1.0, 0.0, 3.0])
     for df in (1e9, 1e15, np.inf):
         limit = -(x**4 - 2 * x**2 - 1) / (-4 * df)  # first term of the expansion in 1 / df
-        np.testing.assert_allclose(
-            stats.t.logpdf(x, df), stats.norm.logpdf(x) + limit, rtol=1e-12, atol=1e-10
-        )
+        np.testing.assert_allclose(stats.t.logpdf(x, df), stats.norm.logpdf(x) + limit, rtol=1e-12, atol=1e-10)
     k = np.array([0.0, 3.0, 40.0])
     poisson = stats.poisson.logpmf_log_rate(k, 1.0)
     np.testing.assert_allclose(stats.nbinom.logpmf_log_rate(k, 1.0, 1e13), poisson, rtol=1e-10)
@@ -184,9 +179,7 @@ def test_extreme_parameters_keep_their_limits() -> None:
     np.testing.assert_allclose(slope, 50 + 20**2 * 50 + 1 / 50, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["gammaln", "digamma", "erf", "erfc", "ndtr", "log_ndtr", "expit", "log_expit"]
-)
+@pytest.mark.parametrize("name", ["gammaln", "digamma", "erf", "erfc", "ndtr", "log_ndtr", "expit", "log_expit"])
 def test_special_functions_are_scipys(name: str) -> None:
     x = np.array([1e-9, 0.3, 2.0, 40.0, 700.0])
     fun = {"digamma": scipy.special.psi}.get(name) or getattr(scipy.special, name)
@@ -228,9 +221,7 @@ def test_density_derivatives_by_autograds_own_checker(name: str) -> None:
     shapes = [np.array(pair) for pair in CONTINUOUS[name]]
     density = getattr(stats, name).logpdf
     with global_seed():
-        check_grads(density, modes=["rev"], order=2)(
-            POINTS[:, None], *shapes, np.array([0.1, -0.1]), np.array([[1.3]])
-        )
+        check_grads(density, modes=["rev"], order=2)(POINTS[:, None], *shapes, np.array([0.1, -0.1]), np.array([[1.3]]))
 
 
 @pytest.mark.parametrize("name, word", TAILS)
@@ -383,9 +374,7 @@ def test_broadcasting(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     expected = scipy.stats.gamma.logpdf(x, a, 0.1, scale)
     assert np.shape(actual) == np.shape(expected)
     np.testing.assert_allclose(actual, expected)
-    gradients = [
-        grad(lambda *args: anp.sum(stats.gamma.logpdf(*args)), i)(x, a, 0.1, scale) for i in range(4)
-    ]
+    gradients = [grad(lambda *args: anp.sum(stats.gamma.logpdf(*args)), i)(x, a, 0.1, scale) for i in range(4)]
     assert [np.shape(g) for g in gradients] == [x.shape, a.shape, (), scale.shape]
     if x.size:
         assert_derivatives(stats.gamma.logpdf, x, a, 0.1, scale)
@@ -406,9 +395,7 @@ def test_lists_integers_and_lists_of_boxes() -> None:
     expected = scipy.stats.norm.logpdf([1, 2], [0, 1], 3)
     np.testing.assert_allclose(stats.norm.logpdf([1, 2], (0, 1), 3), expected)
     counts = np.array([0, 1, 200], dtype=np.uint8)
-    np.testing.assert_allclose(
-        stats.binom.logpmf(counts, 255, 0.5), scipy.stats.binom.logpmf(counts, 255, 0.5)
-    )
+    np.testing.assert_allclose(stats.binom.logpmf(counts, 255, 0.5), scipy.stats.binom.logpmf(counts, 255, 0.5))
     outcomes = np.array([True, False])
     np.testing.assert_allclose(stats.bernoulli.logpmf(outcomes, 0.3), np.log([0.3, 0.7]))
 
@@ -494,21 +481,38 @@ def test_any_input_gives_scipys_value_and_a_finite_gradient(
         np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6)
     slopes = [grad(density, i)(x, *shapes, loc, scale) for i in range(len(shapes) + 3)]
     assert not np.isnan(slopes).any()
-    if (
-        np.isneginf(value)
-        and np.isneginf(expected)
-        and not np.isneginf(density(0.5 * scale, *shapes, 0, scale))
-    ):
+    if np.isneginf(value) and np.isneginf(expected) and not np.isneginf(density(0.5 * scale, *shapes, 0, scale)):
         assert np.isfinite(slopes).all()
 
 
 @settings(max_examples=60, deadline=None)
 @given(k=st.integers(0, 1000), log_rate=st.floats(-20, 20), r=st.floats(1e-2, 1e12))
-def test_negative_binomial_stays_below_zero_and_smooth_where_formulas_change(
-    k: int, log_rate: float, r: float
-) -> None:
+def test_negative_binomial_stays_below_zero_and_smooth_where_formulas_change(k: int, log_rate: float, r: float) -> None:
     value = stats.nbinom.logpmf_log_rate(k, log_rate, r)
     assert np.isfinite(value) and value <= 1e-9
     above = stats.nbinom.logpmf_log_rate(k, 1.0, 30.0)
     below = stats.nbinom.logpmf_log_rate(k, 1.0, np.nextafter(30.0, 0))
     np.testing.assert_allclose(above, below, rtol=1e-11, atol=1e-11)
+
+
+def test_pickle_finds_functions_by_name() -> None:
+    public = [(name, getattr(stats, name)) for name in stats.__all__ if name.islower()]
+    functions = [f for _, given in public for f in ([given] if callable(given) else vars(given).values())]
+    assert len(functions) > len(public) > 30
+    for function in functions:
+        assert pickle.loads(pickle.dumps(function)) is function
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("normal", "the nearest are norm, uniform, lognorm; __all__ lists what there is"),
+        ("ordered_probit", "the nearest are ordered_logistic; __all__ lists what there is"),
+        ("zzz", "__all__ lists what there is"),
+    ],
+)
+def test_a_missing_name_is_answered_with_the_nearest(name: str, answer: str) -> None:
+    with pytest.raises(AttributeError, match=f"no attribute '{name}': {answer}"):
+        getattr(stats, name)
+    with pytest.raises(ImportError, match=f"cannot import name '{name}'"):
+        exec(f"from bbvi.stats import {name}")

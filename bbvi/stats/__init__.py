@@ -1,5 +1,10 @@
 """Log densities and masses under SciPy's names, each one autograd primitive with closed-form derivatives."""
 
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NoReturn
+
 from .categories import categorical, ordered_logistic
 from .continuous import (
     beta,
@@ -106,3 +111,24 @@ __all__ = [
     "xlog1py",
     "xlogy",
 ]
+
+
+def _find_by_name(path: str, given: Any) -> None:
+    """Let pickle find functions by their public names: copies, in an executor's workers, would have no derivatives."""
+    if callable(given):
+        given.__module__, given.__qualname__ = __name__, path
+    else:
+        for key, function in vars(given).items():
+            _find_by_name(f"{path}.{key}", function)
+
+
+for _name in filter(str.islower, __all__):
+    _find_by_name(_name, globals()[_name])
+
+# Hidden from type checkers, to which it would say that every name exists.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        near = get_close_matches(name, filter(str.islower, __all__), cutoff=0.5)
+        hint = f"the nearest are {', '.join(near)}; " if near else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {hint}__all__ lists what there is")

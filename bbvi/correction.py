@@ -28,7 +28,7 @@ from .proposals import (
 )
 from .psis import effective_sample_size, pareto_shape, psis
 from .slices import leaders, steering
-from .weights import ControlFunctions, weightless_to_zero
+from .weights import ControlFunctions, moments
 
 Array = np.ndarray
 
@@ -232,6 +232,8 @@ class _Assessment:
     log_evidence_se: float
     mean: Array
     sd: Array
+    # Columns (R,) of which draws that carry weight are infinite.
+    infinite: Array
     # What the rest is worked out from, if asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
     u: Array
     log_q: Array
@@ -303,6 +305,9 @@ class _Assessment:
         if len(heavy):
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
             found.append(f"the tails of {names} are too heavy for an sd to be measured")
+        if self.infinite.any():
+            names = ", ".join(labels[i] for i in np.flatnonzero(self.infinite)[:4])
+            found.append(f"{names} overflow at draws that carry weight")
         return tuple(found)
 
 
@@ -441,10 +446,11 @@ class _Pool:
             ratios = np.where(np.isfinite(self.log_p), self.log_p - log_q, -np.inf)
         smoothed, khat = psis(ratios)
         w = np.exp(smoothed)
-        columns = weightless_to_zero(self.columns, w)
-        mean = w @ columns
-        centred = columns - mean
-        sd = np.sqrt(w @ centred**2)
+        mean, sd, centred = moments(self.columns, w)
+        infinite = np.isinf(mean)
+        # What is not finite cannot be judged, and must not keep the rest from being so.
+        usable = np.isfinite(mean) & np.isfinite(sd)
+        mean, sd, centred = np.where(usable, mean, 0.0), np.where(usable, sd, 0.0), np.where(usable, centred, 0.0)
         with np.errstate(all="ignore"):
             sd = np.where(sd > _ROUNDING * (1.0 + np.abs(mean)), sd, 0.0)
             standard = np.where(sd > 0, centred / np.where(sd > 0, sd, 1.0), 0.0)
@@ -458,6 +464,7 @@ class _Pool:
             log_evidence_se=float(raw.std() / raw.mean() / np.sqrt(len(raw))),
             mean=mean,
             sd=sd,
+            infinite=infinite,
             u=self.u,
             log_q=log_q,
             standard=standard,

@@ -16,7 +16,7 @@ from .families import MeanFieldGaussian
 from .model import Model, labels_of
 from .psis import effective_sample_size, psis
 from .target import Target
-from .weights import ControlFunctions, weightless_to_zero
+from .weights import ControlFunctions, moments
 
 Array = np.ndarray
 
@@ -81,16 +81,22 @@ class Posterior:
 
     def moments(self, x: Array) -> tuple[Array, Array, Array]:
         """Weighted mean, sd and standard error of the mean of columns x, (S, R) -> three times (R,)."""
-        x = weightless_to_zero(x, self.weights)
-        mean = self.weights @ x
-        centred = x - mean
-        sd = np.sqrt(self.weights @ centred**2)
+        mean, sd, centred = moments(x, self.weights)
+        # One column that is not finite would spoil the errors of all.
+        usable = np.isfinite(sd)
+        # In sds, so that squares do not overflow.
+        scale = np.where(usable & (sd > 0), sd, 1.0)
+        error = scale * self._errors(np.where(usable, centred, 0.0) / scale)
+        return mean, sd, np.where(usable, error, np.nan)
+
+    def _errors(self, centred: Array) -> Array:
+        """Standard errors (R,) of the means of centred columns (S, R)."""
         if self.controls is not None:
-            return mean, sd, self.controls.standard_errors(self.weights, centred)
+            return self.controls.standard_errors(self.weights, centred)
         # How the mean of x moves with that of u (Stein's identity), times the error in that of u.
         scatter = self.u - self.weights @ self.u
         slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
-        return mean, sd, np.sqrt(np.nan_to_num(self.mean_se) ** 2 @ slopes**2)
+        return np.sqrt(np.nan_to_num(self.mean_se) ** 2 @ slopes**2)
 
     def rows(self, ci_prob: float, mean_field: Posterior | None = None) -> list[Row]:
         """Summary rows: latents in declaration order, C order within, then derived quantities."""
@@ -115,9 +121,11 @@ class Posterior:
 
     def _closed_or_sampled(self) -> tuple[Array, Array]:
         mean, sd, _ = self.moments(self.columns[1])
+        with np.errstate(over="ignore"):
+            variance = sd**2
         exact = self._closed(0.05)
         known = np.isfinite(exact[0])
-        return np.where(known, exact[0], mean), np.where(known, exact[1], sd**2)
+        return np.where(known, exact[0], mean), np.where(known, exact[1], variance)
 
     def _closed(self, tail: float) -> Array:
         """Mean, variance and quantiles (4, R) of latents whose transform acts on each coordinate; NaN elsewhere."""

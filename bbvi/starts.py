@@ -14,6 +14,8 @@ from .target import Target
 Array = np.ndarray
 
 _CANDIDATES = 32
+# Factors of the candidates' spread, tried until the log density is finite somewhere.
+_WIDTHS = (1.0, 0.1, 5.0)
 _STARTS = 8
 # Elements per draw from which arithmetic, not overhead, is what starts cost; half as many are tried then.
 _WIDE = 1000
@@ -56,19 +58,28 @@ def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATE
     ValueError
         If the log joint is finite at none of them; the message names the latents' values at one.
     """
+    points, values = _finite(target, np.zeros((1, target.dim)), count, rng)
+    if not len(points):
+        tried = len(_WIDTHS) * (1 + 2 * ((count - 1) // 2))
+        raise ValueError(
+            f"log_joint: expected a finite value near the start, got none at {tried} points; for example "
+            f"{target.nonfinite}. Check the data and the supports of the latents, or give init= inside the support."
+            + _nan_data(target)
+        )
+    return points, values
+
+
+def _finite(target: Target, given: Array, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Those of given points (K, D) and of random pairs where the log density is finite, and its values, best first."""
     half = rng.uniform(-2.0, 2.0, size=((count - 1) // 2, target.dim))
-    for width in (1.0, 0.1, 5.0):
-        u = np.concatenate([np.zeros((1, target.dim)), width * half, -width * half])
+    for width in _WIDTHS:
+        u = np.concatenate([given, width * half, -width * half])
         values = target.values(u)
         finite = np.isfinite(values)
         if finite.any():
-            order = np.argsort(-values[finite], kind="stable")
-            return u[finite][order], values[finite][order]
-    raise ValueError(
-        f"log_joint: expected a finite value near the start, got none at {3 * len(u)} points; for example "
-        f"{target.nonfinite}. Check the data and the supports of the latents, or give init= inside the support."
-        + _nan_data(target)
-    )
+            break
+    order = np.argsort(-values[finite], kind="stable")
+    return u[finite][order], values[finite][order]
 
 
 def chosen(target: Target, points: Array) -> Array:
@@ -100,7 +111,10 @@ def find_modes(
     for _ in range(_ROUNDS):
         if not found_once(modes) or target.evaluations > max_evaluations / 2:
             break
-        fresh = chosen(target, candidates(target, rng)[0])
+        # Without the origin: from where a start has been, another finds the same mode, which proves nothing.
+        fresh = chosen(target, _finite(target, np.empty((0, target.dim)), _CANDIDATES, rng)[0])
+        if not len(fresh):
+            break
         modes = _merged([*modes, *_pulled(target, fresh, initial_log_sd(target, fresh), eps)])
     return modes
 
@@ -116,7 +130,8 @@ def _far(target: Target, mode: Mode, rng: np.random.Generator) -> Array:
     The looks go along each latent and in random directions, at several distances in q's sds.
     """
     axes = np.eye(target.dim)
-    random = rng.standard_normal((_FAR_DIRECTIONS, target.dim))
+    # Of one latent there are two directions; the same point twice would be one start that counts as two.
+    random = rng.standard_normal((_FAR_DIRECTIONS if target.dim > 1 else 0, target.dim))
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     directions = np.concatenate([axes, -axes, random])
     distance = np.repeat(_FAR_DISTANCES, len(directions))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
 from .target import Target
-from .transforms import CholeskyCorrelation, Ordered, Real
+from .transforms import CholeskyCorrelation, Ordered, Real, Transform
 
 Array = np.ndarray
 Draws = dict[str, Array]
@@ -55,22 +55,33 @@ def _log_joint(target: Target, u: Array) -> Array:
 
 
 def _exchanges(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]:
-    """Exchanges of neighbouring labels on axes of one size, of one latent or of several at once."""
+    """Exchanges of neighbouring labels on axes of one size, of one latent or of several at once.
+
+    A latent with several such axes, as a matrix (K, K), is exchanged along each of them or along all.
+    """
     axes: dict[int, dict[str, list[int]]] = {}
     for name, latent in target.model.latents.items():
-        if isinstance(latent.transform, (Ordered, CholeskyCorrelation)):
-            continue
-        for axis, size in enumerate(latent.shape):
+        for axis, size in enumerate(latent.shape[: len(latent.shape) - _bound_axes(latent.transform)]):
             if 2 <= size <= _MOST_LABELS:
                 axes.setdefault(size, {}).setdefault(name, []).append(axis)
     for size, carriers in axes.items():
         counts = range(1, len(carriers) + 1) if len(carriers) <= _MOST_TOGETHER else (1, len(carriers))
         for group in (group for count in counts for group in combinations(carriers, count)):
-            for label in range(size - 1):
-                order = np.arange(size)
-                order[[label, label + 1]] = label + 1, label
-                text = f"entries {label} and {label + 1} of {', '.join(group)} can be exchanged"
-                yield text, partial(_reordered, {name: carriers[name] for name in group}, order)
+            for along in product(*(_ways(carriers[name]) for name in group)):
+                for label in range(size - 1):
+                    order = np.arange(size)
+                    order[[label, label + 1]] = label + 1, label
+                    text = f"entries {label} and {label + 1} of {', '.join(group)} can be exchanged"
+                    yield text, partial(_reordered, dict(zip(group, along, strict=True)), order)
+
+
+def _bound_axes(transform: Transform) -> int:
+    """How many of the last axes have an order of their own."""
+    return 2 if isinstance(transform, CholeskyCorrelation) else 1 if isinstance(transform, Ordered) else 0
+
+
+def _ways(axes: Sequence[int]) -> list[Sequence[int]]:
+    return [[axis] for axis in axes] + ([axes] if len(axes) > 1 else [])
 
 
 def _reordered(axes: Mapping[str, Sequence[int]], order: Array, draws: Draws) -> Draws:

@@ -25,6 +25,8 @@ _DRAWS_PER_FEATURE = 10
 _MOST_FEATURES = 150
 # Eigenvalues of the normal matrix below this share of the largest are rounding.
 _CONDITION = 1e-10
+# Above, squares are scaled, lest they overflow.
+_HUGE = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,16 @@ class ControlFunctions:
         return np.sqrt(total)
 
 
-def weightless_to_zero(x: Array, weights: Array) -> Array:
-    """Columns (S, R) with zeros at draws that carry no weight, where a quantity may be infinite."""
-    return np.where((weights > 1e-100)[:, None], x, 0.0)
+def moments(x: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Weighted means (R,), sds (R,) and centred columns (S, R) of columns x (S, R).
+
+    Draws that carry no weight, where a quantity may be infinite, count as zeros. Squares do not overflow; a column that
+    is not finite elsewhere has a mean and an sd that are not.
+    """
+    with np.errstate(all="ignore"):
+        x = np.where((weights > 1e-100)[:, None], x, 0.0)
+        mean = weights @ x
+        centred = x - mean
+        largest = np.max(np.abs(centred), axis=0)
+        scale = np.where((largest > _HUGE) & np.isfinite(largest), largest, 1.0)
+        return mean, scale * np.sqrt(weights @ (centred / scale) ** 2), centred

@@ -2,12 +2,15 @@
 
 import math
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from scipy.special import digamma, polygamma
 
+import bbvi
 from bbvi.correction import correct
 from bbvi.proposals import Bent, Gaussian, Mixture, Stretched, StudentT
+from bbvi.stats import norm
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -314,3 +317,24 @@ def test_log_weights_are_normalised():
     result = run(skewed, start(2))
     assert np.exp(result.log_weights).sum() == pytest.approx(1.0)
     assert result.draws.shape == (len(result.log_weights), 2)
+
+
+def test_quantities_that_overflow_are_named_and_do_not_spoil_the_rest():
+    model = bbvi.Model(
+        lambda z: norm.logpdf(z.x), {"x": bbvi.Real()}, derived=lambda z: {"e": anp.exp(400 * z.x), "no": z.x * np.nan}
+    )
+    fit = bbvi.fit(model, seed=1)
+    assert fit.verdict == "caution" and "e overflow at draws that carry weight" in fit.reasons[0]
+    for kind in ("importance", "linear-response"):
+        row = fit.summary(kind).loc["x"]
+        np.testing.assert_allclose([row["mean"], row["sd"]], [0, 1], atol=0.03)
+        assert np.isfinite(row["mcse_mean"])
+    assert fit.summary().loc["e", "mean"] == np.inf
+
+
+@pytest.mark.parametrize("sd", [40, 150, 400])
+def test_tails_beyond_floating_point_make_no_noise(sd):
+    # Squares of draws overflow, and of the widest the draws themselves. Warnings are errors here.
+    model = bbvi.Model(lambda z: norm.logpdf(anp.log(z.x), 0, sd) - anp.log(z.x), {"x": bbvi.Positive()})
+    fit = bbvi.fit(model, seed=1)
+    assert fit.verdict != "reliable" and list(fit.summary().index) == ["x"]

@@ -75,6 +75,30 @@ def test_three_labels_are_exchanged_pairwise():
     ]
 
 
+def test_a_square_latent_is_exchanged_along_one_axis_or_both():
+    # Rows are components, columns are coordinates that differ; the transition matrix changes along both axes.
+    centres = np.array([[-4.0, 0.0], [4.0, 1.0]])
+    stays = np.array([[3.0, 1.0], [1.0, 2.0]])
+
+    def log_joint(z):
+        first = -0.5 * np.sum((z.mu - centres) ** 2) + np.sum(stays * np.log(z.move))
+        second = -0.5 * np.sum((z.mu - centres[::-1]) ** 2) + np.sum(stays[::-1, ::-1] * np.log(z.move))
+        return np.logaddexp(first, second)
+
+    latents = {"mu": bbvi.Real(shape=(2, 2)), "move": bbvi.Simplex(shape=(2, 2))}
+    ((text, image),) = images(bbvi.Model(log_joint, latents), [-4.0, 0.0, 4.0, 1.0, 0.8, -0.5])
+    assert text == "entries 0 and 1 of mu, move can be exchanged"
+    onp.testing.assert_allclose(image, [4.0, 1.0, -4.0, 0.0, 0.5, -0.8], atol=1e-12)
+
+
+def test_groups_of_ordered_latents_are_exchanged_as_wholes():
+    model = bbvi.Model(lambda z: -0.5 * np.sum((z.x[0] + z.x[1] - 1) ** 2), {"x": bbvi.Ordered(shape=(2, 2))})
+    mean = Target(model).unconstrain({"x": onp.array([[0.0, 1.0], [5.0, 9.0]])})
+    ((text, image),) = images(model, mean)
+    assert text == "entries 0 and 1 of x can be exchanged"
+    onp.testing.assert_allclose(image, onp.concatenate([mean[2:], mean[:2]]), atol=1e-12)
+
+
 def test_signs_are_changed_alone_and_in_pairs():
     def product(z):
         return norm.logpdf(z.a * z.b, 2, 0.1) + norm.logpdf(z.a) + norm.logpdf(z.b) + norm.logpdf(z.c, 3)
@@ -143,3 +167,34 @@ def test_starts_keep_within_the_budget():
     log_sd = starts.initial_log_sd(target, points)
     few = sum(mode.starts for mode in starts.find_modes(target, points, log_sd, rng, max_evaluations=1))
     assert few <= len(points)
+
+
+def found_from_candidates(model, seed):
+    target, rng = Target(model), onp.random.default_rng(seed)
+    points = starts.chosen(target, starts.candidates(target, rng)[0])
+    return starts.find_modes(target, points, starts.initial_log_sd(target, points), rng)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_mode_that_the_origin_alone_leads_to_is_found_once(seed):
+    # A spike at the origin with nine tenths of the mass, too narrow to be felt from anywhere else.
+    def spike(z):
+        wide = np.log(0.1) + np.sum(norm.logpdf(z, 1.5, 1))
+        return np.logaddexp(np.log(0.9) + np.sum(norm.logpdf(z, 0, 0.01)), wide)
+
+    modes = found_from_candidates(bbvi.Model(spike, 4), seed)
+    onp.testing.assert_allclose(modes[0].mean, 0, atol=0.01)
+    assert modes[0].starts == 1 and sum(mode.starts for mode in modes) > 8
+
+
+def test_the_search_ends_where_no_fresh_start_has_a_finite_density():
+    model = bbvi.Model(lambda z: np.where(z.x > 25, norm.logpdf(z.x, 30, 1), -np.inf), {"x": bbvi.Real()})
+    point = onp.array([[30.0]])
+    modes = starts.find_modes(Target(model), point, onp.zeros((1, 1)), onp.random.default_rng(0))
+    assert len(modes) == 1 and starts.found_once(modes)
+
+
+def test_far_looks_along_one_latent_are_no_two_alike():
+    target = Target(bbvi.Model(two_bumps(9.0, 0.2), 1))
+    far = starts._far(target, Mode(onp.zeros(1), onp.zeros(1), 0.0, 8), onp.random.default_rng(0))
+    assert len(far) > 0 and len(onp.unique(far)) == len(far)

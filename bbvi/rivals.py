@@ -38,8 +38,8 @@ def challenged(
 
     From each start only the first phases of the solver are taken, which are cheap, and as many starts as half of the
     fit's evaluations allow: few where the fit was easy, all of them where it was hard. One that gets within reach of
-    the fit's ELBO, and is somewhere else, is fitted to its end; its steps are added to `trace`. An interrupt ends
-    the search, and says so in the status.
+    the fit's ELBO, and is somewhere else, is fitted to its end; its steps are added to `trace`. An interrupt or the
+    callback ends the search, and the status says so.
     """
     best = state
     modes = [_mode(state)]
@@ -63,6 +63,9 @@ def challenged(
             other, steps = run(solver, target, (rival.mean, rival.log_sd), rng, tolerance, quiet, started)
             for name, values in vars(steps).items():
                 getattr(trace, name).extend(values)
+            if other.status is Status.INTERRUPTED:
+                # An interrupt, or a callback, that met the rival's own loop.
+                raise KeyboardInterrupt
             if other.status is not Status.CONVERGED or _together(best, other):
                 continue
             modes.append(_mode(other))

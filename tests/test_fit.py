@@ -490,3 +490,21 @@ def test_a_fit_from_values_keeps_to_sensible_orders_of_magnitude():
     latents = {"speed": bbvi.Positive(), "drag": bbvi.Positive()}
     fit = bbvi.fit(log_joint, latents, estimator="score", seed=1, max_evaluations=1200)
     assert fit.converged and np.max(asked) < 1e6
+
+
+@pytest.mark.parametrize("how", ["callback", "interrupt"])
+def test_what_ends_a_rivals_fit_ends_the_search(how):
+    # A second fit follows the first, and its first step begins anew at one.
+    firsts = []
+
+    def stop(progress):
+        firsts.extend([1] * (progress.step == 1))
+        if len(firsts) < 2:
+            return False
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        return True
+
+    fit = bbvi.fit(two_modes(0.0), 2, estimator="score", seed=1, callback=stop)
+    assert len(firsts) == 2
+    assert fit.status == "interrupted" and "other starts" in fit.message

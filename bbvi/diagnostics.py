@@ -150,9 +150,9 @@ def _judge_modes(
     if found_once(modes) and settled > 1:
         found.add(
             Verdict.CAUTION,
-            f"Of {settled} starts that settled, one alone found the best of {len(modes)} "
-            "modes, so that a better one may have been missed. Fit again with other seeds, or with init= at values "
-            "that make sense, and compare the ELBOs; reparameterize, or split what is independent.",
+            f"Of {settled} starts that settled, one alone found the best of {len(modes)} modes, so that a better one "
+            "may have been missed. Fit again with other seeds, or with init= at values that make sense, and compare "
+            "the ELBOs; reparameterize, or split what is independent.",
         )
     weighed = importance is not None and importance.reliable
     near = [mode for mode in near_modes(modes) if not (weighed and mode.elbo < modes[0].elbo - _MINOR)]
@@ -172,9 +172,8 @@ def _judge_modes(
         found.add(
             Verdict.UNRELIABLE,
             f"There is a second mode at {where} (unconstrained scale), {best.elbo - other.elbo:.1f} nats below: one "
-            "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), "
-            "or fit each "
-            "mode with init= and compare their ELBOs.",
+            "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), or fit "
+            "each mode with init= and compare their ELBOs.",
         )
 
 
@@ -184,11 +183,10 @@ def _judge_importance(
     if importance.reliable and importance.initial_khat > _FAR_KHAT:
         found.add(
             Verdict.CAUTION,
-            f"The posterior is far from a Gaussian on the unconstrained scale (k-hat "
-            f"{importance.initial_khat:.1f} before "
-            "the correction): the weighted draws agree with each other, but regions that none of them reached "
-            "would not "
-            "show. Compare with a reparameterized (non-centred) model, or with MCMC from fit.starts.",
+            "The posterior is far from a Gaussian on the unconstrained scale "
+            f"(k-hat {importance.initial_khat:.1f} before the correction): the weighted draws agree with each other, "
+            "but regions that none of them reached would not show. Compare with a reparameterized (non-centred) "
+            "model, or with MCMC from fit.starts.",
         )
     if importance.reliable:
         return
@@ -197,8 +195,7 @@ def _judge_importance(
         found.add(
             Verdict.UNRELIABLE,
             f"{text} The approximation misses parts of the posterior: reparameterize (non-centre hierarchical "
-            f"latents), "
-            "use tighter priors, or hand over to MCMC with fit.starts and fit.inverse_metric.",
+            "latents), use tighter priors, or hand over to MCMC with fit.starts and fit.inverse_metric.",
         )
     else:
         found.add(
@@ -213,7 +210,6 @@ def _name_correlated(found: Findings, labels: Sequence[str], covariance: Array, 
     block = [labels[i] for i in worst if ratio[i] > 3]
     if len(block) > 1:
         found.reasons.append(
-            f"{', '.join(block)} are strongly correlated (mean field's sds are up to {ratio.max():.0f} times "
-            f"too small): "
-            "centre the predictors or reparameterize the block to make the fit easier."
+            f"{', '.join(block)} are strongly correlated (mean field's sds are up to {ratio.max():.0f} times too "
+            "small): centre the predictors or reparameterize the block to make the fit easier."
         )

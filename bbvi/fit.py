@@ -216,9 +216,8 @@ def _fit_pathwise(job: Job) -> Fit:
     notes = []
     if not target.verify(state.mean + np.exp(state.log_sd) * orthogonal(4, target.dim, rng)):
         notes.append(
-            "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or "
-            "draws random "
-            "numbers): the fit is void. Fit again with estimator='score', or make the function pure."
+            "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or draws "
+            "random numbers): the fit is void. Fit again with estimator='score', or make the function pure."
         )
     return assemble(job, state, trace, _linear_response(target, state), modes, notes)
 

@@ -114,9 +114,8 @@ class FitRecord:
             draws, effective = posterior.resample(self.target, self.importance, n, rng)
             if effective < 0.9 * n:
                 self._note(
-                    f"The pool of weighted draws has an effective size of {effective:.0f}, less than the {n} "
-                    f"draws that "
-                    "were asked for: they repeat each other. Ask for fewer draws."
+                    f"The pool of weighted draws has an effective size of {effective:.0f}, less than the {n} draws "
+                    "that were asked for: they repeat each other. Ask for fewer draws."
                 )
             return draws
         mean, factor = self._gaussian(kind)

@@ -140,7 +140,9 @@ def near_modes(modes: Sequence[Mode]) -> list[Mode]:
 def _influence(best: Mode, other: Mode) -> float:
     """Logarithm of the share of the other mode in the largest relative variance, by the modes' ELBOs."""
     distance = np.max(np.abs(other.mean - best.mean) / np.exp(best.log_sd))
-    return float(other.elbo - best.elbo + np.log1p(distance**2))
+    # Images of a mode have its ELBO, also where that is minus infinity.
+    ahead = 0.0 if other.elbo == best.elbo else other.elbo - best.elbo
+    return float(ahead + np.log1p(distance**2))
 
 
 def _judge_modes(

@@ -134,7 +134,7 @@ def fit(
     model = arguments.as_model(model, latents)
     method = arguments.choose_method(estimator, solver)
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
-    if not (isinstance(tolerance, (int, float)) and tolerance > 0):
+    if not (isinstance(tolerance, (int, float, np.number)) and tolerance > 0):
         raise ValueError(f"tolerance: expected a positive number, got {tolerance!r}")
     seed = arguments.as_seed(seed)
     rng = np.random.default_rng(seed)

@@ -508,3 +508,8 @@ def test_what_ends_a_rivals_fit_ends_the_search(how):
     fit = bbvi.fit(two_modes(0.0), 2, estimator="score", seed=1, callback=stop)
     assert len(firsts) == 2
     assert fit.status == "interrupted" and "other starts" in fit.message
+
+
+def test_numbers_of_numpy_are_numbers():
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 2, seed=1, tolerance=np.float32(0.05), max_evaluations=np.int64(9000))
+    assert fit.verdict == "reliable"

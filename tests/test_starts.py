@@ -146,6 +146,12 @@ def test_a_mode_matters_by_its_share_and_its_distance(distance, gap, matters):
     assert (diagnostics.near_modes([best, other]) == [other]) == matters
 
 
+def test_an_image_matters_whatever_the_elbo():
+    best = Mode(onp.zeros(2), onp.zeros(2), -onp.inf, 1)
+    image = Mode(onp.full(2, 9.0), onp.zeros(2), -onp.inf, 0, "the sign of x can be changed")
+    assert diagnostics.near_modes([best, image]) == [image]
+
+
 def test_the_best_mode_must_be_found_twice():
     # Twelve latents with two bumps each, of unequal height, apart: 4,096 modes, which few starts share.
     def rugged(z):

@@ -511,5 +511,7 @@ def test_what_ends_a_rivals_fit_ends_the_search(how):
 
 
 def test_numbers_of_numpy_are_numbers():
-    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 2, seed=1, tolerance=np.float32(0.05), max_evaluations=np.int64(9000))
+    fit = bbvi.fit(
+        lambda z: -0.5 * anp.sum(z**2), 2, seed=1, tolerance=np.float32(0.05), max_evaluations=np.int64(9000)
+    )
     assert fit.verdict == "reliable"

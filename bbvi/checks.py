@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import autograd.numpy as anp
 import numpy as np
 
 from . import transforms
+from .tape import recording, slot_of
 from .target import Target
 
 Array = np.ndarray
 
 # Up to where exp still is a number, and from there on to where no posterior is.
 _FAR = np.array([10.0, 30.0, 100.0, 300.0, 1e3, 1e5, 1e8, 1e12, 1e16, 1e20])
+# What a sum of terms is made of.
+_ADDITIVE = (anp.add, anp.subtract, anp.negative)
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
@@ -51,6 +55,44 @@ def check_batching(target: Target, u: Array) -> None:
             "log_joint: with vectorized=True the value of a draw must not depend on the other draws of the batch; "
             f"got {together[0]:.6g} in a batch of {len(batch)} and {alone[0]:.6g} alone. Sum over data, not over draws."
         )
+
+
+def repeated_terms(target: Target, u: Array) -> str:
+    """Whether a scalar is added to each of the terms that the log joint (or log prior) returns; a sentence, or "".
+
+    That is what a forgotten sum looks like: ``log_prior(mu) + norm.logpdf(y, mu, 1)`` holds the prior once for each
+    observation. The function is recorded at draw `u`, (D,), and the additions that end in its result are followed back.
+    A pointwise log likelihood is not looked at, since there a scalar such as ``-log(sigma)`` belongs to every term; nor
+    are functions that are not recorded.
+    """
+    model = target.model
+    name = "log_joint" if "log_joint" in model.functions else "log_prior"
+    if name not in model.functions or model.vectorized or not target.recorded:
+        return ""
+    target.evaluations += 1
+    draws = target.constrain(u[None])[0]
+    with np.errstate(all="ignore"), recording() as tape:
+        out = model.call(name, {key: tape.root(np.array(x[0])) for key, x in draws.items()})
+    end = slot_of(out, tape)
+    if end is None:
+        return ""
+    made = {slot: (operation.fun, parents) for operation, parents, slot in tape.operations}
+    pending, repeated = [end], 0
+    while pending:
+        slot = pending.pop()
+        size = np.size(tape.values[slot])
+        function, parents = made.get(slot, (None, ()))
+        if size == 1 or function not in _ADDITIVE:
+            continue
+        if any(np.size(tape.values[parent]) == 1 for parent in parents):
+            repeated = max(repeated, size)
+        pending.extend(parents)
+    if not repeated:
+        return ""
+    return (
+        f"{name} returned {repeated} terms, and a scalar that depends on the latents was added to each of them, so it "
+        f"counts {repeated} times in their sum; if that is not meant, np.sum() the array before the scalar is added"
+    )
 
 
 def check_dependence(target: Target, u: Array, rng: np.random.Generator) -> None:

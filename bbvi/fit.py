@@ -156,6 +156,9 @@ def fit(
             if target.rounding > 1e-10:
                 warnings.warn(_COARSE, RuntimeWarning, stacklevel=3)
         checks.check_batching(target, points)
+        repeated = checks.repeated_terms(target, points[0])
+        if repeated:
+            warnings.warn(repeated, RuntimeWarning, stacklevel=3)
         checks.check_dependence(target, points[0], rng)
         if method.name != "score":
             points = starts.chosen(target, points) if given is None else points

@@ -98,6 +98,7 @@ def check_model(model: Model, seed: int = 0) -> Report:
     point = starts.candidates(target, rng)[0][0]
     _run(report, "repeatable", lambda: _repeatable(target, point))
     _run(report, "one draw and many", lambda: _batching(target, point, rng))
+    _run(report, "terms", lambda: _terms(target, point))
     _run(report, "gradient", lambda: _gradient(target, point, rng))
     _run(report, "every latent matters", lambda: _dependence(target, point, rng))
     _run(report, "proper", lambda: _proper(target, point))
@@ -233,6 +234,12 @@ def _batching(target: Target, point: Array, rng: np.random.Generator) -> Results
                 "values, NumPy instead of autograd.numpy, foreign code)"
             ),
         )
+
+
+def _terms(target: Target, point: Array) -> Results:
+    repeated = checks.repeated_terms(target, point)
+    if repeated:
+        yield "problem", repeated
 
 
 def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results:

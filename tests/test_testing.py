@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
 from posteriors import regression, schools, supports
 
 import bbvi
+from bbvi.stats import norm
 from bbvi.testing import check_model, compare_gradient
 
 
@@ -121,3 +124,64 @@ def test_arguments():
         compare_gradient(model(normal), [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="autograd"):
         compare_gradient(model(lambda z: -(float(z.a) ** 2) - float(z.b)))
+
+
+def _schools(log_joint):
+    data = {"y": [28.0, 8.0, -3.0, 7.0], "sigma": [15.0, 10.0, 16.0, 11.0]}
+    return bbvi.Model(log_joint, {"mu": bbvi.Real(), "eta": bbvi.Real(shape=4)}, data=data)
+
+
+def _forgotten(z, y, sigma):
+    return norm.logpdf(z.mu, 0, 5) + anp.sum(norm.logpdf(z.eta)) + norm.logpdf(y, z.mu + z.eta, sigma)
+
+
+def _subtracted(z, y, sigma):
+    return -(-norm.logpdf(y, z.mu + z.eta, sigma) + 0.5 * z.mu**2) + norm.logpdf(z.eta)
+
+
+def _split(log_prior):
+    return bbvi.Model(
+        latents={"mu": bbvi.Real(), "s": bbvi.Positive()},
+        log_prior=log_prior,
+        # A scalar in every term, as it must be.
+        log_likelihood=lambda z, y: -anp.log(z.s) - 0.5 * ((y - z.mu) / z.s) ** 2,
+        data={"y": [1.0, 2.0, 3.0, 4.0]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: _schools(_forgotten), "log_joint"),
+        (lambda: _schools(_subtracted), "log_joint"),
+        (lambda: _split(lambda z: norm.logpdf(z.mu) - z.s + norm.logpdf(z.mu, anp.zeros(4), 3.0)), "log_prior"),
+    ],
+)
+def test_a_scalar_that_counts_once_for_each_term_is_found(make, name):
+    message = f"{name} returned 4 terms, and a scalar .* counts 4 times"
+    (problem,) = check_model(make()).problems
+    assert re.search(message, problem)
+    with pytest.warns(RuntimeWarning, match=message):
+        bbvi.fit(make(), seed=1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _schools(
+            lambda z, y, sigma: (
+                norm.logpdf(z.mu, 0, 5) + anp.sum(norm.logpdf(z.eta)) + anp.sum(norm.logpdf(y, z.mu + z.eta, sigma))
+            )
+        ),
+        # Terms of their own, and a constant in each.
+        lambda: _schools(
+            lambda z, y, sigma: anp.concatenate(
+                [anp.reshape(norm.logpdf(z.mu, 0, 5), (1,)), norm.logpdf(z.eta) + norm.logpdf(y, z.mu, sigma) - 2.0]
+            )
+        ),
+        lambda: _split(lambda z: norm.logpdf(z.mu) - z.s),
+    ],
+)
+def test_terms_and_sums_that_are_right_are_left_alone(make):
+    assert check_model(make()).ok, str(check_model(make()))
+    bbvi.fit(make(), seed=1)

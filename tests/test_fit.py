@@ -388,6 +388,45 @@ def test_whatever_cuts_a_fit_off_it_goes_on_from_its_checkpoint(schools, tmp_pat
     np.testing.assert_array_equal(resumed.approximation.mean, whole.approximation.mean)
 
 
+@pytest.mark.parametrize("estimator", ["pathwise", "score"])
+def test_a_checkpoint_of_other_data_or_another_log_joint_is_refused(tmp_path, estimator):
+    def logistic(z, x, y):
+        return anp.sum(y * x * z.b - anp.log1p(anp.exp(x * z.b))) - 0.5 * z.b**2
+
+    def scaled(z, x, y):
+        return 1.001 * logistic(z, x, y)
+
+    # At the origin, where the fit begins, the likelihood is the same whatever x and y are.
+    x, y = np.arange(6.0), np.array([0, 1, 0, 0, 1, 1])
+    options = {"estimator": estimator, "seed": 1, "init": {"b": 0.0}, "checkpoint": tmp_path / "fit.npz"}
+    first = bbvi.fit(bbvi.Model(logistic, {"b": bbvi.Real()}, {"x": x, "y": y}), **options)
+    for other in (
+        bbvi.Model(logistic, {"b": bbvi.Real()}, {"x": x, "y": 1 - y}),
+        bbvi.Model(scaled, {"b": bbvi.Real()}, {"x": x, "y": y}),
+    ):
+        with pytest.raises(ValueError, match="checkpoint: .* of other data or of another log joint.* Delete the file"):
+            bbvi.fit(other, **options)
+    again = bbvi.fit(bbvi.Model(logistic, {"b": bbvi.Real()}, {"x": x, "y": y}), **options)
+    np.testing.assert_array_equal(again.approximation.mean, first.approximation.mean)
+
+
+def test_a_checkpoint_costs_no_evaluation_that_is_counted(tmp_path):
+    model = bbvi.Model(lambda z: -0.5 * anp.sum((z - 1.0) ** 2), 3)
+    plain = bbvi.fit(model, seed=1)
+    saved = bbvi.fit(model, seed=1, checkpoint=tmp_path / "fit.npz")
+    assert saved.evaluations == plain.evaluations
+    assert saved.trace.evaluations == plain.trace.evaluations
+    assert bbvi.fit(model, seed=1, checkpoint=tmp_path / "fit.npz").trace.evaluations == plain.trace.evaluations
+
+
+def test_a_checkpoint_of_a_noisy_log_joint_is_continued(tmp_path):
+    noise = np.random.default_rng(1)
+    model = bbvi.Model(lambda z: -0.5 * float(z @ z) + 0.1 * noise.standard_normal(), 2)
+    options = {"estimator": "score", "seed": 1, "checkpoint": tmp_path / "fit.npz"}
+    assert not bbvi.fit(model, callback=lambda progress: progress.step == 1, **options).converged
+    assert bbvi.fit(model, **options).converged
+
+
 def test_a_checkpoint_of_another_model_is_refused(schools, tmp_path):
     path = tmp_path / "fit.npz"
     bbvi.fit(schools.model, seed=1, checkpoint=path)

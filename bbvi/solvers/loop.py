@@ -117,12 +117,14 @@ def run(
     # What the solver itself arrived at, and the generator then: whatever cuts the fit off, that can be gone on from.
     whole: tuple[State, dict[str, Any]] | None = None
     saved = limits.checkpoint
+    identity: Identity | None = None
     bar = _Bar(limits.progress)
     last_saved = time.perf_counter()
     try:
         if saved is not None and saved.exists():
-            state = restore(saved, solver, target, rng, trace)
+            state, identity = restore(saved, solver, target, rng, trace)
         else:
+            identity = None if saved is None else Identity.of(target, *start)
             state = solver.init(target, *start, rng, tolerance)
         whole = state, dict(rng.bit_generator.state)
         while state.status is None:
@@ -148,8 +150,8 @@ def run(
                 )  # fmt: skip
                 if limits.callback(seen) is True:
                     state = _stopped(state, Status.INTERRUPTED, "The callback ended the fit.")
-            if saved is not None and time.perf_counter() - last_saved > 5.0:
-                store(saved, solver, *whole, trace)
+            if saved is not None and identity is not None and time.perf_counter() - last_saved > 5.0:
+                store(saved, solver, *whole, trace, identity)
                 last_saved = time.perf_counter()
     except KeyboardInterrupt:
         if state is None:
@@ -157,8 +159,8 @@ def run(
         state = _stopped(state, Status.INTERRUPTED, "The fit was interrupted; this is its last whole step.")
     finally:
         bar.close()
-        if saved is not None and whole is not None:
-            store(saved, solver, *whole, trace)
+        if saved is not None and whole is not None and identity is not None:
+            store(saved, solver, *whole, trace, identity)
     return state, trace
 
 
@@ -170,7 +172,47 @@ def unstarted(start: tuple[Array, Array]) -> State:
     return State(mean, log_sd, np.nan, np.nan, 0.0, nan, nan, Status.INTERRUPTED, message)
 
 
-def store(path: Path, solver: Solver, state: State, generator: dict[str, Any], trace: Trace) -> None:
+class Identity(NamedTuple):
+    """What a checkpoint knows the log joint and its data by: a point (D,) and the log density there.
+
+    The density is NaN where it says nothing: where it is not finite, or where the log joint is noisy.
+    """
+
+    point: Array
+    log_density: float
+
+    @classmethod
+    def of(cls, target: Any, mean: Array, log_sd: Array) -> Identity:
+        """At a point near the start, and not at it: at the origin many a likelihood is the same for all data."""
+        point = mean + 0.1 * np.exp(log_sd) * np.random.default_rng(0).standard_normal(len(mean))
+        first, second = _uncounted(target, np.stack([point, point]))
+        return cls(point, float(first) if first == second and np.isfinite(first) else np.nan)
+
+    def check(self, target: Any, path: Path) -> None:
+        """A ValueError if the target has another log density here."""
+        if np.isnan(self.log_density):
+            return
+        value = float(_uncounted(target, self.point[None])[0])
+        if not abs(value - self.log_density) <= 1e-6 * max(abs(value), abs(self.log_density), 1.0):
+            raise ValueError(
+                f"checkpoint: {path} is of other data or of another log joint: expected the log density "
+                f"{self.log_density:.10g} where this model's is {value:.10g}. Delete the file to begin anew, or name "
+                "another."
+            )
+
+
+def _uncounted(target: Any, u: Array) -> Array:
+    """Log density at draws u (S, D), which the fit does not count: a resumed fit costs what a whole one does."""
+    before = target.evaluations, target.nonfinite
+    try:
+        return np.asarray(target.values(u))
+    finally:
+        target.evaluations, target.nonfinite = before
+
+
+def store(
+    path: Path, solver: Solver, state: State, generator: dict[str, Any], trace: Trace, identity: Identity
+) -> None:
     """Write a checkpoint: state, state of the random generator and trace, as an ``.npz`` without pickles."""
     arrays, plain = {}, {}
     for item in dataclasses.fields(state):
@@ -180,6 +222,7 @@ def store(path: Path, solver: Solver, state: State, generator: dict[str, Any], t
         else:
             plain[item.name] = value.item() if isinstance(value, np.generic) else value
     arrays |= {f"trace_{name}": np.asarray(values) for name, values in vars(trace).items()}
+    arrays |= {f"identity_{name}": np.asarray(value) for name, value in identity._asdict().items()}
     header = {"solver": type(solver).__name__, "state": plain, "rng": generator}
     arrays["header"] = np.array(json.dumps(header))
     # Written beside and moved into place, so that an interrupt never leaves half a checkpoint.
@@ -189,18 +232,22 @@ def store(path: Path, solver: Solver, state: State, generator: dict[str, Any], t
     os.replace(temporary, path)
 
 
-def restore(path: Path, solver: Solver, target: Any, rng: np.random.Generator, trace: Trace) -> State:
-    """Read a checkpoint into a state; sets `rng`, `trace` and the target's counts to what they were.
+def restore(path: Path, solver: Solver, target: Any, rng: np.random.Generator, trace: Trace) -> tuple[State, Identity]:
+    """Read a checkpoint: the state, and what the log joint is known by.
+
+    Sets `rng`, `trace` and the target's counts to what they were.
 
     Raises
     ------
     ValueError
-        If the file is no checkpoint, or belongs to another solver or to another number of latents.
+        If the file is no checkpoint, or belongs to another solver, to another number of latents, to other data or to
+        another log joint.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
+        identity = Identity(arrays["identity_point"], float(arrays["identity_log_density"]))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"checkpoint: {path} is not a checkpoint of bbvi ({error})") from error
     expected = type(solver).__name__
@@ -211,6 +258,7 @@ def restore(path: Path, solver: Solver, target: Any, rng: np.random.Generator, t
         raise ValueError(
             f"checkpoint: {path} is of a model with {len(fields['mean'])} latents, expected {target.dim}"
         )
+    identity.check(target, path)
     for name in vars(trace):
         setattr(trace, name, arrays[f"trace_{name}"].tolist())
     rng.bit_generator.state = header["rng"]
@@ -219,7 +267,7 @@ def restore(path: Path, solver: Solver, target: Any, rng: np.random.Generator, t
         target.gradient_evaluations += trace.gradient_evaluations[-1]
     plain = header["state"]
     plain["status"] = None if plain["status"] is None else Status(plain["status"])
-    return solver.state_type(**fields, **plain)
+    return solver.state_type(**fields, **plain), identity
 
 
 def _stopped(state: State, status: Status, message: str) -> State:

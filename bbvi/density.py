@@ -20,7 +20,7 @@ def density(
     Parameters
     ----------
     x, weights : ndarray, shape (S,)
-        The weights sum to one.
+        The weights sum to one. Infinite values, as of draws in the far tails without weight, are left out.
     low, high : float, optional
         Finite ends of the support.
 
@@ -28,6 +28,8 @@ def density(
     -------
     grid, density : ndarray, shape (G,)
     """
+    finite = np.isfinite(x)
+    x, weights = x[finite], weights[finite]
     order = np.argsort(x)
     levels = np.cumsum(weights[order])
     lower, q1, q3, upper = np.interp([0.002, 0.25, 0.75, 0.998], levels, x[order])

@@ -126,6 +126,14 @@ def test_density_of_weighted_draws_integrates_to_one_and_stays_inside():
     np.testing.assert_allclose(np.interp([0.3, 0.8], grid, height), 2 * np.exp([-0.6, -1.6]), rtol=0.12)
 
 
+def test_density_leaves_out_what_is_infinite_and_weightless():
+    x = np.random.default_rng(2).standard_normal(4000)
+    grid, height = density(np.append(x, [np.inf, -np.inf]), np.append(np.full(4000, 1 / 4000), [0.0, 0.0]))
+    expected_grid, expected = density(x, np.full(4000, 1 / 4000))
+    np.testing.assert_allclose(grid, expected_grid)
+    np.testing.assert_allclose(height, expected)
+
+
 def test_density_of_a_constant_is_a_spike():
     grid, height = density(np.ones(50), np.full(50, 0.02))
     assert np.isfinite(height).all()

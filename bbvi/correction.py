@@ -238,6 +238,7 @@ class _Assessment:
     u: Array
     log_q: Array
     standard: Array
+    first: Proposal
 
     @cached_property
     def weights(self) -> Array:
@@ -245,7 +246,7 @@ class _Assessment:
 
     @cached_property
     def controls(self) -> ControlFunctions:
-        return ControlFunctions.at(self.u, self.log_weights, self.log_q)
+        return ControlFunctions.at(self.u, self.log_weights, self.log_q, self.first)
 
     @cached_property
     def mean_error(self) -> Array:
@@ -280,7 +281,8 @@ class _Assessment:
         """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
         sd = np.where(self.sd > 0, self.sd, 1.0)
         change = np.maximum(np.abs(self.mean - before.mean), np.abs(self.sd - before.sd)) / sd
-        return float(np.max(change))
+        # What is no number does not settle; it is a problem of its own.
+        return float(np.max(np.where(np.isfinite(change), change, 0.0)))
 
     @property
     def enough(self) -> bool:
@@ -301,6 +303,10 @@ class _Assessment:
             worst = int(np.argmax(errors))
             if errors[worst] >= _PASSING:
                 found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
+        broken = np.flatnonzero(~np.isfinite(self.mean))
+        if len(broken):
+            names = ", ".join(labels[i] for i in broken[:4])
+            found.append(f"{names} is infinite or not a number at some draws of the posterior")
         heavy = np.flatnonzero(self.tail_khat >= _KHAT_PASSING)
         if len(heavy):
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
@@ -468,6 +474,7 @@ class _Pool:
             u=self.u,
             log_q=log_q,
             standard=standard,
+            first=self.components[0],
         )
 
 

@@ -188,7 +188,8 @@ def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Arr
 
 def weighted(target: Target, result: ImportanceResult) -> Posterior:
     """The posterior draws of importance sampling."""
-    controls = ControlFunctions.at(result.draws, result.log_weights, result.proposal.log_density(result.draws))
+    q = result.proposal
+    controls = ControlFunctions.at(result.draws, result.log_weights, q.log_density(result.draws), q.components[0])
     return Posterior("importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=controls)
 
 

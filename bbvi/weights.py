@@ -15,10 +15,13 @@ from functools import cached_property
 
 import numpy as np
 
-from .proposals import whiten
+from .proposals import Gaussian, Proposal, whiten
+from .psis import effective_sample_size
 
 Array = np.ndarray
 
+# Effective draws that each of a Gaussian's means and covariances must have, for it to be fitted to the draws.
+_DRAWS_PER_MOMENT = 10
 # Draws that a control function must have, for the regression not to follow the noise.
 _DRAWS_PER_FEATURE = 10
 # Above, solving for the regression costs more than its draws.
@@ -36,22 +39,28 @@ class ControlFunctions:
     h: Array
 
     @classmethod
-    def at(cls, u: Array, log_weights: Array, log_q: Array) -> ControlFunctions:
+    def at(cls, u: Array, log_weights: Array, log_q: Array, first: Proposal) -> ControlFunctions:
         """Control functions at draws u (S, D) with log weights (S,) and log proposal density (S,).
 
-        The Gaussian g has the moments of the weighted draws. All pairs of latents are used where the draws suffice,
-        else the squares alone.
+        The Gaussian g has the moments of the weighted draws where they suffice to know these well: moments that follow
+        the noise of the same draws would bias the regression. Else it is the `first` proposal, if that is a Gaussian.
+        All pairs of latents are used where the draws suffice, else the squares alone.
         """
         size, dim = u.shape
         none = cls(np.empty((0, size)))
         if size < _DRAWS_PER_FEATURE * (1 + 2 * dim):
             return none
-        w = np.exp(log_weights)
-        mean = w @ u
-        centred = u - mean
-        try:
-            factor = np.linalg.cholesky((centred * w[:, None]).T @ centred)
-        except np.linalg.LinAlgError:
+        if effective_sample_size(log_weights) >= _DRAWS_PER_MOMENT * dim * (dim + 3) / 2:
+            w = np.exp(log_weights)
+            mean = w @ u
+            centred = u - mean
+            try:
+                factor = np.linalg.cholesky((centred * w[:, None]).T @ centred)
+            except np.linalg.LinAlgError:
+                return none
+        elif isinstance(first, Gaussian):
+            mean, factor = first.mean, first.factor
+        else:
             return none
         e = np.ascontiguousarray(whiten(u, mean, factor).T)
         squares = e * e

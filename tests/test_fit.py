@@ -554,3 +554,26 @@ def test_numbers_of_numpy_are_numbers():
         lambda z: -0.5 * anp.sum(z**2), 2, seed=1, tolerance=np.float32(0.05), max_evaluations=np.int64(9000)
     )
     assert fit.verdict == "reliable"
+
+
+def test_a_derived_quantity_that_is_no_number_is_told():
+    y = np.full(30, 1.33)
+    model = bbvi.Model(
+        lambda z, y: norm.logpdf(z.a, 0, 3) + anp.sum(norm.logpdf(y, z.a, 1.0)),
+        latents={"a": bbvi.Real()},
+        data={"y": y},
+        derived=lambda z: {"q": anp.log(z.a - 1.3)},
+    )
+    with np.errstate(invalid="ignore"):
+        fit = bbvi.fit(model, seed=1)
+    assert fit.verdict == "caution" and any("q is infinite or not a number" in reason for reason in fit.reasons)
+
+
+@pytest.mark.parametrize(("dim", "correlation"), [(20, 0.99), (60, 0.9), (150, 0.9)])
+def test_the_correction_leaves_a_gaussian_as_it_is(dim, correlation):
+    """Control variates whose Gaussian follows the noise of the draws made these sds up to 5 % too large."""
+    covariance = correlation * np.ones((dim, dim)) + (1 - correlation) * np.eye(dim)
+    precision = np.linalg.inv(covariance)
+    for seed in (1, 2, 3):
+        fit = bbvi.fit(lambda z: -0.5 * anp.dot(z, anp.dot(precision, z)), dim, seed=seed)
+        assert fit.kind == "importance" and abs(fit.summary()["sd"].mean() - 1) < 0.005

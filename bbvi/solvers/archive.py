@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -81,11 +82,12 @@ class Archive:
     def weights(self, mean: Array, log_sd: Array) -> tuple[Array, Array]:
         """The draws in units of q (N, D), and their weights (N,) against the mixture that they come from."""
         u = (self.points - mean) * np.exp(-log_sd)
-        log_weight = -0.5 * np.einsum("sd,sd->s", u, u) - log_sd.sum() - self._log_mixture()
+        log_weight = -0.5 * np.einsum("sd,sd->s", u, u) - log_sd.sum() - self._log_mixture
         return u, np.exp(log_weight - log_weight.max())
 
+    @cached_property
     def _log_mixture(self) -> Array:
-        """Log density of the mixture, without the normal's constant."""
+        """Log density (N,) of the mixture at the draws, without the normal's constant; the same for every q."""
         total = np.full(len(self.points), -np.inf)
         for k, count in enumerate(np.bincount(self.batch)):
             u = (self.points - self.batch_mean[k]) * np.exp(-self.batch_log_sd[k])

@@ -138,6 +138,7 @@ class Model:
         self.latents: dict[str, ResolvedLatent] = _resolved_latents(latents, self.coords)
         self.data = _checked_data(data)
         self.dims = _checked_dims(dims, self.coords)
+        _check_lengths(self.dims, self.coords, self.data)
         self._observed: tuple[str, ...] | None = None
         self._arguments = {name: _data_arguments(name, f, self.data) for name, f in self.functions.items()}
         used = set().union(*self._arguments.values()) if self._arguments else set()
@@ -271,7 +272,10 @@ class Model:
         out = self.call("log_likelihood", values)
         if not isinstance(out, Mapping):
             out = {next(iter(self._arguments["log_likelihood"]), "y"): out}
-        return {name: self._numbers(f"log_likelihood[{name!r}]", part) for name, part in out.items()}
+        parts = {name: self._numbers(f"log_likelihood[{name!r}]", part) for name, part in out.items()}
+        for name, part in parts.items():
+            self._check_broadcasting(name, anp.shape(part)[1 if self.vectorized else 0 :])
+        return parts
 
     def named(self, name: str, values: Mapping[str, Any] | None, *extra: Any) -> dict[str, Any]:
         """The dict that ``derived``, ``predict`` or ``sample_prior`` returns, checked."""
@@ -338,6 +342,16 @@ class Model:
         )
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
+
+    def _check_broadcasting(self, name: str, shape: tuple[int, ...]) -> None:
+        """Where observed data have length 1 along an axis, so must their pointwise log likelihood."""
+        observed = np.shape(self.data.get(name, 0.0))
+        if len(observed) == len(shape) and any(a == 1 < b for a, b in zip(observed, shape, strict=True)):
+            raise ValueError(
+                f"log_likelihood[{name!r}]: expected one term for each observation, but the data {name!r} of shape "
+                f"{observed} were broadcast to terms of shape {shape}, so each counts several times; give data and "
+                "latents shapes that match"
+            )
 
     def _pair(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
         out = self.call("gradient", values)
@@ -510,6 +524,16 @@ def _checked_dims(dims: Any, coords: Mapping[str, Any]) -> dict[str, tuple[str, 
                 raise ValueError(f"dims[{name!r}]: expected names that coords has, got {dim!r}; coords has {known}")
         checked[str(name)] = names
     return checked
+
+
+def _check_lengths(dims: Mapping[str, tuple[str, ...]], coords: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    for name in dims:
+        lengths = tuple(len(coords[dim]) for dim in dims[name])
+        if name in data and np.shape(data[name]) != lengths:
+            raise ValueError(
+                f"dims[{name!r}]: expected data of shape {lengths}, the lengths of the coords of "
+                f"{', '.join(map(repr, dims[name]))}, got data of shape {np.shape(data[name])}"
+            )
 
 
 def _data_arguments(name: str, function: Function, data: Mapping[str, Any]) -> tuple[str, ...]:

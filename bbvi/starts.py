@@ -56,16 +56,19 @@ def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATE
     Raises
     ------
     ValueError
-        If the log joint is finite at none of them; the message names the latents' values at one.
+        If the log joint is finite at none of them; the message names the latents' values at one. What the function
+        raised there is the cause.
     """
     points, values = _finite(target, np.zeros((1, target.dim)), count, rng)
     if not len(points):
         tried = len(_WIDTHS) * (1 + 2 * ((count - 1) // 2))
+        error = target.error_at(np.zeros(target.dim))
+        raised = "" if error is None else f" The function raised {type(error).__name__}: {error}."
         raise ValueError(
             f"log_joint: expected a finite value near the start, got none at {tried} points; for example "
-            f"{target.nonfinite}. Check the data and the supports of the latents, or give init= inside the support."
-            + _nan_data(target)
-        )
+            f"{target.nonfinite}.{raised} Check the data and the supports of the latents, or give init= inside the "
+            f"support.{_nan_data(target)}"
+        ) from error
     return points, values
 
 

@@ -118,6 +118,19 @@ class Target(Evaluator):
         self.evaluations += len(u)
         return self._finite(self._everywhere("_raw_values", u), u)
 
+    def error_at(self, u: Array) -> Exception | None:
+        """The arithmetic error, or None, that counts as a value that is not finite at draw `u`, (D,)."""
+        self.evaluations += 1
+        try:
+            with np.errstate(all="ignore"):
+                if self.model.vectorized:
+                    self._log_density(u[None])
+                else:
+                    self._log_density_of_one(u)
+        except NUMERICAL as error:
+            return error
+        return None
+
     def gradients(self, u: Array) -> tuple[Array, Array]:
         """Log density (S,) and its gradients (S, D); rows of draws without a finite gradient hold NaN."""
         u = np.array(u, dtype=float)

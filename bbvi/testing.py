@@ -306,6 +306,11 @@ def _log_likelihood(target: Target, point: Array, rng: np.random.Generator) -> R
 
 def _derived(target: Target, point: Array, rng: np.random.Generator) -> Results:
     found = target.quantities("derived", point + 0.3 * rng.standard_normal((3, target.dim)))
+    model = target.model
+    for name, x in found.items():
+        lengths = tuple(len(model.coords[dim]) for dim in model.dims.get(name, ()))
+        if name in model.dims and x.shape[1:] != lengths:
+            yield "problem", f"{name!r}: shape {x.shape[1:]}, but its dims have coords of lengths {lengths}"
     bad = [name for name, x in found.items() if not np.isfinite(x).all()]
     yield ("note", f"not finite: {', '.join(bad)}") if bad else ("ok", ", ".join(found))
 

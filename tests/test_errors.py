@@ -203,3 +203,73 @@ def test_a_good_model_with_the_same_parts_is_not_refused():
         seed=1,
     )
     assert found.converged
+
+
+def _column(**options):
+    return bbvi.Model(
+        latents={"theta": bbvi.Real(shape=4)},
+        log_prior=lambda z: norm.logpdf(z.theta),
+        data={"y": np.arange(4.0)[:, None]},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _column(log_likelihood=lambda z, y: norm.logpdf(y, z.theta, 1.0)),
+        _column(log_likelihood=lambda z, y: {"y": norm.logpdf(y, z.theta, 1.0)}),
+        _column(log_likelihood=lambda z, y: norm.logpdf(y, z.theta[:, None, :], 1.0), vectorized=True),
+    ],
+    ids=["array", "dict", "vectorized"],
+)
+def test_data_that_a_likelihood_broadcasts_are_refused(model):
+    message = r"log_likelihood\['y'\].*'y' of shape \(4, 1\) were broadcast to terms of shape \(4, 4\)"
+    with pytest.raises(ValueError, match=message):
+        bbvi.fit(model)
+
+
+@pytest.mark.parametrize("cut", [lambda y, theta: (y, theta[:, None]), lambda y, theta: (y[:, 0], theta)])
+def test_columns_that_match_are_not_refused(cut):
+    model = _column(log_likelihood=lambda z, y: norm.logpdf(*cut(y, z.theta), 1.0))
+    np.testing.assert_allclose(bbvi.fit(model, seed=1).approximation.mean, np.arange(4.0) / 2, atol=1e-3)
+
+
+def test_coords_must_fit_the_data_that_dims_name():
+    def model(count):
+        return bbvi.Model(normal, LATENTS, {"y": np.zeros(20)}, coords={"o": range(count)}, dims={"y": "o"})
+
+    message = r"dims\['y'\]: expected data of shape \(19,\), .* coords of 'o', got data of shape \(20,\)"
+    with pytest.raises(ValueError, match=message):
+        model(19)
+    # New data of another length are without labels, as predictions at new points need them.
+    assert model(20).with_data(y=np.zeros(3)).data["y"].shape == (3,)
+
+
+def divides(z):
+    return -0.5 * z.mu**2 + 1 / 0
+
+
+def singular(z):
+    return -0.5 * z.mu**2 + anp.linalg.solve(np.zeros((2, 2)), np.ones(2))[0]
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize(
+    ("log_joint", "kind", "text"),
+    [
+        (divides, ZeroDivisionError, "ZeroDivisionError: division by zero"),
+        (singular, np.linalg.LinAlgError, "LinAlgError: Singular matrix"),
+    ],
+)
+def test_what_the_function_raised_at_every_start_is_the_cause(log_joint, kind, text, vectorized):
+    with pytest.raises(ValueError, match=f"expected a finite value.*raised {text}") as caught:
+        bbvi.fit(bbvi.Model(log_joint, LATENTS, vectorized=vectorized))
+    assert isinstance(caught.value.__cause__, kind)
+    assert "log_joint, at mu = " in caught.value.__cause__.__notes__[0]
+
+
+def test_a_value_that_is_not_finite_has_no_cause():
+    with pytest.raises(ValueError, match="was nan at mu = 0.*[^.]*\\. Check the data") as caught:
+        fit(nan_at_start)
+    assert caught.value.__cause__ is None

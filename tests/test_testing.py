@@ -185,3 +185,9 @@ def test_a_scalar_that_counts_once_for_each_term_is_found(make, name):
 def test_terms_and_sums_that_are_right_are_left_alone(make):
     assert check_model(make()).ok, str(check_model(make()))
     bbvi.fit(make(), seed=1)
+
+
+def test_derived_quantities_that_do_not_fit_their_dims_are_found():
+    found = model(normal, derived=lambda z: {"c": z.a + anp.zeros(3)}, coords={"o": ["w", "x"]}, dims={"c": "o"})
+    (problem,) = check_model(found).problems
+    assert problem == "'c': shape (3,), but its dims have coords of lengths (2,)"

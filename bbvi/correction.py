@@ -303,17 +303,13 @@ class _Assessment:
             worst = int(np.argmax(errors))
             if errors[worst] >= _PASSING:
                 found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
-        broken = np.flatnonzero(~np.isfinite(self.mean))
-        if len(broken):
-            names = ", ".join(labels[i] for i in broken[:4])
-            found.append(f"{names} is infinite or not a number at some draws of the posterior")
         heavy = np.flatnonzero(self.tail_khat >= _KHAT_PASSING)
         if len(heavy):
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
             found.append(f"the tails of {names} are too heavy for an sd to be measured")
         if self.infinite.any():
             names = ", ".join(labels[i] for i in np.flatnonzero(self.infinite)[:4])
-            found.append(f"{names} overflow at draws that carry weight")
+            found.append(f"{names}: infinite or not a number at draws that carry weight")
         return tuple(found)
 
 
@@ -453,7 +449,7 @@ class _Pool:
         smoothed, khat = psis(ratios)
         w = np.exp(smoothed)
         mean, sd, centred = moments(self.columns, w)
-        infinite = np.isinf(mean)
+        infinite = ~np.isfinite(mean)
         # What is not finite cannot be judged, and must not keep the rest from being so.
         usable = np.isfinite(mean) & np.isfinite(sd)
         mean, sd, centred = np.where(usable, mean, 0.0), np.where(usable, sd, 0.0), np.where(usable, centred, 0.0)

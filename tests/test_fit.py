@@ -566,7 +566,7 @@ def test_a_derived_quantity_that_is_no_number_is_told():
     )
     with np.errstate(invalid="ignore"):
         fit = bbvi.fit(model, seed=1)
-    assert fit.verdict == "caution" and any("q is infinite or not a number" in reason for reason in fit.reasons)
+    assert fit.verdict == "caution" and any("q: infinite or not a number" in reason for reason in fit.reasons)
 
 
 @pytest.mark.parametrize(("dim", "correlation"), [(20, 0.99), (60, 0.9), (150, 0.9)])

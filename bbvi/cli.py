@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 all well, 1 an unreliable fit or a model with problems, 2 an error in what was asked
-        for.
+        for, or raised by the model.
     """
     parser = _parser()
     try:
@@ -98,12 +99,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except UsageError as error:
-        print(f"bbvi {arguments.command}: {error}", file=sys.stderr)
-        return USAGE
+        return _usage(arguments, str(error), error.__cause__)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
         sys.stderr.close()
         return OK
+    except Exception as error:
+        # One of the model's functions raised what carries a note; all else is a defect of the package's own.
+        if not getattr(error, "__notes__", None):
+            raise
+        return _usage(arguments, f"{type(error).__name__}: {with_notes(error)}", error)
+
+
+def _usage(arguments: argparse.Namespace, message: str, cause: BaseException | None) -> int:
+    """Say in one line what was wrong; before it where it was raised, with --verbose."""
+    if arguments.verbose and cause is not None:
+        traceback.print_exception(cause)
+    print(f"bbvi {arguments.command}: {' '.join(message.split())}", file=sys.stderr)
+    return USAGE
 
 
 def fit_command(arguments: argparse.Namespace) -> int:
@@ -125,7 +138,9 @@ def fit_command(arguments: argparse.Namespace) -> int:
         )
         table = result.rows(arguments.kind)
     except (ValueError, TypeError) as error:
-        raise UsageError(with_notes(error)) from error
+        if getattr(error, "__notes__", None):
+            raise
+        raise UsageError(str(error)) from error
     if arguments.json:
         print(json.dumps(_figures(result, table), indent=2))
     elif not arguments.quiet:
@@ -307,7 +322,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(run=check_command)
     for command in (fit, models, check):
-        command.add_argument("--verbose", action="store_true", help="log what happens inside")
+        command.add_argument(
+            "--verbose", action="store_true", help="log what happens inside, and show where an error was raised"
+        )
     return parser
 
 

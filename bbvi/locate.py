@@ -41,8 +41,9 @@ def load_model(text: str) -> tuple[Model, str]:
     if callable(found) and not isinstance(found, Model):
         try:
             found = found()
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{text} failed: {with_notes(error)}") from error
+        # Whatever it raises is the user's own to mend.
+        except Exception as error:
+            raise UsageError(f"{text} failed: {type(error).__name__}: {with_notes(error)}") from error
     if not isinstance(found, Model):
         raise UsageError(
             f"{text}: expected a bbvi.Model or a function that returns one, got {type(found).__name__}"
@@ -61,7 +62,7 @@ def _module(path: Path) -> Any:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except (ValueError, TypeError, ImportError, NameError, AttributeError, SyntaxError, OSError) as error:
+    except Exception as error:
         raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {with_notes(error)}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))

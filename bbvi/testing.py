@@ -161,8 +161,11 @@ def _run(report: Report, name: str, check: Callable[[], Results]) -> bool:
     before = len(report.problems)
     try:
         report.findings += [Finding(grade, name, message) for grade, message in check()]
-    except _OF_THE_USER as error:
+    except Exception as error:
         notes = "; ".join(getattr(error, "__notes__", []))
+        # What has notes was raised by one of the model's functions; all else is a defect of the package's own.
+        if not notes and not isinstance(error, _OF_THE_USER):
+            raise
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         report.findings.append(Finding("problem", name, f"{kind}{error}" + (f" ({notes})" if notes else "")))
     return len(report.problems) == before

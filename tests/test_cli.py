@@ -32,6 +32,12 @@ constant = bbvi.Model(lambda z: -0.5 * z.a**2, latents={"a": bbvi.Real(), "b": b
 number = 3
 def broken():
     raise ValueError("no data today")
+def missing():
+    return {}["county"]
+misspelled = bbvi.Model(lambda z: -0.5 * z.m**2, latents={"mu": bbvi.Real()})
+undefined = bbvi.Model(lambda z: -0.5 * z.mu**2 + nothing, latents={"mu": bbvi.Real()})
+ragged = bbvi.Model(lambda z: -0.5 * z.mu**2 + np.ones(2) @ np.ones(3), latents={"mu": bbvi.Real()})
+late = bbvi.Model(lambda z: -0.5 * z.mu**2, latents={"mu": bbvi.Real()}, derived=lambda z: {"a": z.nu})
 """
 
 
@@ -137,7 +143,12 @@ def test_check(file, capsys):
     [
         (["fit", "{file}:nothing"], "has no 'nothing'"),
         (["fit", "{file}:number"], "expected a bbvi.Model"),
-        (["fit", "{file}:broken"], "no data today"),
+        (["fit", "{file}:broken"], "ValueError: no data today"),
+        (["fit", "{file}:missing"], "KeyError: 'county'"),
+        (["fit", "{file}:misspelled"], "AttributeError: z has no latent 'm'; its latents are mu (raised in the"),
+        (["fit", "{file}:undefined"], "NameError: name 'nothing' is not defined (raised in the model's log_joint"),
+        (["fit", "{file}:ragged"], "ValueError: "),
+        (["fit", "{file}:late"], "AttributeError: z has no latent 'nu'; its latents are mu (raised in the"),
         (["fit", "{file}"], "which model"),
         (["fit", "none.py:model"], "there is no file none.py"),
         (["fit", "{file}:constant"], "constant in 'b'"),
@@ -151,7 +162,25 @@ def test_errors_are_one_line_and_status_2(file, capsys, arguments, message):
     assert out == ""
     assert message in err
     assert err.startswith(f"bbvi {arguments[0]}: ")
-    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_verbose_shows_where_the_model_raised(file, capsys):
+    assert main(["fit", f"{file}:misspelled", "--verbose"]) == USAGE
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and "mine.py" in err
+    assert err.splitlines()[-1].startswith("bbvi fit: AttributeError: z has no latent 'm'")
+
+
+def test_a_defect_of_the_package_is_not_taken_for_the_models(file, monkeypatch):
+    monkeypatch.setattr(sys.modules["bbvi.fit"], "fit", lambda *args, **kwargs: {}["defect"])
+    with pytest.raises(KeyError, match="defect"):
+        main(["fit", f"{file}:model"])
+
+
+def test_check_names_what_the_model_raised(file, capsys):
+    assert main(["check", f"{file}:undefined"]) == FAILED
+    assert "NameError: name 'nothing' is not defined (raised in" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_that_cannot_be_imported(tmp_path, capsys):

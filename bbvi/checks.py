@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import autograd.numpy as anp
 import numpy as np
 
 from . import transforms
-from .tape import recording, slot_of
+from .evaluator import NUMERICAL
+from .tape import NotRecordable, recording, slot_of
 from .target import Target
 
 Array = np.ndarray
+logger = logging.getLogger("bbvi")
 
 # Up to where exp still is a number, and from there on to where no posterior is.
 _FAR = np.array([10.0, 30.0, 100.0, 300.0, 1e3, 1e5, 1e8, 1e12, 1e16, 1e20])
@@ -71,8 +74,13 @@ def repeated_terms(target: Target, u: Array) -> str:
         return ""
     target.evaluations += 1
     draws = target.constrain(u[None])[0]
-    with np.errstate(all="ignore"), recording() as tape:
-        out = model.call(name, {key: tape.root(np.array(x[0])) for key, x in draws.items()})
+    try:
+        with np.errstate(all="ignore"), recording() as tape:
+            out = model.call(name, {key: tape.root(np.array(x[0])) for key, x in draws.items()})
+    except (NotRecordable, *NUMERICAL) as error:
+        # A start that was given may lie where the function fails, which a fit survives.
+        logger.info("the terms of %s are not looked at: %s", name, error)
+        return ""
     end = slot_of(out, tape)
     if end is None:
         return ""

@@ -10,7 +10,9 @@ import pytest
 from posteriors import regression, schools, supports
 
 import bbvi
+from bbvi.checks import repeated_terms
 from bbvi.stats import norm
+from bbvi.target import Target
 from bbvi.testing import check_model, compare_gradient
 
 
@@ -191,3 +193,14 @@ def test_derived_quantities_that_do_not_fit_their_dims_are_found():
     found = model(normal, derived=lambda z: {"c": z.a + anp.zeros(3)}, coords={"o": ["w", "x"]}, dims={"c": "o"})
     (problem,) = check_model(found).problems
     assert problem == "'c': shape (3,), but its dims have coords of lengths (2,)"
+
+
+def test_terms_are_not_looked_at_where_the_function_fails():
+    def log_joint(z):
+        inverse = anp.linalg.solve(anp.reshape(z.a, (1, 1)), np.ones(1))[0]
+        return norm.logpdf(inverse) + norm.logpdf(z.b, anp.zeros(3), 1.0)
+
+    target = Target(model(log_joint, latents={"a": bbvi.Real(), "b": bbvi.Real()}))
+    assert np.isfinite(target.values(np.ones((1, 2)))).all() and target.recorded
+    assert "returned 3 terms" in repeated_terms(target, np.ones(2))
+    assert repeated_terms(target, np.zeros(2)) == ""

@@ -167,18 +167,21 @@ def check_proper(target: Target, u: Array) -> None:
             )
 
 
-def check_gradient(target: Target, mean: Array, sd: Array, rng: np.random.Generator) -> GradientCheck:
+def check_gradient(
+    target: Target, mean: Array, sd: Array, rng: np.random.Generator, most: int = 20
+) -> GradientCheck:
     """Compare gradients with differences of values, over a region of q's own size.
 
     The integral of the gradient along a line must be the difference of the values at its ends. Small differences
     would agree also for a step function, whose gradient is zero nearly everywhere; those of the size of q do not.
+    Up to `most` latents each has a line of its own; beyond, as where no more lines can be afforded, they are random.
     """
     dim = len(mean)
-    if dim <= 20:
+    if dim <= most:
         directions, names = np.diag(sd), list(target.model.unconstrained_labels)
     else:
-        directions = sd * rng.standard_normal((8, dim)) / np.sqrt(dim)
-        names = ["a random direction"] * 8
+        directions = sd * rng.standard_normal((min(8, most), dim)) / np.sqrt(dim)
+        names = ["a random direction"] * len(directions)
     # From the middle outwards: over a symmetric interval even a wrong sign would cancel.
     directions = directions * rng.choice([-1.0, 1.0], size=(len(directions), 1))
     ends = target.values(np.concatenate([mean[None], mean + directions]))

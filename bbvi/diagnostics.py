@@ -58,6 +58,7 @@ def judge(
     sd: Array,
     modes: Sequence[Mode],
     notes: Sequence[str],
+    limited: str,
     noise_sd: float,
     nonfinite: float,
 ) -> Findings:
@@ -75,6 +76,8 @@ def judge(
         Local optima that the starts found, the fitted one first.
     notes : sequence of str
         What happened on the way and makes the result unreliable whatever else is said.
+    limited : str
+        What was left out for the limits' sake; empty if nothing was.
     noise_sd : float
         Noise of the log joint, in nats; 0 if deterministic.
     nonfinite : float
@@ -83,6 +86,8 @@ def judge(
     found = Findings()
     for note in notes:
         found.add(Verdict.UNRELIABLE, note)
+    if limited:
+        found.add(Verdict.CAUTION, limited)
     _judge_status(found, status, message)
     _judge_modes(found, labels, modes, importance)
     if nonfinite > 0:
@@ -101,7 +106,7 @@ def judge(
         found.add(
             Verdict.CAUTION,
             "No importance weights were drawn to check the approximation against the posterior: "
-            "fit again with a larger max_evaluations.",
+            "fit again with a larger max_evaluations or max_seconds.",
         )
     else:
         _judge_importance(found, labels, kind, khat, importance)

@@ -47,8 +47,14 @@ _VALUES_PER_LATENT = 4000
 # Evaluations in all at which a fit from values ends if nobody set a limit and its solver needed no more; and the most
 # that weights may take of any limit.
 _VALUES, _MOST_VALUES = 5000, 20_000
+# Weighted draws below which none are worth drawing.
+_FEWEST_WEIGHTS = 100
 # Rounds of weighted draws by default, and where the user says what they may cost; draws then.
 _ROUNDS, _MOST_ROUNDS, _MOST_WEIGHTS = 8, 12, 200_000
+# Limits of evaluations below which modes are not looked for: the search alone takes as many.
+_SEARCHED = 4000
+# Shares of max_seconds that candidates, the checks and the search for modes may take before they are cut short.
+_CANDIDATES_UNTIL, _CHECKS_UNTIL, _SEARCH_UNTIL = 0.15, 0.2, 0.4
 _COARSE = (
     "gradient: it returns float32, seven digits of the log joint. The fit allows for that, but where the log joint is "
     "large they are too few: return float64. In JAX say jax.config.update('jax_enable_x64', True) before anything "
@@ -58,7 +64,10 @@ _COARSE = (
 
 @dataclass(frozen=True)
 class Job:
-    """What a fit works on: starting points (K, D), best first, with log scales; `dispersed` if nobody chose them."""
+    """What a fit works on: starting points (K, D), best first, with log scales; `dispersed` if nobody chose them.
+
+    `limited` is a sentence on what was left out for the limits' sake.
+    """
 
     target: Target
     method: Method
@@ -70,6 +79,24 @@ class Job:
     tolerance: float
     limits: Limits
     started: float
+    limited: str = ""
+
+    def late(self, share: float = 1.0) -> bool:
+        """Whether this share of max_seconds is over."""
+        return time.perf_counter() - self.started > share * self.limits.max_seconds
+
+    @property
+    def affordable(self) -> float:
+        """Evaluations that there is time for, if one takes as long as one has taken so far."""
+        elapsed = time.perf_counter() - self.started
+        if np.isinf(self.limits.max_seconds) or elapsed == 0:
+            return np.inf
+        return max(self.limits.max_seconds - elapsed, 0.0) * self.target.evaluations / elapsed
+
+    @property
+    def small(self) -> bool:
+        """Whether max_evaluations leaves no room to look for modes."""
+        return self.limits.max_evaluations < _SEARCHED
 
 
 @single_threaded
@@ -149,8 +176,8 @@ def fit(
     job = Job(target, method, points, log_sd, given is None, rng, seed, tolerance, limits, started)
     try:
         if given is None:
-            points = starts.candidates(target, rng, 9 if method.name == "score" else 32)[0]
-            job = dataclasses.replace(job, points=points)
+            points, limited = _candidates(job)
+            job = dataclasses.replace(job, points=points, limited=limited)
         if method.name != "score":
             target.note_rounding(points[0])
             if target.rounding > 1e-10:
@@ -159,16 +186,40 @@ def fit(
         repeated = checks.repeated_terms(target, points[0])
         if repeated:
             warnings.warn(repeated, RuntimeWarning, stacklevel=3)
-        checks.check_dependence(target, points[0], rng)
+        if not job.late(_CHECKS_UNTIL):
+            checks.check_dependence(target, points[0], rng)
         if method.name != "score":
-            points = starts.chosen(target, points) if given is None else points
+            if given is None:
+                unsearched = job.small or job.late(_CHECKS_UNTIL)
+                points = points[:1] if unsearched else starts.chosen(target, points)
             if given is None or given[1] is None:
                 log_sd = starts.initial_log_sd(target, points)
-            method = _with_true_gradient(target, method, points[0], log_sd[0], rng)
+            method = _with_true_gradient(job, method, points[0], log_sd[0])
     except KeyboardInterrupt:
         return _interrupted(job)
     job = dataclasses.replace(job, method=method, points=points, log_sd=log_sd)
     return _fit_pathwise(job) if isinstance(method.solver, FixedDraws) else _fit_values(job)
+
+
+def _candidates(job: Job) -> tuple[Array, str]:
+    """Candidates for a start, best first, as many as the limits allow, and what was left out."""
+    limits = job.limits
+    count = 9 if job.method.name == "score" else 32
+    fewer = int(np.clip(limits.max_evaluations / 8, 3, count))
+    timed = {} if np.isinf(limits.max_seconds) else {"late": lambda: job.late(_CANDIDATES_UNTIL)}
+    points = starts.candidates(job.target, job.rng, fewer, **timed)[0]
+    if job.late(_CANDIDATES_UNTIL):
+        return points, _unsearched("max_seconds", limits.max_seconds)
+    if fewer < count or (job.small and job.method.name != "score"):
+        return points, _unsearched("max_evaluations", limits.max_evaluations)
+    return points, ""
+
+
+def _unsearched(name: str, limit: float) -> str:
+    return (
+        f"{name} ({limit:g}) is too small to look for other modes in full: the fit began at one of few points. Fit "
+        f"again with a larger {name}, or with init= at values that make sense."
+    )
 
 
 # ---- with gradients -------------------------------------------------------------------------------------------------
@@ -183,11 +234,12 @@ def _without_gradient(method: Method) -> Method:
     return Method("score", ScoreFunction(), _score_solver(method.solver))
 
 
-def _with_true_gradient(
-    target: Target, method: Method, point: Array, log_sd: Array, rng: np.random.Generator
-) -> Method:
+def _with_true_gradient(job: Job, method: Method, point: Array, log_sd: Array) -> Method:
     """The pathwise method, or the score function where gradients are not the derivative of the values."""
-    found = checks.check_gradient(target, point, np.exp(log_sd), rng)
+    target = job.target
+    # A line takes 24 gradients, and the limits may have room for few.
+    lines = 1 if job.late(_CHECKS_UNTIL) else int(np.clip(job.limits.max_evaluations / 200, 1, 20))
+    found = checks.check_gradient(target, point, np.exp(log_sd), job.rng, lines)
     if found.ok:
         return Method("pathwise", method.estimator or Pathwise(), method.solver)
     if "gradient" in target.model.functions:
@@ -209,9 +261,15 @@ def _fit_pathwise(job: Job) -> Fit:
     """Fixed draws: proper, pulled into the best mode, fitted, corrected by linear response."""
     target, rng = job.target, job.rng
     try:
-        checks.check_proper(target, job.points[0])
         limit = job.limits.max_evaluations
-        modes = starts.find_modes(target, job.points, job.log_sd, rng, limit) if job.dispersed else []
+        # It takes twenty values a latent.
+        if 8 * 20 * target.dim < limit and not job.late(_CHECKS_UNTIL):
+            checks.check_proper(target, job.points[0])
+        modes: list[Mode] = []
+        if job.dispersed and not job.small and not job.late(_CHECKS_UNTIL):
+            modes = starts.find_modes(target, job.points, job.log_sd, rng, limit, lambda: job.late(_SEARCH_UNTIL))
+        if job.dispersed and job.late(_SEARCH_UNTIL if modes else _CHECKS_UNTIL):
+            job = dataclasses.replace(job, limited=_unsearched("max_seconds", job.limits.max_seconds))
     except KeyboardInterrupt:
         return _interrupted(job)
     begin = (modes[0].mean, modes[0].log_sd) if modes else (job.points[0], job.log_sd[0])
@@ -326,12 +384,15 @@ def assemble(
     try:
         if begun:
             wanted = 1000 if cheap else int(np.clip(0.12 * target.evaluations, 60, 1000))
-            left = int(min(wanted, max(limits.max_evaluations - target.evaluations, 16)))
+            left = int(min(wanted, max(min(limits.max_evaluations - target.evaluations, 0.5 * job.affordable), 16)))
             elbo, elbo_se, khat, nonfinite = _fresh_elbo(target, q, left, rng)
         if begun and noise_sd == 0 and nonfinite < 0.5 and state.status is not Status.DIVERGED:
             modes = _with_images(job, q, elbo, modes) if state.status is Status.CONVERGED else modes
             proposal = covariance if covariance is not None else surrogate
+            in_time = job.affordable
             result = _corrected(job, state, q, np.diag(q.sd**2) if proposal is None else proposal, modes)
+            if (result is None and in_time < _FEWEST_WEIGHTS) or job.late():
+                state = dataclasses.replace(state, message=_out_of_time(state, result))
         if result is not None and result.interrupted:
             message = "The fit was interrupted while its weights were drawn: these are the draws up to then."
             state = dataclasses.replace(state, status=Status.INTERRUPTED, message=message)
@@ -357,6 +418,7 @@ def assemble(
         sd=q.sd,
         modes=modes,
         notes=notes,
+        limited=job.limited,
         noise_sd=noise_sd,
         nonfinite=nonfinite,
     )
@@ -391,6 +453,14 @@ def assemble(
     )
 
 
+def _out_of_time(state: State, result: ImportanceResult | None) -> str:
+    """The message with what came of the weights when the time was up."""
+    if "max_seconds" in state.message:
+        return state.message
+    what = "before weights could be drawn" if result is None else "while weights were drawn"
+    return f"{state.message} max_seconds was reached {what}."
+
+
 def _corrected(
     job: Job, state: State, q: MeanFieldGaussian, covariance: Array, modes: list[Mode]
 ) -> ImportanceResult | None:
@@ -408,9 +478,18 @@ def _corrected(
         least = 40_000 if target.width <= _NARROW and target.dim <= _EASILY_WEIGHTED else 5_000
         most = 60_000 if target.dim <= _EASILY_WEIGHTED else 5_000
         budget = int(np.clip(1.5 * target.gradient_evaluations, least, most))
-    budget = int(min(max(budget, 100), job.limits.max_evaluations - target.evaluations))
-    if budget < 100:
+    left = min(job.limits.max_evaluations - target.evaluations, job.affordable)
+    budget = int(min(max(budget, _FEWEST_WEIGHTS), left))
+    if budget < _FEWEST_WEIGHTS:
         return None
+    begun = target.evaluations
+
+    def remaining() -> float:
+        """What the limits leave; time is up only once there are draws to go by."""
+        if job.late() and target.evaluations > begun:
+            return 0
+        return job.limits.max_evaluations - target.evaluations
+
     return correction.correct(
         target.values,
         lambda u: posterior.reported(target, u),
@@ -418,7 +497,7 @@ def _corrected(
         covariance,
         job.rng,
         max_evaluations=budget,
-        remaining=lambda: job.limits.max_evaluations - target.evaluations,
+        remaining=remaining,
         max_rounds=_MOST_ROUNDS if limited else _ROUNDS,
         # Rounds grow, so that the first can be small where every draw is dear.
         first=None if cheap else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
@@ -442,9 +521,7 @@ def _affordable(job: Job, state: State) -> int:
     if state.status is Status.INTERRUPTED:
         return spent // 4
     total = limits.max_evaluations if np.isfinite(limits.max_evaluations) else max(_VALUES, 1.25 * spent)
-    elapsed = time.perf_counter() - job.started
-    in_time = (limits.max_seconds - elapsed) * spent / elapsed if np.isfinite(limits.max_seconds) else np.inf
-    return int(np.clip(min(total - spent, in_time), 0, _MOST_VALUES))
+    return int(np.clip(min(total - spent, job.affordable), 0, _MOST_VALUES))
 
 
 def _conditionals(target: Target) -> Callable[[Array, Array, int], Mixture | None] | None:

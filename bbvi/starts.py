@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,8 +50,12 @@ class Mode(NamedTuple):
     symmetry: str = ""
 
 
-def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATES) -> tuple[Array, Array]:
+def candidates(
+    target: Target, rng: np.random.Generator, count: int = _CANDIDATES, late: Callable[[], bool] | None = None
+) -> tuple[Array, Array]:
     """Finite candidates and their log densities, best first: the origin and pairs from U(-2, 2), narrower if need be.
+
+    With `late`, they are evaluated three by three until it says that time is up.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATE
         If the log joint is finite at none of them; the message names the latents' values at one. What the function
         raised there is the cause.
     """
-    points, values = _finite(target, np.zeros((1, target.dim)), count, rng)
+    points, values = _finite(target, np.zeros((1, target.dim)), count, rng, late)
     if not len(points):
         tried = len(_WIDTHS) * (1 + 2 * ((count - 1) // 2))
         error = target.error_at(np.zeros(target.dim))
@@ -72,12 +76,17 @@ def candidates(target: Target, rng: np.random.Generator, count: int = _CANDIDATE
     return points, values
 
 
-def _finite(target: Target, given: Array, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def _finite(
+    target: Target, given: Array, count: int, rng: np.random.Generator, late: Callable[[], bool] | None = None
+) -> tuple[Array, Array]:
     """Those of given points (K, D) and of random pairs where the log density is finite, and its values, best first."""
     half = rng.uniform(-2.0, 2.0, size=((count - 1) // 2, target.dim))
     for width in _WIDTHS:
         u = np.concatenate([given, width * half, -width * half])
-        values = target.values(u)
+        values = target.values(u if late is None else u[:3])
+        while late is not None and len(values) < len(u) and not late():
+            values = np.concatenate([values, target.values(u[len(values) : len(values) + 3])])
+        u = u[: len(values)]
         finite = np.isfinite(values)
         if finite.any():
             break
@@ -95,30 +104,35 @@ def chosen(target: Target, points: Array) -> Array:
 
 
 def find_modes(
-    target: Target, points: Array, log_sd: Array, rng: np.random.Generator, max_evaluations: float = np.inf
+    target: Target,
+    points: Array,
+    log_sd: Array,
+    rng: np.random.Generator,
+    max_evaluations: float = np.inf,
+    late: Callable[[], bool] = lambda: False,
 ) -> list[Mode]:
     """Modes into which starting points (K, D), with log scales (K, D), are pulled; the best comes first.
 
     Starts that end in one place are one mode. All modes' ELBOs are of the same few draws, so that they are compared
     alike. While the best mode has been found by one start only, a better one may well be left (Good 1953), and
-    fresh starts are tried, within half of `max_evaluations`.
+    fresh starts are tried, within half of `max_evaluations`. Nothing more is begun once `late` says so.
     """
     eps = orthogonal(_COARSE_DRAWS, target.dim, rng)
     # How far the search goes must not change what is drawn after it.
     rng = np.random.default_rng(rng.integers(2**63))
-    modes = _pulled(target, points, log_sd, eps)
-    if modes and target.evaluations < max_evaluations / 2:
+    modes = _pulled(target, points, log_sd, eps, late)
+    if modes and not late() and target.evaluations < max_evaluations / 2:
         far = _far(target, modes[0], rng)
         if len(far):
-            modes = _merged([*modes, *_pulled(target, far, initial_log_sd(target, far), eps)])
+            modes = _merged([*modes, *_pulled(target, far, initial_log_sd(target, far), eps, late)])
     for _ in range(_ROUNDS):
-        if not found_once(modes) or target.evaluations > max_evaluations / 2:
+        if not found_once(modes) or late() or target.evaluations > max_evaluations / 2:
             break
         # Without the origin: from where a start has been, another finds the same mode, which proves nothing.
         fresh = chosen(target, _finite(target, np.empty((0, target.dim)), _CANDIDATES, rng)[0])
         if not len(fresh):
             break
-        modes = _merged([*modes, *_pulled(target, fresh, initial_log_sd(target, fresh), eps)])
+        modes = _merged([*modes, *_pulled(target, fresh, initial_log_sd(target, fresh), eps, late)])
     return modes
 
 
@@ -149,8 +163,10 @@ def _far(target: Target, mode: Mode, rng: np.random.Generator) -> Array:
     return points[high[np.argsort(-values[1:][high], kind="stable")][:_FAR_STARTS]]
 
 
-def _pulled(target: Target, points: Array, log_sd: Array, eps: Array) -> list[Mode]:
-    """Newton steps from each of K starts, on shared draws eps (S, D), until most have settled."""
+def _pulled(
+    target: Target, points: Array, log_sd: Array, eps: Array, late: Callable[[], bool] = lambda: False
+) -> list[Mode]:
+    """Newton steps from each of K starts, on shared draws eps (S, D), until most have settled or time is up."""
     k, d = points.shape
     mean, log_sd = points.copy(), log_sd.copy()
     eps = np.broadcast_to(eps, (k, *eps.shape))
@@ -176,12 +192,15 @@ def _pulled(target: Target, points: Array, log_sd: Array, eps: Array) -> list[Mo
         active[rows[done | lost]] = False
         if settled.sum() >= min(3, k):
             patience -= 1
-        if patience == 0:
+        if patience == 0 or late():
             break
     finite = np.isfinite(value)
     # A straggler counts if it is already better than any start that has settled.
     least = np.min(value[settled], initial=np.inf)
     keep = np.flatnonzero(finite & (settled | (value < least)))
+    if late() and not settled.any():
+        # Cut off on their way, two starts that stand apart are not two modes.
+        keep = keep[np.argsort(value[keep])[:1]]
     elbo = -value + 0.5 * d * (1 + np.log(2 * np.pi))
     return _merged([Mode(mean[i], log_sd[i], float(elbo[i]), 1) for i in keep])
 

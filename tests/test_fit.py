@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 
 import autograd.numpy as anp
@@ -261,7 +262,7 @@ def two_modes(lower):
 
 def from_both(monkeypatch):
     points = np.array([[-3.0, -4.0], [3.0, 3.5], [-4.0, -3.0]])
-    monkeypatch.setattr(starts, "candidates", lambda target, rng, count: (points, target.values(points)))
+    monkeypatch.setattr(starts, "candidates", lambda target, rng, count, **_: (points, target.values(points)))
 
 
 @pytest.mark.parametrize(("lower", "verdict"), [(20.0, "caution"), (3.0, "unreliable")])
@@ -298,7 +299,7 @@ def test_an_interrupt_while_other_starts_are_tried_keeps_the_fit(monkeypatch):
             raise KeyboardInterrupt
         return two_modes(20.0)(z)
 
-    monkeypatch.setattr(starts, "candidates", lambda *_: (np.array([[-3.0, -4.0], [3.0, 3.5]]), None))
+    monkeypatch.setattr(starts, "candidates", lambda *_, **__: (np.array([[-3.0, -4.0], [3.0, 3.5]]), None))
     fit = bbvi.fit(impatient, 2, estimator="score", seed=1)
     assert fit.status == "interrupted" and "other starts" in fit.message
     np.testing.assert_allclose(fit.approximation.mean, -4.0, atol=0.1)
@@ -317,6 +318,75 @@ def test_a_time_limit_holds_for_the_weights_too(monkeypatch):
     fit = bbvi.fit(model, estimator="score", seed=1, max_seconds=1500)
     assert fit.converged and 1000 < fit.seconds < 1600
     assert bbvi.fit(model, estimator="score", seed=1).seconds > 3000
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until a log joint sets it forward."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    return now
+
+
+def slow_gaussian(clock, seconds, with_gradient=False):
+    def log_joint(z):
+        clock[0] += seconds
+        return -0.5 * float(np.sum((z - 3.0) ** 2))
+
+    def gradient(z):
+        return log_joint(z), -(z - 3.0)
+
+    return bbvi.Model(log_joint, 3, gradient=gradient) if with_gradient else bbvi.Model(log_joint, 3)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 6.0, 15.0])
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_a_slow_log_joint_keeps_to_the_time(clock, seconds, with_gradient):
+    """Over time go at most the 16 draws of the ELBO and what a gradient's check and first step need."""
+    model = slow_gaussian(clock, 0.3, with_gradient)
+    fit = bbvi.fit(model, estimator="auto" if with_gradient else "score", seed=1, max_seconds=seconds)
+    needed = 16 + 4 + 25 + 40 * 2 if with_gradient else 16 + 4
+    assert fit.seconds <= seconds + 0.3 * needed
+    assert "max_seconds" in fit.message and not fit.converged
+    assert fit.importance is None and fit.verdict != "reliable"
+    assert any("No importance weights were drawn" in reason for reason in fit.reasons)
+    assert not any("found another mode" in reason for reason in fit.reasons)
+
+
+@pytest.mark.parametrize("estimator", ["score", "pathwise"])
+def test_weights_are_left_out_once_the_time_is_up_and_the_message_says_so(clock, monkeypatch, estimator):
+    module = sys.modules["bbvi.fit"]
+    fresh = module._fresh_elbo
+
+    def late(*args):
+        clock[0] = 1000.0
+        return fresh(*args)
+
+    monkeypatch.setattr(module, "_fresh_elbo", late)
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 3, estimator=estimator, seed=1, max_seconds=100)
+    assert fit.converged and fit.importance is None and fit.verdict == "caution"
+    assert "max_seconds was reached before weights could be drawn" in fit.message
+    assert any("No importance weights were drawn" in reason for reason in fit.reasons)
+
+
+def test_time_enough_changes_nothing(schools):
+    fit = bbvi.fit(schools.model, seed=1, max_seconds=1e6)
+    assert fit.message == schools.message and fit.reasons == schools.reasons
+    np.testing.assert_allclose(fit.approximation.mean, schools.approximation.mean, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("limit", [200, 1000, 3000])
+@pytest.mark.parametrize("name", ["schools", "gaussian"])
+def test_a_small_limit_of_evaluations_is_kept(schools, name, limit):
+    model = schools.model if name == "schools" else bbvi.Model(lambda z: -0.5 * anp.sum((z - 3.0) ** 2), 10)
+    fit = bbvi.fit(model, seed=1, max_evaluations=limit)
+    assert fit.evaluations <= limit + 64
+    assert fit.modes == [] and fit.verdict != "reliable"
+    assert f"max_evaluations ({limit}) is too small to look for other modes" in " ".join(fit.reasons)
+    assert not any("found another mode" in reason for reason in fit.reasons)
+    if name == "gaussian" and limit == 3000:
+        assert fit.converged
+        np.testing.assert_allclose(fit.approximation.mean, 3.0, atol=1e-6)
 
 
 def test_an_interrupt_after_the_optimum_keeps_it(schools, monkeypatch):
@@ -370,7 +440,7 @@ def fails_once(steps):
 @pytest.mark.parametrize(
     "cut",
     [
-        {"max_evaluations": 1200},
+        {"max_evaluations": 9000},
         {"callback": lambda progress: progress.step == 3},
         {"callback": fails_once(3)},
     ],

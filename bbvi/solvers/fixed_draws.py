@@ -34,6 +34,12 @@ class FixedDrawsState(State):
     escapes: int = 0
     hessian: Array = field(default_factory=lambda: np.empty((0, 0)))
 
+    @property
+    def reserve(self) -> int:
+        """The Hessian at the optimum, and the fresh designs that show its Monte Carlo error."""
+        count, dim = self.eps.shape
+        return count * (_FRESH_DESIGNS + (dim if count * dim**2 <= newton.ROWS else 0))
+
 
 @dataclass(frozen=True)
 class FixedDraws:

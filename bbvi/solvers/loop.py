@@ -129,13 +129,13 @@ def run(
         whole = state, dict(rng.bit_generator.state)
         while state.status is None:
             # A step costs about what the last one did: one that would break the budget is not begun.
-            cost = np.diff(trace.evaluations[-2:])[-1] if len(trace) > 1 else 0
+            cost, duration = _last_step(trace)
             elapsed = time.perf_counter() - started
-            if target.evaluations + cost > limits.max_evaluations:
+            if target.evaluations + cost + state.reserve > limits.max_evaluations:
                 message = "The limit of evaluations (max_evaluations) was reached before the fit converged."
                 state = _stopped(state, Status.BUDGET, message)
                 break
-            if elapsed > limits.max_seconds:
+            if elapsed + duration > limits.max_seconds:
                 state = _stopped(state, Status.BUDGET, "max_seconds was reached before the fit converged.")
                 break
             state = solver.step(target, state, rng, tolerance)
@@ -162,6 +162,13 @@ def run(
         if saved is not None and whole is not None and identity is not None:
             store(saved, solver, *whole, trace, identity)
     return state, trace
+
+
+def _last_step(trace: Trace) -> tuple[int, float]:
+    """Evaluations and seconds that the last step took; none before the second, since much of the first is overhead."""
+    if len(trace) < 2:
+        return 0, 0.0
+    return trace.evaluations[-1] - trace.evaluations[-2], trace.seconds[-1] - trace.seconds[-2]
 
 
 def unstarted(start: tuple[Array, Array]) -> State:

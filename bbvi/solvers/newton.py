@@ -25,7 +25,7 @@ _MAX_LOG_SD_STEP = 2.0
 # Newton steps for the multiplier of a trust region; four or five are the rule.
 _SHIFTS = 50
 # Numbers per array up to which Hessians are formed at once: below, Python's overhead costs more than the arithmetic.
-_ROWS = 2**19
+ROWS = 2**19
 
 
 class Local(NamedTuple):
@@ -108,7 +108,7 @@ def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array,
     sd = np.exp(log_sd)[:, None]
     u = (mean[:, None] + sd * eps).reshape(k * s, d)
     directions = np.eye(d) * sd[:, :, None, :]
-    if k * s * d * _width(target) <= _ROWS:
+    if k * s * d * _width(target) <= ROWS:
         linear = target.linearize(np.repeat(u, d, axis=0), sd.mean(axis=(0, 1)))
         values, gradients = linear.values[::d], linear.gradients[::d]
         v = np.broadcast_to(directions, (k, s, d, d)).reshape(k * s * d, d)
@@ -248,7 +248,7 @@ def iterate(target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, 
     quadratic (Nocedal and Wright 2006, eq. 7.3).
     """
     k, s, d = eps.shape
-    dense = k * s * d * max(_width(target), d) <= _ROWS
+    dense = k * s * d * max(_width(target), d) <= ROWS
     if dense:
         before, gradient, matrix = hessian(target, mean, log_sd, eps)
         finite = np.isfinite(before) & np.isfinite(gradient).all(axis=1) & np.isfinite(matrix).all(axis=(1, 2))

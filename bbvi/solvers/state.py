@@ -40,3 +40,8 @@ class State:
     log_sd_se: np.ndarray
     status: Status | None = None
     message: str = ""
+
+    @property
+    def reserve(self) -> int:
+        """Evaluations to keep back for what the next step may do beyond what the last one did."""
+        return 0

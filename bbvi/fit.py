@@ -54,7 +54,7 @@ _ROUNDS, _MOST_ROUNDS, _MOST_WEIGHTS = 8, 12, 200_000
 # Limits of evaluations below which modes are not looked for: the search alone takes as many.
 _SEARCHED = 4000
 # Shares of max_seconds that candidates, the checks and the search for modes may take before they are cut short.
-_CANDIDATES_UNTIL, _CHECKS_UNTIL, _SEARCH_UNTIL = 0.15, 0.2, 0.4
+_CANDIDATES_UNTIL, _CHECKS_UNTIL, _SEARCH_UNTIL = 0.2, 0.4, 0.6
 _COARSE = (
     "gradient: it returns float32, seven digits of the log joint. The fit allows for that, but where the log joint is "
     "large they are too few: return float64. In JAX say jax.config.update('jax_enable_x64', True) before anything "
@@ -425,7 +425,7 @@ def assemble(
     return Fit(
         model=target.model,
         status=state.status or Status.BUDGET,
-        message=state.message,
+        message=f"{state.message} {job.limited}".strip(),
         verdict=str(found.verdict),
         reasons=found.reasons,
         approximation=q,

@@ -376,13 +376,16 @@ def test_time_enough_changes_nothing(schools):
 
 
 @pytest.mark.parametrize("limit", [200, 1000, 3000])
-@pytest.mark.parametrize("name", ["schools", "gaussian"])
+@pytest.mark.parametrize("name", ["schools", "gaussian", "standard"])
 def test_a_small_limit_of_evaluations_is_kept(schools, name, limit):
-    model = schools.model if name == "schools" else bbvi.Model(lambda z: -0.5 * anp.sum((z - 3.0) ** 2), 10)
+    # The start of the standard Gaussian is its optimum, which the first step notices.
+    mean = 0.0 if name == "standard" else 3.0
+    model = schools.model if name == "schools" else bbvi.Model(lambda z: -0.5 * anp.sum((z - mean) ** 2), 10)
     fit = bbvi.fit(model, seed=1, max_evaluations=limit)
     assert fit.evaluations <= limit + 64
     assert fit.modes == [] and fit.verdict != "reliable"
     assert f"max_evaluations ({limit}) is too small to look for other modes" in " ".join(fit.reasons)
+    assert f"max_evaluations ({limit}) is too small" in fit.message
     assert not any("found another mode" in reason for reason in fit.reasons)
     if name == "gaussian" and limit == 3000:
         assert fit.converged

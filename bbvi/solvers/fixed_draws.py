@@ -36,9 +36,10 @@ class FixedDrawsState(State):
 
     @property
     def reserve(self) -> int:
-        """The Hessian at the optimum, and the fresh designs that show its Monte Carlo error."""
+        """The Hessian at the optimum, and the fresh designs that show its Monte Carlo error; the first step, too."""
         count, dim = self.eps.shape
-        return count * (_FRESH_DESIGNS + (dim if count * dim**2 <= newton.ROWS else 0))
+        hessian = count * (dim if count * dim**2 <= newton.ROWS else 1)
+        return _FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count)
 
 
 @dataclass(frozen=True)

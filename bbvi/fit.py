@@ -51,8 +51,9 @@ _VALUES, _MOST_VALUES = 5000, 20_000
 _FEWEST_WEIGHTS = 100
 # Rounds of weighted draws by default, and where the user says what they may cost; draws then.
 _ROUNDS, _MOST_ROUNDS, _MOST_WEIGHTS = 8, 12, 200_000
-# Limits of evaluations below which modes are not looked for: the search alone takes as many.
-_SEARCHED = 4000
+# Limits of evaluations below which modes are not looked for, for none and for each latent: the search takes about as
+# many.
+_SEARCHED, _SEARCHED_PER_LATENT = 1000, 800
 # Shares of max_seconds that candidates, the checks and the search for modes may take before they are cut short.
 _CANDIDATES_UNTIL, _CHECKS_UNTIL, _SEARCH_UNTIL = 0.2, 0.4, 0.6
 _COARSE = (
@@ -96,7 +97,7 @@ class Job:
     @property
     def small(self) -> bool:
         """Whether max_evaluations leaves no room to look for modes."""
-        return self.limits.max_evaluations < _SEARCHED
+        return self.limits.max_evaluations < _SEARCHED + _SEARCHED_PER_LATENT * self.target.dim
 
 
 @single_threaded

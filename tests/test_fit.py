@@ -650,3 +650,10 @@ def test_the_correction_leaves_a_gaussian_as_it_is(dim, correlation):
     for seed in (1, 2, 3):
         fit = bbvi.fit(lambda z: -0.5 * anp.dot(z, anp.dot(precision, z)), dim, seed=seed)
         assert fit.kind == "importance" and abs(fit.summary()["sd"].mean() - 1) < 0.005
+
+
+@pytest.mark.parametrize("limit", [3000, 5000, 8500])
+def test_a_limit_leaves_evaluations_for_steps(schools, limit):
+    """The search for modes, which takes some thousands with ten latents, must not use up all there is."""
+    fit = bbvi.fit(schools.model, seed=1, max_evaluations=limit)
+    assert len(fit.trace) > 4 and fit.evaluations <= limit + 64

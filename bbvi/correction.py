@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from .assessment import KHAT_ENOUGH, Assessment, evenly, few, heavy_tails, steered, unsettled, valleys
 from .proposals import (
     Bent,
     Gaussian,
@@ -27,33 +27,20 @@ from .proposals import (
     log_sum_exp,
 )
 from .psis import effective_sample_size, pareto_shape, psis
-from .slices import leaders, steering
-from .weights import ControlFunctions, moments
+from .slices import leaders
+from .weights import moments
 
 Array = np.ndarray
 
-# Standard errors at which to stop, and up to which the result passes: three of them are still within 0.1 sd and 10 %.
-_ENOUGH = 0.02
-_PASSING = 0.03
-_KHAT_ENOUGH = 0.5
-_KHAT_PASSING = 0.6
-# k-hat of its terms from which the standard error of an sd is too small, and by how much per unit.
-_LIGHT, _HIDDEN = 0.35, 10.0
 # Rounds up to which slices are added.
 _SLICED = 5
-_HEAVY_TAIL = 0.35
-# What a further round of draws may move: standard errors do not see a region that no draw has reached.
+# What a further round of draws may move, for it to be the last: standard errors do not see a region that no draw has
+# reached.
 _STILL = 0.03
-_MOVING = 0.05
 _STRETCHED = 0.2
-_FEWEST, _FEWEST_FOR_TAILS, _SMALLEST_ROUND, _MANY_DRAWS = 250, 1000, 200, 4000
-# Correlation of a latent with the others' squared length from which a target counts as a funnel; of many latents, the
-# necks of weaker ones are already out of reach.
-_FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
+_SMALLEST_ROUND = 200
 # Columns that vary by less, relative to their size, are constants with rounding errors.
 _ROUNDING = 1e-9
-# A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
-_VALLEY, _LUMP = 0.4, 0.04
 _MOST_COMPONENTS = 6
 # Bends and widths that matter, and the latents up to which they are looked for.
 _BENDS, _MOST_BENT = 0.15, 30
@@ -76,9 +63,10 @@ class ImportanceResult:
     log_evidence, log_evidence_se : float
         In nats.
     mean_error, sd_error : (R,)
-        One standard error of the reported quantities' means, in sds, and of their sds, relative.
+        One standard error of the reported quantities' means, in sds, and of their sds, relative; the latter enlarged
+        where draws hide a part of a heavy tail.
     tail_khat : (R,)
-        k-hat of the weights times the squared deviation: above 0.7 the sd cannot be had from these draws.
+        k-hat of the weights times the squared deviation: above 0.6 the sd is not to be had from these draws.
     rounds, evaluations : int
     problems : tuple of str
         The checks that failed, a clause each.
@@ -212,174 +200,13 @@ def correct(
         evaluations=len(pool.u),
         problems=(
             *found.problems(pool.labels),
-            *_few(len(pool.u)),
-            *_steered(pool, found),
-            *_unsettled(moved),
-            *_heavy_tails(pool, found),
-            *_valleys(pool, found),
+            *few(len(pool.u)),
+            *steered(found),
+            *unsettled(moved),
+            *heavy_tails(found, pool.columns, pool.labels),
+            *valleys(found),
         ),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Assessment:
-    """The state of a pool: its weights and how accurate what they say is."""
-
-    log_weights: Array
-    khat: float
-    ess: float
-    log_evidence: float
-    log_evidence_se: float
-    mean: Array
-    sd: Array
-    # Columns (R,) of which draws that carry weight are infinite.
-    infinite: Array
-    # What the rest is worked out from, if asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
-    u: Array
-    log_q: Array
-    standard: Array
-    first: Proposal
-
-    @cached_property
-    def weights(self) -> Array:
-        return np.exp(self.log_weights)
-
-    @cached_property
-    def controls(self) -> ControlFunctions:
-        return ControlFunctions.at(self.u, self.log_weights, self.log_q, self.first)
-
-    @cached_property
-    def mean_error(self) -> Array:
-        return _or_infinite(self.controls.standard_errors(self.weights, self.standard))
-
-    @cached_property
-    def seen_sd_error(self) -> Array:
-        """Relative standard error (R,) of the sds, as the draws show it."""
-        squares = self.standard**2 - (self.sd > 0)
-        return _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
-
-    @cached_property
-    def sd_error(self) -> Array:
-        """The same, enlarged by what draws hide of heavy tails: of the variance of the terms, and so of the error."""
-        errors = self.seen_sd_error * (1.0 + _HIDDEN * np.maximum(self.tail_khat - _LIGHT, 0.0))
-        if len(self.u) >= _MANY_DRAWS:
-            return errors
-        # Of a heavy tail, few draws miss a part, in the sd and in its standard error alike.
-        kurtosis = np.exp(self.log_weights) @ self.standard**4
-        return errors * np.sqrt(np.maximum(kurtosis / 3.0, 1.0))
-
-    @cached_property
-    def tail_khat(self) -> Array:
-        shape = pareto_shape(self.weights[:, None] * self.standard**2)
-        return np.where(self.sd > 0, np.asarray(shape), -np.inf)
-
-    @cached_property
-    def steering(self) -> tuple[Array, Array]:
-        return steering(self.u, self.weights)
-
-    def moved(self, before: _Assessment) -> float:
-        """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
-        sd = np.where(self.sd > 0, self.sd, 1.0)
-        change = np.maximum(np.abs(self.mean - before.mean), np.abs(self.sd - before.sd)) / sd
-        # What is no number does not settle; it is a problem of its own.
-        return float(np.max(np.where(np.isfinite(change), change, 0.0)))
-
-    @property
-    def enough(self) -> bool:
-        return bool(
-            self.khat < _KHAT_ENOUGH
-            and self.tail_khat.max() < _KHAT_PASSING
-            and self.mean_error.max() < _ENOUGH
-            and self.seen_sd_error.max() < _ENOUGH
-            and self.sd_error.max() < _PASSING
-        )
-
-    def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
-        """What keeps the result from being relied on."""
-        found = []
-        if self.khat >= _KHAT_PASSING:
-            found.append(f"k-hat of the weights is {self.khat:.2f}")
-        for what, errors in (("mean", self.mean_error), ("sd", self.sd_error)):
-            worst = int(np.argmax(errors))
-            if errors[worst] >= _PASSING:
-                found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
-        heavy = np.flatnonzero(self.tail_khat >= _KHAT_PASSING)
-        if len(heavy):
-            names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
-            found.append(f"the tails of {names} are too heavy for an sd to be measured")
-        if self.infinite.any():
-            names = ", ".join(labels[i] for i in np.flatnonzero(self.infinite)[:4])
-            found.append(f"{names}: infinite or not a number at draws that carry weight")
-        return tuple(found)
-
-
-def _heaviest(pool: _Pool, found: _Assessment) -> list[int]:
-    """The latent whose square has the heaviest-tailed weights, where these are too heavy to be averaged."""
-    centred = pool.u - found.weights @ pool.u
-    shape = np.asarray(pareto_shape(found.weights[:, None] * centred**2))
-    worst = int(np.argmax(shape))
-    return [worst] if shape[worst] > _KHAT_ENOUGH else []
-
-
-def _steered(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
-    """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
-    strongest = float(np.max(found.steering[0]))
-    if strongest < (_FUNNEL if pool.dim <= _MANY else _FUNNEL_OF_MANY):
-        return ()
-    return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
-
-
-def _few(draws: int) -> tuple[str, ...]:
-    return (f"there are only {draws} weighted draws, too few to see the tails",) if draws < _FEWEST else ()
-
-
-def _unsettled(moved: float) -> tuple[str, ...]:
-    return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",) if moved > _MOVING else ()
-
-
-def _heavy_tails(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
-    """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
-    if len(pool.u) < _FEWEST_FOR_TAILS:
-        return ()
-    index = _evenly(found.weights, 2000)
-    varying = np.flatnonzero(found.sd > 0)
-    # A draw that was picked has weight, so that no quantity is infinite here.
-    x = pool.columns[index][:, varying]
-    centred = x - np.median(x, axis=0)
-    sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
-    shape = np.max(np.reshape(pareto_shape(sides), (2, -1)), axis=0)
-    heavy = varying[shape > _HEAVY_TAIL]
-    if not len(heavy):
-        return ()
-    names = ", ".join(pool.labels[i] for i in heavy[:4])
-    return (f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist",)
-
-
-def _valleys(pool: _Pool, found: _Assessment) -> tuple[str, ...]:
-    """Whether the weighted draws fall into two lumps along a latent or the longest axis, with a valley in between."""
-    w = found.weights
-    mean = w @ pool.u
-    centred = pool.u - mean
-    scale = np.sqrt(w @ centred**2)
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        return ()
-    x = centred / scale
-    longest = np.linalg.eigh((x * w[:, None]).T @ x)[1][:, -1]
-    columns = np.column_stack([x, x @ longest / np.sqrt(w @ (x @ longest) ** 2)])
-    # Smoothed histograms on -4 to 4 sds, all columns at once; what lies outside goes into a bin that is dropped.
-    bins, count = 40, columns.shape[1]
-    cell = np.floor((np.clip(columns, -4.1, 4.1) + 4.0) * (bins / 8.0)).astype(int)
-    cell = np.where((cell >= 0) & (cell < bins), cell, bins) + (bins + 1) * np.arange(count)
-    histogram = np.bincount(cell.ravel(), np.repeat(w, count), (bins + 1) * count).reshape(count, -1)[:, :bins]
-    kernel = np.exp(-0.5 * (np.subtract.outer(np.arange(bins), np.arange(bins)) / 1.5) ** 2)
-    density = histogram @ np.where(kernel > np.exp(-0.5 * (4.5 / 1.5) ** 2), kernel, 0.0)
-    left = np.maximum.accumulate(density, axis=1)
-    right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
-    mass = np.cumsum(density, axis=1) / np.maximum(density.sum(axis=1, keepdims=True), 1e-300)
-    valley = (density < _VALLEY * np.minimum(left, right)) & (mass > _LUMP) & (mass < 1 - _LUMP)
-    if valley.any():
-        return ("the draws fall into two lumps with a valley between them: there is more than one mode",)
-    return ()
 
 
 class _Pool:
@@ -441,7 +268,7 @@ class _Pool:
         self.log_p = np.concatenate([self.log_p, log_p])
         self.labels, self.columns, self.u, self.components, self.counts = labels, columns, u, known, shares
 
-    def assess(self) -> _Assessment:
+    def assess(self) -> Assessment:
         shares = np.array(self.counts) / np.sum(self.counts)
         log_q = log_sum_exp((self.table[: len(shares), : len(self.u)] + np.log(shares)[:, None]).T)
         with np.errstate(invalid="ignore"):
@@ -458,7 +285,7 @@ class _Pool:
             standard = np.where(sd > 0, centred / np.where(sd > 0, sd, 1.0), 0.0)
         top = max(ratios.max(), -1e300)
         raw = np.exp(ratios - top)
-        return _Assessment(
+        return Assessment(
             log_weights=smoothed,
             khat=float(khat),
             ess=float(effective_sample_size(smoothed)),
@@ -474,11 +301,15 @@ class _Pool:
         )
 
 
-def _or_infinite(errors: Array) -> Array:
-    return np.where(np.isfinite(errors), errors, np.inf)
+def _heaviest(pool: _Pool, found: Assessment) -> list[int]:
+    """The latent whose square has the heaviest-tailed weights, where these are too heavy to be averaged."""
+    centred = pool.u - found.weights @ pool.u
+    shape = np.asarray(pareto_shape(found.weights[:, None] * centred**2))
+    worst = int(np.argmax(shape))
+    return [worst] if shape[worst] > KHAT_ENOUGH else []
 
 
-def _moments(pool: _Pool, found: _Assessment) -> tuple[Array, Array]:
+def _moments(pool: _Pool, found: Assessment) -> tuple[Array, Array]:
     """Mean and covariance of the weighted draws, flattened where few of them carry the weight."""
     log_w, _ = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
@@ -487,11 +318,11 @@ def _moments(pool: _Pool, found: _Assessment) -> tuple[Array, Array]:
     return mean, (centred * w[:, None]).T @ centred
 
 
-def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Proposal]) -> Mixture:
+def _refitted(pool: _Pool, found: Assessment, along: Sequence[Proposal]) -> Mixture:
     """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
     log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
-    x = pool.u[_evenly(w, 1500)]
+    x = pool.u[evenly(w, 1500)]
     mean = w @ pool.u
     centred = pool.u - mean
     covariance = (centred * w[:, None]).T @ centred
@@ -506,13 +337,7 @@ def _refitted(pool: _Pool, found: _Assessment, along: Sequence[Proposal]) -> Mix
     return Mixture((*parts, *tails, *along), np.array(weights))
 
 
-def _evenly(weights: Array, most: int) -> Array:
-    """Indices of at most so many draws, taken at even steps of the cumulative weight."""
-    size = min(len(weights), most)
-    return np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(size) + 0.5) / size), len(weights) - 1)
-
-
-def _bent(pool: _Pool, found: _Assessment) -> list[Bent]:
+def _bent(pool: _Pool, found: Assessment) -> list[Bent]:
     """Proposals that bend and widen along the one or two latents that lead the most."""
     if not 1 < pool.dim <= _MOST_BENT:
         return []

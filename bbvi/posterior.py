@@ -254,10 +254,5 @@ def weighted_quantiles(x: Array, weights: Array, levels: Array) -> Array:
     return np.array([[np.interp(q, cumulative[:, j], ordered[:, j]) for j in range(x.shape[1])] for q in levels])
 
 
-def named_draws(model: Model, values: Mapping[str, Array]) -> dict[str, Array]:
-    """Draws by name as plain arrays of their own."""
-    return {name: np.array(x) for name, x in values.items()}
-
-
 def _row_norms(factor: Array) -> Array:
     return factor if factor.ndim == 1 else np.sqrt(np.sum(factor**2, axis=1))

@@ -36,6 +36,7 @@ def _with_axis(operation: Operation, axis: Any, position: int) -> tuple[tuple[An
 
 
 def reduction(operation: Operation) -> Callable[..., Batched]:
+    """A reduction over axes that follow the draws; one over all of a draw's elements leaves the draws axis."""
     operation.only(0)
     ndim = operation.ndim(0)
     if ndim == 0:

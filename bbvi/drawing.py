@@ -56,12 +56,14 @@ class Known(NamedTuple):
 
 
 def pyplot() -> Any:
+    """matplotlib.pyplot, imported when a picture is asked for."""
     import matplotlib.pyplot as plt
 
     return plt
 
 
 def new_axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
+    """The axes given, or fresh ones on a figure of this size in inches."""
     if ax is not None:
         return ax
     plt = pyplot()
@@ -69,6 +71,7 @@ def new_axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
 
 
 def handles_of(*colours: str, kind: str) -> list[Any]:
+    """Entries of a legend for what is drawn in these colours; `kind` names the corrected posterior."""
     from matplotlib.lines import Line2D
 
     names = {CORRECTED: kind, MEAN_FIELD: "mean field", REFERENCE: "reference"}
@@ -153,10 +156,12 @@ def known_rows(fit: FitRecord, reference: Any) -> dict[str, Known]:
 
 
 def short(label: str) -> str:
+    """A label of at most 22 characters, shortened in its middle."""
     return label if len(label) <= 22 else label[:10] + "…" + label[-11:]
 
 
 def in_figures(mean: float, sd: float) -> str:
+    """Mean and sd as text, to two significant digits of the sd."""
     if not (np.isfinite(mean) and np.isfinite(sd) and sd > 0):
         return f"{mean:.3g}"
     digits = int(np.clip(1 - np.floor(np.log10(sd)), 0, 8))

@@ -16,14 +16,17 @@ _EDGE = 1e-100
 
 
 def positive(a: Any) -> Any:
+    """Whether a is positive, elementwise."""
     return np.greater(a, 0)
 
 
 def nonnegative(a: Any) -> Any:
+    """Whether a is not negative, elementwise."""
     return np.greater_equal(a, 0)
 
 
 def finite(a: Any) -> Any:
+    """Whether a is finite, elementwise."""
     return np.isfinite(a)
 
 

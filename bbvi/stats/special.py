@@ -50,6 +50,7 @@ ndtri_: Function = elementwise(
 
 
 def inverse_mills_slope(x: Any) -> Any:
+    """The derivative of `inverse_mills`."""
     m = inverse_mills(x)
     return -m * (x + m)
 

@@ -18,6 +18,7 @@ CORE_DIMS: dict[Function, tuple[tuple[int, ...], int]] = {}
 
 
 def vector_primitive(name: str, value: Function, inputs: tuple[int, ...], output: int = 0) -> Function:
+    """An autograd primitive whose arguments have `inputs` trailing axes of their own, and its result `output`."""
     fun = primitive(value)
     fun.__name__ = name
     CORE_DIMS[fun] = (inputs, output)
@@ -35,6 +36,7 @@ def column(g: Any) -> Any:
 
 
 def matrix(g: Any) -> Any:
+    """g with two axes behind, to multiply matrices."""
     return anp.reshape(g, (*anp.shape(g), 1, 1))
 
 

@@ -34,9 +34,10 @@ test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
 bridges: $(VENV)/.installed-bridges ## the tests that need JAX and PyMC (and PyTorch, where you installed it)
 	@$(BIN)/python -m pytest tests/test_examples.py tests/test_own_gradient.py -k "jax or pymc or pytorch" $(ARGS)
 
-lint: $(VENV)/.installed-lint ## ruff and mypy
+lint: $(VENV)/.installed-lint ## ruff, mypy, and the layers of the house
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports setup.cfg
 
 docs: $(VENV)/.installed-docs ## the documentation, in docs/_build/html, its gallery fitted (a minute or two); a warning is an error
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

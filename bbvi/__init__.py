@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from . import families, stats
-from .calibration import coverage, simulation_based_calibration
-from .estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
-from .families import MeanFieldGaussian
-from .fit import fit
-from .latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex
-from .model import Model
-from .results import Fit, load
-from .solvers.fixed_draws import FixedDraws
-from .solvers.loop import Progress, Trace
-from .solvers.natural_gradient import NaturalGradient
-from .solvers.stochastic import Stochastic
-from .status import Status
-from .testing import check_model
+from importlib import import_module
+from types import ModuleType
+
+import bbvi.output  # noqa: F401  (hangs its ways out on Fit)
+from bbvi import families, stats
+from bbvi.checking.calibration import coverage, simulation_based_calibration
+from bbvi.checking.check_model import check_model
+from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
+from bbvi.families import MeanFieldGaussian
+from bbvi.fitting.entry import fit
+from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex
+from bbvi.model.model import Model
+from bbvi.result.fit import Fit, load
+from bbvi.solvers.fixed_draws import FixedDraws
+from bbvi.solvers.from_values.natural_gradient import NaturalGradient
+from bbvi.solvers.loop import Progress
+from bbvi.solvers.state import Trace
+from bbvi.solvers.stochastic import Stochastic
+from bbvi.status import Status
+
+# What takes a second to import, or what not every program wants, is there when it is asked for.
+_LATER = {"plots": "bbvi.output.plots", "models": "bbvi.models"}
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return import_module(_LATER[name])
+    raise AttributeError(f"module 'bbvi' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
 
 __version__ = "0.1.0"
 
@@ -44,6 +63,8 @@ __all__ = [
     "families",
     "fit",
     "load",
+    "models",
+    "plots",
     "simulation_based_calibration",
     "stats",
 ]

@@ -8,7 +8,7 @@ import pytest
 from posteriors import regression, schools
 
 import bbvi
-from bbvi.calibration import coverage, simulate, simulation_based_calibration
+from bbvi.checking.calibration import coverage, simulate, simulation_based_calibration
 from bbvi.stats import norm
 
 

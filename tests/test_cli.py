@@ -12,8 +12,8 @@ import arviz as az
 import pytest
 
 import bbvi
-from bbvi.cli import FAILED, OK, USAGE, main
-from bbvi.results import load
+from bbvi.cli.command import FAILED, OK, USAGE, main
+from bbvi.result.fit import load
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -173,7 +173,7 @@ def test_verbose_shows_where_the_model_raised(file, capsys):
 
 
 def test_a_defect_of_the_package_is_not_taken_for_the_models(file, monkeypatch):
-    monkeypatch.setattr(sys.modules["bbvi.fit"], "fit", lambda *args, **kwargs: {}["defect"])
+    monkeypatch.setattr(sys.modules["bbvi.fitting.entry"], "fit", lambda *args, **kwargs: {}["defect"])
     with pytest.raises(KeyError, match="defect"):
         main(["fit", f"{file}:model"])
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 import bbvi
-from bbvi.estimators import Estimate, Pathwise, ScoreFunction, compare_estimators, plot_comparison
+from bbvi.estimators import Estimate, Pathwise, ScoreFunction, compare_estimators
 from bbvi.estimators.cost import as_cost
 from bbvi.estimators.quadrature import exact_gradient
 from bbvi.families import Gamma, Gaussian, MeanFieldGaussian
+from bbvi.output.comparison import plot_comparison
 
 Q = MeanFieldGaussian(2.0, 1.0)
 COLUMNS = ["estimator", "draws", "coordinate", "bias", "bias_se", "variance", "evaluations"]

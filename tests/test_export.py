@@ -8,7 +8,7 @@ import pytest
 from posteriors import SLOPES, regression, schools, supports
 
 import bbvi
-from bbvi.export import to_datatree
+from bbvi.output.arviz import to_datatree
 
 GROUPS = {
     "posterior", "unconstrained_posterior", "sample_stats", "log_likelihood", "log_prior",

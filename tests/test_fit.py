@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import bbvi
-from bbvi import correction, rivals, starts
+from bbvi.correction import importance as correction
+from bbvi.search import rivals, starts
 from bbvi.stats import halfcauchy, norm
 
 Y = [28, 8, -3, 7, -1, 1, 18, 12]
@@ -358,7 +359,7 @@ def test_a_slow_log_joint_keeps_to_the_time(clock, seconds, with_gradient):
 
 @pytest.mark.parametrize("estimator", ["score", "pathwise"])
 def test_weights_are_left_out_once_the_time_is_up_and_the_message_says_so(clock, monkeypatch, estimator):
-    module = sys.modules["bbvi.fit"]
+    module = sys.modules["bbvi.fitting.entry"]
     fresh = module._fresh_elbo
 
     def late(*args):

@@ -8,10 +8,10 @@ import pytest
 from scipy import integrate, optimize
 
 import bbvi
+from bbvi.search.starts import candidates, find_modes, initial_log_sd
 from bbvi.solvers import newton
 from bbvi.solvers.fixed_draws import FixedDraws
-from bbvi.starts import candidates, find_modes, initial_log_sd
-from bbvi.target import Target
+from bbvi.target.target import Target
 
 
 def gaussian(dim, spread, seed=0):

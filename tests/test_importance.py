@@ -8,8 +8,8 @@ import pytest
 from scipy.special import digamma, polygamma
 
 import bbvi
-from bbvi.correction import correct
-from bbvi.proposals import Bent, Gaussian, Mixture, Stretched, StudentT
+from bbvi.correction.importance import correct
+from bbvi.correction.proposals import Bent, Gaussian, Mixture, Stretched, StudentT
 from bbvi.stats import norm
 
 LOG_2PI = math.log(2 * math.pi)

@@ -11,7 +11,7 @@ import pytest
 from posteriors import exact_loo, exact_regression, regression, regression_data
 
 import bbvi
-from bbvi.loo import leave_one_out, loo
+from bbvi.result.loo import leave_one_out, loo
 from bbvi.stats import norm
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import bbvi
 from bbvi import models
-from bbvi.model import labels_of
+from bbvi.model.model import labels_of
 
 NAMES = models.names()
 RNG_SEED = 0

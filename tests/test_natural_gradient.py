@@ -10,9 +10,9 @@ import pytest
 from autograd import elementwise_grad
 from scipy.optimize import minimize
 
-from bbvi.solvers.archive import Archive, fitted
-from bbvi.solvers.natural_gradient import NaturalGradient, NaturalGradientState
-from bbvi.solvers.surrogate import antithetic_draws, regress
+from bbvi.solvers.from_values.archive import Archive, fitted
+from bbvi.solvers.from_values.natural_gradient import NaturalGradient, NaturalGradientState
+from bbvi.solvers.from_values.surrogate import antithetic_draws, regress
 from bbvi.status import Status
 
 Array = np.ndarray

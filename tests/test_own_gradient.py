@@ -9,7 +9,7 @@ import pytest
 from packages import needed
 
 import bbvi
-from bbvi.target import Target
+from bbvi.target.target import Target
 
 X = np.random.default_rng(3).normal(size=(400, 3))
 Y = (np.random.default_rng(4).random(400) < 1 / (1 + np.exp(-X @ [0.5, -1.0, 0.2]))).astype(float)

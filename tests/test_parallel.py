@@ -14,7 +14,7 @@ import pytest
 
 import bbvi
 from bbvi.stats import norm
-from bbvi.target import Target
+from bbvi.target.target import Target
 
 Y = np.array([1.0, 2.5, 0.5, 3.0, 2.0])
 # Forking a process that has threads, as those of a cluster, is a warning.

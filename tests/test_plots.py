@@ -10,8 +10,8 @@ import pytest
 from posteriors import exact_regression, regression, regression_data, schools, supports
 
 import bbvi
-from bbvi import plots
-from bbvi.density import density
+from bbvi.output import plots
+from bbvi.output.density import density
 
 
 def many(rows: int) -> bbvi.Model:

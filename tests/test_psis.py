@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bbvi.psis import (
+from bbvi.correction.psis import (
     NO_TAIL,
     UNUSABLE,
     effective_sample_size,

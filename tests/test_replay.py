@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbvi import stats
-from bbvi.autodiff import vjp
-from bbvi.replay import NotRecordable, Recording
-from bbvi.tape import backward
+from bbvi.batching.autodiff import vjp
+from bbvi.batching.derivatives import backward
+from bbvi.batching.replay import NotRecordable, Recording
 
 N, K = 5, 3
 X = np.random.default_rng(1).normal(size=(N, K))

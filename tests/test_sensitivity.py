@@ -9,7 +9,7 @@ from posteriors import regression
 from scipy.special import ndtr
 
 import bbvi
-from bbvi.sensitivity import cumulative_distance, power_scaling, split_density
+from bbvi.result.sensitivity import cumulative_distance, power_scaling, split_density
 from bbvi.stats import norm
 
 

@@ -5,10 +5,10 @@ import numpy as onp
 import pytest
 
 import bbvi
-from bbvi import diagnostics, starts, symmetries
-from bbvi.starts import Mode
+from bbvi.search import modes, starts, symmetries
+from bbvi.search.modes import Mode
 from bbvi.stats import logsumexp, norm
-from bbvi.target import Target
+from bbvi.target.target import Target
 
 
 def mixture_model(means):
@@ -143,13 +143,13 @@ def test_far_looks_do_not_take_a_tail_for_a_mode():
 def test_a_mode_matters_by_its_share_and_its_distance(distance, gap, matters):
     best = Mode(onp.zeros(2), onp.zeros(2), 0.0, 5)
     other = Mode(onp.array([0.0, distance]), onp.zeros(2), -gap, 1)
-    assert (diagnostics.near_modes([best, other]) == [other]) == matters
+    assert (modes.near_modes([best, other]) == [other]) == matters
 
 
 def test_an_image_matters_whatever_the_elbo():
     best = Mode(onp.zeros(2), onp.zeros(2), -onp.inf, 1)
     image = Mode(onp.full(2, 9.0), onp.zeros(2), -onp.inf, 0, "the sign of x can be changed")
-    assert diagnostics.near_modes([best, image]) == [image]
+    assert modes.near_modes([best, image]) == [image]
 
 
 def test_the_best_mode_must_be_found_twice():

@@ -12,12 +12,12 @@ import pytest
 
 import bbvi
 from bbvi.estimators import Estimate, Pathwise, ScoreFunction
-from bbvi.fit import _seen_from_the_end
+from bbvi.fitting.entry import _seen_from_the_end
 from bbvi.solvers import stopping
 from bbvi.solvers.stochastic import Stochastic, StochasticState, _Anchor, _Anchored
 from bbvi.stats import norm
 from bbvi.status import Status
-from bbvi.target import Target
+from bbvi.target.target import Target
 
 
 class Gaussian:

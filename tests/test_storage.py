@@ -12,8 +12,8 @@ import pytest
 from posteriors import regression, schools, supports
 
 import bbvi
-from bbvi.results import load
-from bbvi.storage import save
+from bbvi.output.storage import save
+from bbvi.result.fit import load
 
 KINDS = ["best", "mean-field", "linear-response", "importance"]
 

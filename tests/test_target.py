@@ -8,7 +8,7 @@ import pytest
 
 import bbvi
 from bbvi.stats import halfcauchy, norm
-from bbvi.target import Target
+from bbvi.target.target import Target
 
 Y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 SIGMA = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
@@ -95,7 +95,7 @@ def test_derivatives_agree_with_finite_differences(u):
 def test_chunks_change_nothing(u, monkeypatch):
     target = Target(model())
     whole = target.gradients(u)[1], target.linearize(u).hessian_product(u)
-    monkeypatch.setattr("bbvi.evaluator._CHUNK_ELEMENTS", 20)
+    monkeypatch.setattr("bbvi.target.evaluator._CHUNK_ELEMENTS", 20)
     np.testing.assert_allclose(target.gradients(u)[1], whole[0], rtol=1e-12)
     np.testing.assert_allclose(target.linearize(u).hessian_product(u), whole[1], rtol=1e-12)
 

@@ -10,10 +10,10 @@ import pytest
 from posteriors import regression, schools, supports
 
 import bbvi
-from bbvi.checks import repeated_terms
+from bbvi.checking.check_model import check_model, compare_gradient
 from bbvi.stats import norm
-from bbvi.target import Target
-from bbvi.testing import check_model, compare_gradient
+from bbvi.target.checks import repeated_terms
+from bbvi.target.target import Target
 
 
 def model(log_joint, **options) -> bbvi.Model:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bbvi import transforms
+from bbvi.model import transforms
 
 INF = np.inf
 TRANSFORMS = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .base import Estimate, Estimator
-from .compare import compare_estimators, plot_comparison
-from .cost import as_cost
-from .gradient import as_estimator, estimate_gradient
-from .pathwise import Pathwise
-from .score_function import ScoreFunction
+from bbvi.estimators.base import Estimate, Estimator
+from bbvi.estimators.compare import compare_estimators
+from bbvi.estimators.cost import as_cost
+from bbvi.estimators.gradient import as_estimator, estimate_gradient
+from bbvi.estimators.pathwise import Pathwise
+from bbvi.estimators.score_function import ScoreFunction
 
 __all__ = [
     "Estimate",
@@ -18,5 +18,4 @@ __all__ = [
     "as_estimator",
     "compare_estimators",
     "estimate_gradient",
-    "plot_comparison",
 ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from .cost import Cost
+from bbvi.estimators.cost import Cost
 
 Array = np.ndarray
 

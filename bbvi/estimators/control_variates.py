@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..families import MeanFieldGaussian
+from bbvi.families import MeanFieldGaussian
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 
-from ..model import Model
-from ..target import Target
+from bbvi.model.model import Model
+from bbvi.target.target import Target
 
 Array = np.ndarray
 

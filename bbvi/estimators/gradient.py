@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .base import Estimator, positive_int
-from .cost import as_cost
-from .pathwise import Pathwise
-from .score_function import ScoreFunction
+from bbvi.estimators.base import Estimator, positive_int
+from bbvi.estimators.cost import as_cost
+from bbvi.estimators.pathwise import Pathwise
+from bbvi.estimators.score_function import ScoreFunction
 
 Array = np.ndarray
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Estimate, entropy_gradient
-from .cost import Cost
+from bbvi.estimators.base import Estimate, entropy_gradient
+from bbvi.estimators.cost import Cost
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..families import MeanFieldGaussian
-from .base import entropy_gradient
-from .cost import Cost
+from bbvi.estimators.base import entropy_gradient
+from bbvi.estimators.cost import Cost
+from bbvi.families import MeanFieldGaussian
 
 Array = np.ndarray
 

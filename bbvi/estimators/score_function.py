@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..families import Independent, MeanFieldGaussian
-from .base import Estimate, entropy_gradient
-from .control_variates import (
+from bbvi.estimators.base import Estimate, entropy_gradient
+from bbvi.estimators.control_variates import (
     Features,
     gaussian_features,
     groups,
@@ -18,8 +17,9 @@ from .control_variates import (
     regression,
     score_features,
 )
-from .cost import Cost
-from .rao_blackwell import changed_terms, guarded, probe_structure
+from bbvi.estimators.cost import Cost
+from bbvi.estimators.rao_blackwell import changed_terms, guarded, probe_structure
+from bbvi.families import Independent, MeanFieldGaussian
 
 Array = np.ndarray
 

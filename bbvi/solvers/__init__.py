@@ -1,1 +1,1 @@
-"""Solvers: how the parameters of the approximation are found."""
+"""Steps towards the optimum, and the one loop that takes them."""

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..draws import orthogonal
-from ..status import Status
-from . import newton
-from .state import State
+from bbvi.draws import orthogonal
+from bbvi.solvers import newton
+from bbvi.solvers.state import State
+from bbvi.status import Status
 
 Array = np.ndarray
 

@@ -1,12 +1,13 @@
-"""The record that every solver hands from step to step."""
+"""The records of every solver: where it stands after a step, and the course of its steps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..status import Status
+from bbvi.status import Status
 
 
 @dataclass
@@ -45,3 +46,40 @@ class State:
     def reserve(self) -> int:
         """Evaluations to keep back for what the next step may do beyond what the last one did."""
         return 0
+
+
+@dataclass
+class Trace:
+    """The course of a fit, one entry per step.
+
+    Attributes
+    ----------
+    elbo : list of float
+        Of the draws that the solver used, in nats.
+    gradient_norm : list of float
+        In q's metric.
+    step_size : list of float
+        In q's metric.
+    evaluations, gradient_evaluations : list of int
+        Cost so far, per draw.
+    seconds : list of float
+        Since the start.
+    """
+
+    elbo: list[float] = field(default_factory=list)
+    gradient_norm: list[float] = field(default_factory=list)
+    step_size: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    gradient_evaluations: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.elbo)
+
+    def add(self, state: State, target: Any, seconds: float) -> None:
+        self.elbo.append(float(state.elbo))
+        self.gradient_norm.append(float(state.gradient_norm))
+        self.step_size.append(float(state.step_size))
+        self.evaluations.append(int(target.evaluations))
+        self.gradient_evaluations.append(int(target.gradient_evaluations))
+        self.seconds.append(seconds)

@@ -7,15 +7,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..estimators.base import Estimator, positive_int
-from ..estimators.cost import TargetCost
-from ..estimators.gradient import as_estimator
-from ..estimators.pathwise import Pathwise
-from ..estimators.score_function import ScoreFunction
-from ..families import MeanFieldGaussian
-from ..status import Status
-from . import stopping
-from .state import State
+from bbvi.estimators.base import Estimator, positive_int
+from bbvi.estimators.cost import TargetCost
+from bbvi.estimators.gradient import as_estimator
+from bbvi.estimators.pathwise import Pathwise
+from bbvi.estimators.score_function import ScoreFunction
+from bbvi.families import MeanFieldGaussian
+from bbvi.solvers import stopping
+from bbvi.solvers.state import State
+from bbvi.status import Status
 
 Array = np.ndarray
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .categories import categorical, ordered_logistic
-from .continuous import (
+from bbvi.stats.categories import categorical, ordered_logistic
+from bbvi.stats.continuous import (
     beta,
     cauchy,
     chi2,
@@ -25,12 +25,12 @@ from .continuous import (
     vonmises,
     weibull_min,
 )
-from .correlations import lkj_cholesky
-from .discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
-from .multivariate import multivariate_normal
-from .primitives import elementwise_primitives
-from .simplex import dirichlet, multinomial
-from .special import (
+from bbvi.stats.correlations import lkj_cholesky
+from bbvi.stats.discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
+from bbvi.stats.multivariate import multivariate_normal
+from bbvi.stats.primitives import elementwise_primitives
+from bbvi.stats.simplex import dirichlet, multinomial
+from bbvi.stats.special import (
     AXISWISE,
     REDUCTIONS,
     betaln,
@@ -53,7 +53,7 @@ from .special import (
     xlog1py,
     xlogy,
 )
-from .vectors import CORE_DIMS
+from bbvi.stats.vectors import CORE_DIMS
 
 ELEMENTWISE = frozenset(elementwise_primitives)
 

@@ -10,10 +10,10 @@ import numpy as np
 from autograd.extend import defvjp
 from autograd.tracer import getval
 
-from . import special as sp
-from .primitives import public
-from .special import select
-from .vectors import column, no_vjp, vector_primitive, vjp_by
+from bbvi.stats import special as sp
+from bbvi.stats.primitives import public
+from bbvi.stats.special import select
+from bbvi.stats.vectors import column, no_vjp, vector_primitive, vjp_by
 
 
 def _one_hot(k: Any, size: int) -> Any:

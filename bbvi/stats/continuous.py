@@ -9,10 +9,10 @@ import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
 
-from . import special as sp
-from .location_scale import Standard, finite, location_scale, nonnegative, positive
-from .primitives import Function, elementwise, public
-from .tails import TAILS
+from bbvi.stats import special as sp
+from bbvi.stats.location_scale import Standard, finite, location_scale, nonnegative, positive
+from bbvi.stats.primitives import Function, elementwise, public
+from bbvi.stats.tails import TAILS
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 

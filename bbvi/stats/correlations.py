@@ -11,10 +11,10 @@ import scipy.special as sc
 from autograd.extend import defvjp
 from autograd.tracer import getval
 
-from . import special as sp
-from .primitives import Function, public
-from .special import select
-from .vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vjp_by
+from bbvi.stats import special as sp
+from bbvi.stats.primitives import Function, public
+from bbvi.stats.special import select
+from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vjp_by
 
 
 def _correlation_factor(chol: Any) -> Any:

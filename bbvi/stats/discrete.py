@@ -9,9 +9,9 @@ import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
 
-from . import special as sp
-from .mass import COUNT, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, RATE, REAL, Mass, mass_function
-from .primitives import Function, inplace, public
+from bbvi.stats import special as sp
+from bbvi.stats.mass import COUNT, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, RATE, REAL, Mass, mass_function
+from bbvi.stats.primitives import Function, inplace, public
 
 # ---------------------------------------------------------------------- formulas
 

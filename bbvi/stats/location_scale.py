@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from autograd.tracer import getval, isbox
 
-from .primitives import Function, elementwise, inplace
-from .special import select
+from bbvi.stats.primitives import Function, elementwise, inplace
+from bbvi.stats.special import select
 
 # Where a derivative is evaluated instead of at an edge of the support; the inverse of its cube is finite.
 _EDGE = 1e-100

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from autograd.tracer import getval
 
-from .primitives import Function, elementwise
-from .special import select
+from bbvi.stats.primitives import Function, elementwise
+from bbvi.stats.special import select
 
 # Where a derivative is evaluated instead of at the edge of a domain.
 _EDGE = 1e-100

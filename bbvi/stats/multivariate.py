@@ -9,8 +9,8 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp
 
-from .primitives import Function, public, unbroadcast
-from .vectors import column, matrix, vector_primitive, vjp_by
+from bbvi.stats.primitives import Function, public, unbroadcast
+from bbvi.stats.vectors import column, matrix, vector_primitive, vjp_by
 
 _LOG_2PI = np.log(2 * np.pi)
 

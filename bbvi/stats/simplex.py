@@ -11,10 +11,10 @@ import scipy.special as sc
 from autograd.extend import defvjp
 from autograd.tracer import getval
 
-from . import special as sp
-from .discrete import log_factorial
-from .primitives import public
-from .vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vjp_by
+from bbvi.stats import special as sp
+from bbvi.stats.discrete import log_factorial
+from bbvi.stats.primitives import public
+from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vjp_by
 
 
 def _on_simplex(x: Any) -> Any:

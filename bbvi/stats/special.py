@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special as sc
 from autograd.extend import defvjp, primitive
 
-from .primitives import Function, elementwise, operand, public
+from bbvi.stats.primitives import Function, elementwise, operand, public
 
 _SQRT_2_OVER_PI = np.sqrt(2 / np.pi)
 

@@ -8,9 +8,9 @@ import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
 
-from . import special as sp
-from .location_scale import Standard, positive
-from .primitives import Function
+from bbvi.stats import special as sp
+from bbvi.stats.location_scale import Standard, positive
+from bbvi.stats.primitives import Function
 
 
 def _tail(

@@ -8,8 +8,8 @@ import autograd.numpy as anp
 from autograd.core import vspace
 from autograd.extend import primitive
 
-from .primitives import Function, unbroadcast
-from .special import select
+from bbvi.stats.primitives import Function, unbroadcast
+from bbvi.stats.special import select
 
 # How far a sum of probabilities may be from one: wide enough for finite differences.
 SUM_TOLERANCE = 1e-5

@@ -14,8 +14,8 @@ import numpy as np
 
 import bbvi
 from bbvi import models
-from bbvi.drawing import STYLE
-from bbvi.plots import plot_marginals
+from bbvi.output.drawing import STYLE
+from bbvi.output.plots import plot_marginals
 
 from . import published
 from .equations import latex

@@ -26,7 +26,7 @@ from numpyro.infer.reparam import LocScaleReparam
 from numpyro.infer.util import log_density
 
 from bbvi import models
-from bbvi.model import labels_of
+from bbvi.model.model import labels_of
 
 jax.config.update("jax_enable_x64", True)
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import bbvi
-from bbvi.drawing import CORRECTED, FAINT, MEAN_FIELD, REFERENCE
+from bbvi.output.drawing import CORRECTED, FAINT, MEAN_FIELD, REFERENCE
 
 __all__ = ["CORRECTED", "FAINT", "MEAN_FIELD", "REFERENCE", "band", "evaluate", "intervals", "rows", "shrinkage"]
 

@@ -1,0 +1,1 @@
+"""A function of one draw, evaluated for all draws: recorded, replayed, differentiated."""

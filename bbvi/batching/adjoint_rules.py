@@ -1,0 +1,147 @@
+"""Batching rules of what backward passes are made of: gradients put where they belong, sums of autograd's own kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.core import VSpace
+
+from bbvi.batching import autodiff
+from bbvi.batching.operations import Batched, NoRule, Operation, Rule, batched_index, elementwise
+
+_SMALL = 16
+Put = Callable[[np.ndarray, Batched], None]
+
+
+def _scattered(operation: Operation) -> Callable[..., Batched]:
+    """Arrays of zeros to which each draw's gradients are added."""
+    shape, pairs = operation.args[0], operation.args[1:]
+    # Gradients stand at even positions, the index of each before it.
+    if any(position % 2 for position in operation.positions):
+        raise NoRule
+    indices = pairs[::2]
+    if all(type(index) is int for index in indices) and len(operation.positions) == len(indices) == shape[0]:
+        places = [index % shape[0] for index in indices]
+        if len(set(places)) == shape[0]:
+            return _in_order(places)
+    start = np.zeros(shape)
+    for i, index in enumerate(indices):
+        if 2 * i + 2 not in operation.positions:
+            np.add.at(start, index, pairs[2 * i + 1])
+    puts = [_put(operation.args[position - 1]) for position in operation.positions]
+
+    def apply(*parts: Batched) -> Batched:
+        total = np.empty((len(parts[0]), *shape))
+        total[...] = start
+        for put, part in zip(puts, parts, strict=True):
+            put(total, part)
+        return total
+
+    return apply
+
+
+def _in_order(places: list[int]) -> Callable[..., Batched]:
+    """Every element has one gradient."""
+    order = np.argsort(places)
+
+    def apply(*parts: Batched) -> Batched:
+        return np.ascontiguousarray(np.moveaxis(np.array(parts)[order], 0, 1))
+
+    return apply
+
+
+def _put(index: Any) -> Put:
+    """Adds to one part of an array with a draws axis."""
+    full = batched_index(index)
+    arrays = [np.asarray(part) for part in full[1:] if np.ndim(part) > 0]
+    # Boolean masks and distinct positions can be assigned to; repeated ones have to be accumulated.
+    repeats = any(a.dtype != bool and np.unique(a % (1 << 62)).size < a.size for a in arrays)
+
+    def put(total: np.ndarray, part: Batched) -> None:
+        if repeats:
+            np.add.at(total, full, part)
+        else:
+            total[full] += part
+
+    return put
+
+
+def _taken_at(operation: Operation) -> Callable[..., Batched]:
+    operation.only(0)
+    full = batched_index(operation.args[1:])
+    return lambda x: x[full]
+
+
+def _put_at(operation: Operation) -> Callable[..., Batched]:
+    operation.only(0)
+    shape, put = operation.args[1], _put(operation.args[2:])
+
+    def apply(part: Batched) -> Batched:
+        total = np.zeros((len(part), *shape))
+        put(total, part)
+        return total
+
+    return apply
+
+
+def _bundled(operation: Operation) -> Callable[..., Any]:
+    """As `_scattered`, where what was taken from is a tuple of results."""
+    shapes, pairs = operation.args[0], operation.args[1:]
+    if any(position % 2 for position in operation.positions) or not all(isinstance(i, int) for i in pairs[::2]):
+        raise NoRule
+
+    def apply(*parts: Batched) -> list[Batched]:
+        totals = [np.zeros((len(parts[0]), *shape)) for shape in shapes]
+        varying = dict(zip(operation.positions, parts, strict=True))
+        for i, index in enumerate(pairs[::2]):
+            totals[index] = totals[index] + varying.get(2 * i + 2, pairs[2 * i + 1])
+        return totals
+
+    return apply
+
+
+def _summed(operation: Operation) -> Callable[..., Batched]:
+    """Many small arrays are stacked, since each addition would cost more than its numbers."""
+    fixed: list[Any] = [arg for i, arg in enumerate(operation.args) if i not in operation.positions]
+    constant = np.add.reduce(fixed) if fixed else 0.0
+    if math.prod(operation.shape or ()) <= _SMALL:
+        return lambda *parts: np.add.reduce(np.array(parts)) + constant
+
+    def apply(*parts: Batched) -> Batched:
+        total = parts[0] + constant
+        for part in parts[1:]:
+            total += part
+        return total
+
+    return apply
+
+
+def _vector_sum(operation: Operation) -> Callable[..., Batched]:
+    operation.only(1, 2)
+    before, new = operation.args[1:3]
+    if before is None:
+        return lambda x: np.array(x)
+    positions = tuple(position - 1 for position in operation.positions)
+    return elementwise(Operation(anp.add, (before, new), {}, positions, operation.shape, operation.plain))
+
+
+def _as_it_is(operation: Operation) -> Callable[..., Batched]:
+    """For operations that are written for any leading axes."""
+    operation.only(0)
+    return operation.caller()
+
+
+RULES: dict[Callable[..., Any], Rule] = {
+    autodiff.scattered: _scattered,
+    autodiff.taken_at: _taken_at,
+    autodiff.put_at: _put_at,
+    autodiff.bundled: _bundled,
+    autodiff.summed: _summed,
+    autodiff.columns: _as_it_is,
+    autodiff.padded: _as_it_is,
+    VSpace.add: _vector_sum,
+}

@@ -1,0 +1,355 @@
+"""A function of one draw, recorded once through autograd's tracer and then evaluated for all draws at once."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.tracer import isbox
+
+from bbvi.batching.operations import Batched, NoRule, Operation
+from bbvi.batching.rules import compile_operation, depends_on_values
+from bbvi.batching.tape import NotRecordable, Tape, recording, slot_of
+
+__all__ = ["NotRecordable", "Recording"]
+
+Step = Callable[[list[Any]], None]
+
+# Results of fewer elements a draw are not worth the time that giving their memory back early would take.
+_LARGE = 16
+# As many elements taken from one array are taken all at once.
+_MANY = 4
+
+
+class Entry(NamedTuple):
+    """An operation of the recording: the slots of its arguments, its own, and those that nobody needs after it."""
+
+    operation: Operation
+    parents: tuple[int, ...]
+    slot: int
+    dead: tuple[int, ...] = ()
+
+
+class Recording:
+    """A function of one draw in the form that evaluates many draws in one call.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a dict of arrays, one draw, and returns an array, a number, or a dict of those. With `data` it takes a
+        dict of these as its second argument.
+    draw : mapping of str to ndarray
+        The draw to record on; only its shapes matter later.
+    loop : bool
+        Whether operations without a batching rule may be looped over draws. If not, the recording is for plain
+        arrays only.
+    late : str, optional
+        An argument that will be given last, and many times for the same values of the others; see `bind`.
+    data : mapping of str to ndarray, optional
+        Arrays that are the same for all draws, and may later be others of the same shapes; see `with_data`.
+
+    Attributes
+    ----------
+    recorded : value, or dict of values
+        What the function returned at the draw that was recorded; None after `with_data`.
+    inputs : list of str
+        Names of what makes a draw.
+    largest : int
+        Elements of the largest result of an operation, for one draw.
+
+    Raises
+    ------
+    NotRecordable
+        If the function's course depends on the values of its latents or of `data`, or an operation has no rule.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        draw: Mapping[str, np.ndarray],
+        *,
+        loop: bool = True,
+        late: str | None = None,
+        data: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        with recording() as tape:
+            boxes = {name: tape.root(np.asarray(value, dtype=float)) for name, value in draw.items()}
+            given = {name: tape.root(value) for name, value in (data or {}).items()}
+            result = function(boxes) if data is None else function(boxes, given)
+        named = result if isinstance(result, dict) else {"": result}
+        self._is_dict = isinstance(result, dict)
+        self._roots = {name: slot for slot, name in enumerate(draw)}
+        self._data_roots = {name: len(draw) + i for i, name in enumerate(given)}
+        self._size = len(tape.values)
+        self._loop = loop
+        self._outputs: dict[str, int | np.ndarray] = {}
+        for name, value in named.items():
+            slot = slot_of(value, tape)
+            self._outputs[name] = _constant(value) if slot is None else slot
+        values = {name: tape.values[slot] if isinstance(slot, int) else slot for name, slot in self._outputs.items()}
+        self.recorded: Any = values if self._is_dict else values[""]
+        self._sort(tape, late)
+        shapes = [entry.operation.shape for entry in (*self._first, *self._second) if entry.operation.shape is not None]
+        self.largest = max([1, *(math.prod(shape) for shape in shapes)])
+        try:
+            self._plain = self._steps(plain=True)
+        except NoRule as error:
+            raise NotRecordable(str(error)) from None
+        self._traced: tuple[list[Step], list[Step]] | None = None
+
+    def _sort(self, tape: Tape, late: str | None) -> None:
+        """What is of the data alone, what then does not wait for the late argument, and what does."""
+        wanted = {slot for slot in self._outputs.values() if isinstance(slot, int)}
+        needed, entries = set(wanted), []
+        # Backwards, so that what no output needs is never carried out.
+        for operation, parents, slot in reversed(tape.operations):
+            if slot in needed:
+                needed.update(parents)
+                entries.append(Entry(operation, parents, slot))
+        entries.reverse()
+        varies = set(self._roots.values())
+        waits = set() if late is None else {self._roots[late]}
+        of_data = set(self._data_roots.values())
+        self._of_data: list[Entry] = []
+        first: list[Entry] = []
+        second: list[Entry] = []
+        for entry in entries:
+            if varies.isdisjoint(entry.parents):
+                of_data.add(entry.slot)
+                self._of_data.append(entry)
+                continue
+            varies.add(entry.slot)
+            if waits.isdisjoint(entry.parents):
+                first.append(entry)
+            else:
+                waits.add(entry.slot)
+                second.append(entry)
+        self._known = {slot: tape.values[slot] for slot in of_data}
+        crossing = {parent for entry in second for parent in entry.parents}
+        self._first = _mortal(first, wanted | crossing)
+        self._second = _mortal(second, wanted | {entry.slot for entry in first})
+        if any(depends_on_values(entry.operation, entry.parents, of_data) for entry in (*first, *second)):
+            raise NotRecordable("the shape of a result depends on the values of the data")
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self._roots)
+
+    # ---- evaluation -------------------------------------------------------------------------------------------------
+
+    def __call__(self, draws: Mapping[str, Batched]) -> Any:
+        """Evaluate all draws.
+
+        Parameters
+        ----------
+        draws : mapping of str to array, shape (S, ...)
+            Plain arrays, or autograd boxes where a derivative is wanted.
+
+        Returns
+        -------
+        array, shape (S, ...), or a dict of those
+        """
+        values = self._begin(draws)
+        for steps in self._program(draws):
+            for step in steps:
+                step(values)
+        return self._end(values, len(next(iter(draws.values()))))
+
+    def bind(self, draws: Mapping[str, Batched]) -> tuple[dict[str, Any], Callable[[Batched], dict[str, Any]]]:
+        """Carry out all that does not depend on the late argument.
+
+        Returns the outputs that are known already, and the function of the late argument that gives the others.
+        """
+        count = len(next(iter(draws.values())))
+        values = self._begin(draws)
+        first, second = self._program(draws)
+        for step in first:
+            step(values)
+        (late,) = set(self._roots) - set(draws)
+
+        def rest(argument: Batched) -> dict[str, Any]:
+            again = list(values)
+            again[self._roots[late]] = argument
+            for step in second:
+                step(again)
+            return self._end(again, count)
+
+        known = {
+            name: slot
+            for name, slot in self._outputs.items()
+            if not isinstance(slot, int) or slot in self._known or values[slot] is not None
+        }
+        return self._end(values, count, known), rest
+
+    def with_data(self, data: Mapping[str, np.ndarray]) -> Recording:
+        """The recording of the same function with other data.
+
+        Raises
+        ------
+        NotRecordable
+            If a shape is not that of the data that it was recorded with.
+        """
+        known: dict[int, Any] = {}
+        for name, slot in self._data_roots.items():
+            known[slot] = data[name]
+            if np.shape(data[name]) != np.shape(self._known[slot]):
+                raise NotRecordable(f"{name} has shape {np.shape(data[name])}, not {np.shape(self._known[slot])}")
+        for operation, parents, slot, _ in self._of_data:
+            known[slot] = operation.call([known[parent] for parent in parents])
+            if not isinstance(known[slot], tuple) and np.shape(known[slot]) != operation.shape:
+                raise NotRecordable("the shape of a result depends on the values of the data")
+        other = copy.copy(self)
+        other._known, other.recorded = known, None
+        other._traced = None
+        other._plain = tuple(
+            _renewed(steps, entries, known, self._loop)
+            for steps, entries in zip(self._plain, (self._first, self._second), strict=True)
+        )  # type: ignore[assignment]
+        return other
+
+    # ---- programs ---------------------------------------------------------------------------------------------------
+
+    def _program(self, draws: Mapping[str, Batched]) -> tuple[list[Step], list[Step]]:
+        if not any(isbox(draw) for draw in draws.values()):
+            return self._plain
+        if self._traced is None:
+            self._traced = self._steps(plain=False)
+        return self._traced
+
+    def _steps(self, *, plain: bool) -> tuple[list[Step], list[Step]]:
+        first, second = (
+            [_step(entry, _compiled(entry, self._known, plain, self._loop)) for entry in entries]
+            for entries in (self._first, self._second)
+        )
+        if plain:
+            _take_together(first, self._first, self._known)
+            _take_together(second, self._second, self._known)
+        return first, second
+
+    def _begin(self, draws: Mapping[str, Batched]) -> list[Any]:
+        values: list[Any] = [None] * self._size
+        for name, draw in draws.items():
+            values[self._roots[name]] = draw
+        return values
+
+    def _end(self, values: list[Any], count: int, chosen: Mapping[str, int | np.ndarray] | None = None) -> Any:
+        outputs = {}
+        for name, slot in (self._outputs if chosen is None else chosen).items():
+            if isinstance(slot, int) and slot not in self._known:
+                outputs[name] = values[slot]
+            else:
+                constant = np.asarray(self._known[slot] if isinstance(slot, int) else slot)
+                outputs[name] = np.broadcast_to(constant, (count, *constant.shape))
+        return outputs if self._is_dict else outputs[""]
+
+
+def _mortal(entries: list[Entry], keep: set[int]) -> list[Entry]:
+    """The entries with the slots that nobody needs after each, so that memory is used again while it is warm."""
+    sizes = {entry.slot: entry.operation.shape for entry in entries}
+    mortal, seen = [], set(keep)
+    for entry in reversed(entries):
+        gone = set(entry.parents) - seen
+        seen |= gone
+        small = {slot for slot in gone if math.prod(sizes.get(slot) or ()) < _LARGE}
+        mortal.append(entry._replace(dead=tuple(gone - small)))
+    return mortal[::-1]
+
+
+def _compiled(entry: Entry, known: Mapping[int, Any], plain: bool, loop: bool) -> tuple[Callable[..., Any], list[int]]:
+    """The batched operation and the slots of its operands, with what is known of the data put in."""
+    operation, parents = entry.operation, entry.parents
+    if not known.keys().isdisjoint(parents):
+        args, positions, varying = list(operation.args), [], []
+        for position, parent in zip(operation.positions, parents, strict=True):
+            if parent in known:
+                args[position] = known[parent]
+            else:
+                positions.append(position)
+                varying.append(parent)
+        operation = replace(operation, args=tuple(args), positions=tuple(positions))
+        parents = tuple(varying)
+    operation.plain = plain
+    return compile_operation(operation, loop=loop), list(parents)
+
+
+def _step(entry: Entry, compiled: tuple[Callable[..., Any], list[int]]) -> Step:
+    """Reads its operands among the values and puts its result there."""
+    apply, parents = compiled
+    slot, dead = entry.slot, entry.dead
+    if len(parents) == 1:
+        (only,) = parents
+
+        def step(values: list[Any]) -> None:
+            values[slot] = apply(values[only])
+
+    elif len(parents) == 2:
+        one, other = parents
+
+        def step(values: list[Any]) -> None:
+            values[slot] = apply(values[one], values[other])
+
+    else:
+        operands = itemgetter(*parents)
+
+        def step(values: list[Any]) -> None:
+            values[slot] = apply(*operands(values))
+
+    if not dead:
+        return step
+
+    def last(values: list[Any]) -> None:
+        step(values)
+        for gone in dead:
+            values[gone] = None
+
+    return last
+
+
+def _renewed(steps: list[Step], entries: list[Entry], known: Mapping[int, Any], loop: bool) -> list[Step]:
+    """The steps with those compiled again that have data in them."""
+    renewed = list(steps)
+    for i, entry in enumerate(entries):
+        if not known.keys().isdisjoint(entry.parents):
+            renewed[i] = _step(entry, _compiled(entry, known, True, loop))
+    return renewed
+
+
+def _take_together(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:
+    """Replace steps that take one element each from the same array by one step that takes them all."""
+    taken: dict[int, list[int]] = {}
+    for i, entry in enumerate(entries):
+        operation = entry.operation
+        if operation.fun is ArrayBox.__getitem__ and type(operation.args[1]) is int and not entry.dead:
+            taken.setdefault(entry.parents[0], []).append(i)
+    for parent, places in taken.items():
+        if len(places) >= _MANY and parent not in known:
+            pairs = [(entries[i].slot, entries[i].operation.args[1]) for i in places]
+            steps[places[0]] = _take_all(parent, pairs)
+            for i in places[1:]:
+                steps[i] = _nothing
+
+
+def _take_all(parent: int, pairs: list[tuple[int, int]]) -> Step:
+    def step(values: list[Any]) -> None:
+        rows = np.ascontiguousarray(np.moveaxis(values[parent], 1, 0))
+        for slot, index in pairs:
+            values[slot] = rows[index]
+
+    return step
+
+
+def _nothing(values: list[Any]) -> None:
+    pass
+
+
+def _constant(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == object:
+        raise NotRecordable("the function returned an array of objects")
+    return array

@@ -1,0 +1,1 @@
+"""Trying a model out, before a fit and after."""

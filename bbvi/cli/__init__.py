@@ -1,0 +1,5 @@
+"""The command ``bbvi``."""
+
+from .command import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""From an optimum to the posterior, and what that is worth."""

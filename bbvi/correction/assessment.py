@@ -1,0 +1,201 @@
+"""What weighted draws are worth: the accuracy of every reported figure, and the checks that they must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bbvi.correction.proposals import Proposal
+from bbvi.correction.psis import pareto_shape
+from bbvi.correction.slices import steering
+from bbvi.correction.weights import ControlFunctions
+
+Array = np.ndarray
+
+# Standard errors at which to stop, and up to which the result passes: three of them are still within 0.1 sd and 10 %.
+_ENOUGH = 0.02
+_PASSING = 0.03
+KHAT_ENOUGH = 0.5
+_KHAT_PASSING = 0.6
+# k-hat of its terms from which the standard error of an sd is too small, and by how much per unit.
+_LIGHT, _HIDDEN = 0.35, 10.0
+# Draws from which kurtosis is no cause to doubt a standard error.
+_MANY_DRAWS = 4000
+# What the last round of draws may have moved, for the result to pass.
+_MOVING = 0.05
+_FEWEST, _FEWEST_FOR_TAILS = 250, 1000
+# Pareto shape of a quantity itself, 1/2 less what samples hide, from which its variance may not exist.
+_HEAVY_TAIL = 0.35
+# Correlation of a latent with the others' squared length from which a target counts as a funnel; of many latents, the
+# necks of weaker ones are already out of reach.
+_FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
+# A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
+_VALLEY, _LUMP = 0.4, 0.04
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """The state of a pool of draws: its weights and how accurate what they say is."""
+
+    log_weights: Array
+    khat: float
+    ess: float
+    log_evidence: float
+    log_evidence_se: float
+    mean: Array
+    sd: Array
+    # Columns (R,) of which draws that carry weight are infinite.
+    infinite: Array
+    # What the rest is worked out from, if asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
+    u: Array
+    log_q: Array
+    standard: Array
+    first: Proposal
+
+    @cached_property
+    def weights(self) -> Array:
+        return np.exp(self.log_weights)
+
+    @cached_property
+    def controls(self) -> ControlFunctions:
+        return ControlFunctions.at(self.u, self.log_weights, self.log_q, self.first)
+
+    @cached_property
+    def mean_error(self) -> Array:
+        return _or_infinite(self.controls.standard_errors(self.weights, self.standard))
+
+    @cached_property
+    def seen_sd_error(self) -> Array:
+        """Relative standard error (R,) of the sds, as the draws show it."""
+        squares = self.standard**2 - (self.sd > 0)
+        return _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+
+    @cached_property
+    def sd_error(self) -> Array:
+        """The same, enlarged by what draws hide of heavy tails: of the variance of the terms, and so of the error."""
+        errors = self.seen_sd_error * (1.0 + _HIDDEN * np.maximum(self.tail_khat - _LIGHT, 0.0))
+        if len(self.u) >= _MANY_DRAWS:
+            return errors
+        # Of a heavy tail, few draws miss a part, in the sd and in its standard error alike.
+        kurtosis = np.exp(self.log_weights) @ self.standard**4
+        return errors * np.sqrt(np.maximum(kurtosis / 3.0, 1.0))
+
+    @cached_property
+    def tail_khat(self) -> Array:
+        shape = pareto_shape(self.weights[:, None] * self.standard**2)
+        return np.where(self.sd > 0, np.asarray(shape), -np.inf)
+
+    @cached_property
+    def steering(self) -> tuple[Array, Array]:
+        return steering(self.u, self.weights)
+
+    def moved(self, before: Assessment) -> float:
+        """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
+        sd = np.where(self.sd > 0, self.sd, 1.0)
+        change = np.maximum(np.abs(self.mean - before.mean), np.abs(self.sd - before.sd)) / sd
+        # What is no number does not settle; it is a problem of its own.
+        return float(np.max(np.where(np.isfinite(change), change, 0.0)))
+
+    @property
+    def enough(self) -> bool:
+        return bool(
+            self.khat < KHAT_ENOUGH
+            and self.tail_khat.max() < _KHAT_PASSING
+            and self.mean_error.max() < _ENOUGH
+            and self.seen_sd_error.max() < _ENOUGH
+            and self.sd_error.max() < _PASSING
+        )
+
+    def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """What keeps the result from being relied on."""
+        found = []
+        if self.khat >= _KHAT_PASSING:
+            found.append(f"k-hat of the weights is {self.khat:.2f}")
+        for what, errors in (("mean", self.mean_error), ("sd", self.sd_error)):
+            worst = int(np.argmax(errors))
+            if errors[worst] >= _PASSING:
+                found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
+        heavy = np.flatnonzero(self.tail_khat >= _KHAT_PASSING)
+        if len(heavy):
+            names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
+            found.append(f"the tails of {names} are too heavy for an sd to be measured")
+        if self.infinite.any():
+            names = ", ".join(labels[i] for i in np.flatnonzero(self.infinite)[:4])
+            found.append(f"{names}: infinite or not a number at draws that carry weight")
+        return tuple(found)
+
+
+def steered(found: Assessment) -> tuple[str, ...]:
+    """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
+    strongest = float(np.max(found.steering[0]))
+    if strongest < (_FUNNEL if found.u.shape[1] <= _MANY else _FUNNEL_OF_MANY):
+        return ()
+    return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
+
+
+def few(draws: int) -> tuple[str, ...]:
+    """Whether there are too few draws to see any tail."""
+    return (f"there are only {draws} weighted draws, too few to see the tails",) if draws < _FEWEST else ()
+
+
+def unsettled(moved: float) -> tuple[str, ...]:
+    """Whether the last round of draws still changed the result."""
+    return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",) if moved > _MOVING else ()
+
+
+def heavy_tails(found: Assessment, columns: Array, labels: Sequence[str]) -> tuple[str, ...]:
+    """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
+    if len(found.u) < _FEWEST_FOR_TAILS:
+        return ()
+    index = evenly(found.weights, 2000)
+    varying = np.flatnonzero(found.sd > 0)
+    # A draw that was picked has weight, so that no quantity is infinite here.
+    x = columns[index][:, varying]
+    centred = x - np.median(x, axis=0)
+    sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
+    shape = np.max(np.reshape(pareto_shape(sides), (2, -1)), axis=0)
+    heavy = varying[shape > _HEAVY_TAIL]
+    if not len(heavy):
+        return ()
+    names = ", ".join(labels[i] for i in heavy[:4])
+    return (f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist",)
+
+
+def valleys(found: Assessment) -> tuple[str, ...]:
+    """Whether the weighted draws fall into two lumps along a latent or the longest axis, with a valley in between."""
+    w = found.weights
+    mean = w @ found.u
+    centred = found.u - mean
+    scale = np.sqrt(w @ centred**2)
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        return ()
+    x = centred / scale
+    longest = np.linalg.eigh((x * w[:, None]).T @ x)[1][:, -1]
+    columns = np.column_stack([x, x @ longest / np.sqrt(w @ (x @ longest) ** 2)])
+    # Smoothed histograms on -4 to 4 sds, all columns at once; what lies outside goes into a bin that is dropped.
+    bins, count = 40, columns.shape[1]
+    cell = np.floor((np.clip(columns, -4.1, 4.1) + 4.0) * (bins / 8.0)).astype(int)
+    cell = np.where((cell >= 0) & (cell < bins), cell, bins) + (bins + 1) * np.arange(count)
+    histogram = np.bincount(cell.ravel(), np.repeat(w, count), (bins + 1) * count).reshape(count, -1)[:, :bins]
+    kernel = np.exp(-0.5 * (np.subtract.outer(np.arange(bins), np.arange(bins)) / 1.5) ** 2)
+    density = histogram @ np.where(kernel > np.exp(-0.5 * (4.5 / 1.5) ** 2), kernel, 0.0)
+    left = np.maximum.accumulate(density, axis=1)
+    right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
+    mass = np.cumsum(density, axis=1) / np.maximum(density.sum(axis=1, keepdims=True), 1e-300)
+    valley = (density < _VALLEY * np.minimum(left, right)) & (mass > _LUMP) & (mass < 1 - _LUMP)
+    if valley.any():
+        return ("the draws fall into two lumps with a valley between them: there is more than one mode",)
+    return ()
+
+
+def evenly(weights: Array, most: int) -> Array:
+    """Indices of at most so many draws, taken at even steps of the cumulative weight."""
+    size = min(len(weights), most)
+    return np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(size) + 0.5) / size), len(weights) - 1)
+
+
+def _or_infinite(errors: Array) -> Array:
+    return np.where(np.isfinite(errors), errors, np.inf)

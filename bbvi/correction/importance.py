@@ -1,0 +1,365 @@
+"""The importance correction: carries a Gaussian approximation to the target, and measures how well that went.
+
+Draws come in rounds, each from a mixture that is fitted to the weighted draws of all rounds before it; every draw is
+weighted against the mixture of all proposals so far (adaptive multiple importance sampling; Cornuet, Marin, Mira and
+Robert 2012). A part of each mixture is stretched along the latents and the principal axes, to see what a Gaussian
+would miss. Near-Gaussian targets pass after the first round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bbvi.correction.assessment import KHAT_ENOUGH, Assessment, evenly, few, heavy_tails, steered, unsettled, valleys
+from bbvi.correction.proposals import (
+    Bent,
+    Gaussian,
+    Mixture,
+    Proposal,
+    Stretched,
+    StudentT,
+    components_of,
+    fit_mixture,
+    log_sum_exp,
+)
+from bbvi.correction.psis import effective_sample_size, pareto_shape, psis
+from bbvi.correction.slices import leaders
+from bbvi.correction.weights import moments
+
+Array = np.ndarray
+
+# Rounds up to which slices are added.
+_SLICED = 5
+# What a further round of draws may move, for it to be the last: standard errors do not see a region that no draw has
+# reached.
+_STILL = 0.03
+_STRETCHED = 0.2
+_SMALLEST_ROUND = 200
+# Columns that vary by less, relative to their size, are constants with rounding errors.
+_ROUNDING = 1e-9
+_MOST_COMPONENTS = 6
+# Bends and widths that matter, and the latents up to which they are looked for.
+_BENDS, _MOST_BENT = 0.15, 30
+
+
+@dataclass(frozen=True, eq=False)
+class ImportanceResult:
+    """Weighted draws from the target, with what is known of their accuracy.
+
+    Attributes
+    ----------
+    draws : (S, D), unconstrained
+    log_weights : (S,), smoothed, adjusted by control variates, normalised
+    log_density : (S,), of the target
+    proposal : Mixture
+        That all draws come from.
+    khat, initial_khat : float
+        Of these weights, and of the Gaussian that was corrected.
+    ess : float
+    log_evidence, log_evidence_se : float
+        In nats.
+    mean_error, sd_error : (R,)
+        One standard error of the reported quantities' means, in sds, and of their sds, relative; the latter enlarged
+        where draws hide a part of a heavy tail.
+    tail_khat : (R,)
+        k-hat of the weights times the squared deviation: above 0.6 the sd is not to be had from these draws.
+    rounds, evaluations : int
+    problems : tuple of str
+        The checks that failed, a clause each.
+    interrupted : bool
+        Whether an interrupt ended the rounds.
+    """
+
+    draws: Array
+    log_weights: Array
+    log_density: Array
+    proposal: Mixture
+    khat: float
+    initial_khat: float
+    ess: float
+    log_evidence: float
+    log_evidence_se: float
+    mean_error: Array
+    sd_error: Array
+    tail_khat: Array
+    rounds: int
+    evaluations: int
+    problems: tuple[str, ...]
+    interrupted: bool = False
+
+    @property
+    def reliable(self) -> bool:
+        """Whether every check passed."""
+        return not self.problems
+
+
+def correct(
+    values: Callable[[Array], Array],
+    measure: Callable[[Array], tuple[Sequence[str], Array]],
+    mean: Array,
+    covariance: Array,
+    rng: np.random.Generator,
+    *,
+    max_evaluations: int,
+    remaining: Callable[[], float] = lambda: math.inf,
+    max_rounds: int = 7,
+    first: int | None = None,
+    alternatives: Sequence[tuple[Array, Array]] = (),
+    conditionals: Callable[[Array, Array, int], Mixture | None] | None = None,
+) -> ImportanceResult:
+    """Carry N(mean, covariance) to the target.
+
+    Parameters
+    ----------
+    values : callable, (S, D) -> (S,)
+        Log density of the target up to a constant; ``-inf`` where it is zero or no number.
+    measure : callable, (S, D) -> labels (R), columns (S, R)
+        The quantities that are reported, on which accuracy is judged.
+    mean, covariance : (D,), (D, D)
+        Of the Gaussian to start from.
+    rng : numpy.random.Generator
+    max_evaluations : int
+        Evaluations of `values`, counted per draw; near-Gaussian targets need about 1000 + 50 D of them.
+    remaining : callable
+        Evaluations that are left in all: what `conditionals` costs is no draw, but counts.
+    max_rounds : int
+        Rounds of draws, each 1.4 times as large as the last.
+    first : int, optional
+        Draws of the first round, 1000 + 50 D unless given: few where each is dear. Every round is larger than the last.
+    alternatives : sequence of (mean, sd), both (D,)
+        Where other modes are.
+    conditionals : callable, optional
+        ``(mean, covariance, index)`` gives a mixture of conditional Gaussians along a latent that steers others.
+        Without it, proposals that bend and widen along such a latent are fitted to the draws.
+
+    Notes
+    -----
+    An interrupt (Ctrl-C) after the first round ends with the draws up to then; ``interrupted`` says so.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the covariance is not positive definite.
+    """
+    pool = _Pool(values, measure, len(mean), max_evaluations, remaining)
+    start = Gaussian(np.array(mean, dtype=float), np.linalg.cholesky(covariance))
+    if first is None:
+        first = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
+    size = first if max_evaluations - first >= _SMALLEST_ROUND else max_evaluations
+    pool.add(start, int((1 - _STRETCHED) * size), rng)
+    initial_khat = float(psis(pool.log_p - start.log_density(pool.u))[1])
+    pool.add(Stretched.along_axes(start.mean, start.factor), size - len(pool.u), rng)
+    for where, sd in alternatives:
+        pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
+    found = pool.assess()
+    rounds, moved, interrupted = 1, 0.0, False
+    along: dict[int, Mixture] = {}
+    try:
+        while rounds < max_rounds and pool.left >= _SMALLEST_ROUND:
+            fresh = 0
+            if conditionals is not None and rounds <= _SLICED:
+                moments = _moments(pool, found)
+                for index in [*leaders(*found.steering), *(_heaviest(pool, found) if rounds > 1 else [])]:
+                    mixture = None if index in along else conditionals(*moments, index)
+                    if mixture is not None:
+                        along[index] = mixture
+                        pool.add(mixture, size // 2, rng)
+                        fresh += 1
+            if fresh:
+                found = pool.assess()
+            elif moved < _STILL and found.enough:
+                break
+            before = found
+            extra = [*along.values()] if conditionals is not None else _bent(pool, found)
+            pool.add(_refitted(pool, found, extra), int(min(size * 1.4**rounds, pool.left)), rng)
+            found = pool.assess()
+            moved = found.moved(before)
+            rounds += 1
+    except KeyboardInterrupt:
+        interrupted = True
+        found = pool.assess()
+    return ImportanceResult(
+        draws=pool.u,
+        log_weights=found.controls.adjusted(found.log_weights),
+        log_density=pool.log_p,
+        proposal=pool.mixture,
+        khat=found.khat,
+        initial_khat=initial_khat,
+        interrupted=interrupted,
+        ess=found.ess,
+        log_evidence=found.log_evidence,
+        log_evidence_se=found.log_evidence_se,
+        mean_error=found.mean_error,
+        sd_error=found.sd_error,
+        tail_khat=found.tail_khat,
+        rounds=rounds,
+        evaluations=len(pool.u),
+        problems=(
+            *found.problems(pool.labels),
+            *few(len(pool.u)),
+            *steered(found),
+            *unsettled(moved),
+            *heavy_tails(found, pool.columns, pool.labels),
+            *valleys(found),
+        ),
+    )
+
+
+class _Pool:
+    """All draws so far, weighted against the mixture of all proposals that they came from."""
+
+    def __init__(
+        self,
+        values: Callable[[Array], Array],
+        measure: Callable[[Array], tuple[Sequence[str], Array]],
+        dim: int,
+        budget: int,
+        remaining: Callable[[], float],
+    ) -> None:
+        self.values, self.measure, self.dim, self.budget, self.remaining = values, measure, dim, budget, remaining
+        self.u = np.empty((0, dim))
+        self.log_p = np.empty(0)
+        self.columns = np.empty((0, 0))
+        self.labels: Sequence[str] = ()
+        # Of all mixtures, each once, with the number of draws that it stands for.
+        self.components: list[Proposal] = []
+        self.counts: list[float] = []
+        # Log density of each component (K) at each draw (S), so that no pair is computed twice; there is room for more
+        # of both.
+        self.table = np.empty((32, budget))
+
+    @property
+    def left(self) -> int:
+        return int(min(self.budget - len(self.u), self.remaining()))
+
+    @property
+    def mixture(self) -> Mixture:
+        return Mixture(tuple(self.components), np.array(self.counts))
+
+    def add(self, proposal: Proposal, count: int, rng: np.random.Generator) -> None:
+        count = min(count, self.left)
+        if count < 1:
+            return
+        fresh = proposal.sample(count, rng)
+        log_p = self.values(fresh)
+        labels, columns = self.measure(fresh)
+        for row, component in enumerate(self.components):
+            self.table[row, len(self.u) : len(self.u) + count] = component.log_density(fresh)
+        u = np.concatenate([self.u, fresh])
+        known, shares = list(self.components), list(self.counts)
+        for component, share in components_of(proposal):
+            if component in known:
+                shares[known.index(component)] += share * count
+                continue
+            row = len(known)
+            if row == len(self.table):
+                larger = np.empty((2 * row, self.budget))
+                larger[:row, : len(u)] = self.table[:, : len(u)]
+                self.table = larger
+            self.table[row, : len(u)] = component.log_density(u)
+            known.append(component)
+            shares.append(share * count)
+        # All that takes time is done: an interrupt finds the pool as it was before, or as it is after.
+        columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
+        self.log_p = np.concatenate([self.log_p, log_p])
+        self.labels, self.columns, self.u, self.components, self.counts = labels, columns, u, known, shares
+
+    def assess(self) -> Assessment:
+        shares = np.array(self.counts) / np.sum(self.counts)
+        log_q = log_sum_exp((self.table[: len(shares), : len(self.u)] + np.log(shares)[:, None]).T)
+        with np.errstate(invalid="ignore"):
+            ratios = np.where(np.isfinite(self.log_p), self.log_p - log_q, -np.inf)
+        smoothed, khat = psis(ratios)
+        w = np.exp(smoothed)
+        mean, sd, centred = moments(self.columns, w)
+        infinite = ~np.isfinite(mean)
+        # What is not finite cannot be judged, and must not keep the rest from being so.
+        usable = np.isfinite(mean) & np.isfinite(sd)
+        mean, sd, centred = np.where(usable, mean, 0.0), np.where(usable, sd, 0.0), np.where(usable, centred, 0.0)
+        with np.errstate(all="ignore"):
+            sd = np.where(sd > _ROUNDING * (1.0 + np.abs(mean)), sd, 0.0)
+            standard = np.where(sd > 0, centred / np.where(sd > 0, sd, 1.0), 0.0)
+        top = max(ratios.max(), -1e300)
+        raw = np.exp(ratios - top)
+        return Assessment(
+            log_weights=smoothed,
+            khat=float(khat),
+            ess=float(effective_sample_size(smoothed)),
+            log_evidence=float(top + np.log(raw.mean())),
+            log_evidence_se=float(raw.std() / raw.mean() / np.sqrt(len(raw))),
+            mean=mean,
+            sd=sd,
+            infinite=infinite,
+            u=self.u,
+            log_q=log_q,
+            standard=standard,
+            first=self.components[0],
+        )
+
+
+def _heaviest(pool: _Pool, found: Assessment) -> list[int]:
+    """The latent whose square has the heaviest-tailed weights, where these are too heavy to be averaged."""
+    centred = pool.u - found.weights @ pool.u
+    shape = np.asarray(pareto_shape(found.weights[:, None] * centred**2))
+    worst = int(np.argmax(shape))
+    return [worst] if shape[worst] > KHAT_ENOUGH else []
+
+
+def _moments(pool: _Pool, found: Assessment) -> tuple[Array, Array]:
+    """Mean and covariance of the weighted draws, flattened where few of them carry the weight."""
+    log_w, _ = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    w = np.exp(log_w)
+    mean = w @ pool.u
+    centred = pool.u - mean
+    return mean, (centred * w[:, None]).T @ centred
+
+
+def _refitted(pool: _Pool, found: Assessment, along: Sequence[Proposal]) -> Mixture:
+    """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
+    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    w = np.exp(log_w)
+    x = pool.u[evenly(w, 1500)]
+    mean = w @ pool.u
+    centred = pool.u - mean
+    covariance = (centred * w[:, None]).T @ centred
+    share = (pool.dim + 2.0) / (ess + pool.dim + 2.0)
+    covariance = (1 - share) * covariance + share * np.diag(np.diag(covariance))
+    factor = np.linalg.cholesky(covariance)
+    count = int(np.clip(ess / (10.0 * pool.dim + 50.0), 1, _MOST_COMPONENTS))
+    parts, shares = fit_mixture(x, count, mean, factor, ess)
+    tails = (StudentT(mean, factor, 5.0), Stretched.along_axes(mean, factor))
+    body = 0.4 if along else 0.7
+    weights = [*(body * shares / shares.sum()), 0.15, 0.15, *([0.3 / max(len(along), 1)] * len(along))]
+    return Mixture((*parts, *tails, *along), np.array(weights))
+
+
+def _bent(pool: _Pool, found: Assessment) -> list[Bent]:
+    """Proposals that bend and widen along the one or two latents that lead the most."""
+    if not 1 < pool.dim <= _MOST_BENT:
+        return []
+    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    bent = [Bent.fitted(pool.u, np.exp(log_w), ess, index) for index in range(pool.dim)]
+    bent.sort(key=lambda one: -one.strength)
+    return [one for one in bent[:2] if one.strength > _BENDS]
+
+
+def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:
+    """The weights to the power of b <= 1 at which their effective size is what is wanted; normalised."""
+    ess = float(effective_sample_size(log_weights))
+    low, high = 0.0, 1.0
+    if ess >= wanted:
+        return log_weights, ess
+    finite = np.where(np.isfinite(log_weights), log_weights, -1e300)
+    for _ in range(16):
+        power = (low + high) / 2
+        if float(effective_sample_size(power * finite)) < wanted:
+            high = power
+        else:
+            low = power
+    flat = low * finite
+    flat = flat - log_sum_exp(flat[None])[0]
+    return flat, float(effective_sample_size(flat))

@@ -1,0 +1,1 @@
+"""What a user declares: a log joint with latents, data and coordinates."""

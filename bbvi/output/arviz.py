@@ -1,0 +1,248 @@
+"""A fit for ArviZ: the groups, dimensions and coordinates that its functions expect."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bbvi.model import predictive, transforms
+from bbvi.model.model import Model, labels_of
+from bbvi.result.posterior import DrawSet
+from bbvi.result.standin import available, has_density
+from bbvi.target.target import Target
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bbvi.result.record import FitRecord
+
+Array = np.ndarray
+Variable = tuple[tuple[str, ...], Array]
+logger = logging.getLogger("bbvi")
+
+_PRIOR_DRAWS = 500
+_NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
+
+
+def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
+    """The posterior for ArviZ, in one chain.
+
+    Parameters
+    ----------
+    fit : Fit
+    draws : int
+        Number of draws.
+    kind : str
+        ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
+    seed : int, optional
+        None follows from the fit's own seed.
+
+    Returns
+    -------
+    arviz.InferenceData or xarray.DataTree
+        The former with ArviZ < 1. Its groups, where the model has what they need:
+
+        ``posterior``
+            latents and derived quantities
+        ``unconstrained_posterior``
+            all latents, if any of them has a support that is not the whole line
+        ``sample_stats``
+            ``lp`` and ``log_q`` (log densities on the unconstrained scale, of the target and of the
+            distribution that the draws came from) and ``log_weight``, the weight still to apply: zero for
+            ``"importance"``, whose draws are resampled
+        ``log_likelihood``
+            pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``;
+            `Fit.loo` is right for every kind.
+        ``log_prior``
+            of the model's ``log_prior``, on the constrained scale
+        ``posterior_predictive``, ``prior``, ``prior_predictive``
+            from ``predict`` and ``sample_prior``
+        ``observed_data``, ``constant_data``
+            what the log likelihood or ``predict`` is of; all other data
+        ``fit``
+            the approximation (``mean``, ``sd``, ``covariance``, flat and unconstrained), ``elbo``,
+            ``elbo_se``, ``khat``, ``elbo_trace``, ``status``, ``verdict``, ``reasons`` and the cost
+
+    Raises
+    ------
+    ValueError
+        If the fit has no approximation of that kind.
+    """
+    import arviz as az
+
+    tree = to_datatree(fit, draws, kind, seed)
+    return az.from_datatree(tree) if "from_datatree" in dir(az) else tree
+
+
+def to_datatree(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> xr.DataTree:
+    """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
+    import xarray as xr
+
+    drawn = fit.draw(draws, kind, seed)
+    groups = posterior_groups(fit, drawn)
+    observed = set(fit.model.observed)
+    if available(fit.model, "predict"):
+        rng = np.random.default_rng([fit.seed, 2] if seed is None else [seed, 2])
+        latents = {name: np.asarray(x) for name, x in fit.target.constrain(drawn.u)[0].items()}
+        predicted = predictive.predict(fit.model, latents, rng)
+        groups["posterior_predictive"] = _draws_dataset(fit.model, predicted)
+        observed |= set(predicted)
+    groups |= data_groups(fit.model, observed)
+    groups |= prior_groups(fit.model, min(draws, _PRIOR_DRAWS), fit.seed if seed is None else seed)
+    attributes = _attributes(fit, drawn.kind, seed)
+    for dataset in groups.values():
+        dataset.attrs = attributes | dataset.attrs
+    tree = xr.DataTree.from_dict({f"/{name}": dataset for name, dataset in groups.items()})
+    tree.attrs = dict(attributes)
+    return tree
+
+
+def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
+    """Groups that hold the draws or the approximation."""
+    model, target = fit.model, fit.target
+    latents = {name: np.asarray(x) for name, x in target.constrain(drawn.u)[0].items()}
+    derived = target.quantities("derived", drawn.u) if "derived" in model.functions else {}
+    groups = {"posterior": _draws_dataset(model, latents | derived)}
+    if any(not isinstance(latent.transform, transforms.Real) for latent in model.latents.values()):
+        groups["unconstrained_posterior"] = _unconstrained(model, drawn.u)
+    stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
+    if not has_density(model):
+        # A fit that was loaded without its model knows the density of the draws that it was saved with.
+        stats |= {name: np.where(np.isneginf(drawn.lp), np.nan, stats[name]) for name in ("lp", "log_weight")}
+    groups["sample_stats"] = _dataset({name: (("chain", "draw"), x[None]) for name, x in stats.items()}, {})
+    if available(model, "log_likelihood"):
+        pointwise = target.quantities("pointwise", drawn.u)
+        groups["log_likelihood"] = _draws_dataset(model, pointwise)
+        groups["log_prior"] = _draws_dataset(model, {"log_prior": log_prior(target, drawn, pointwise)})
+    groups["fit"] = _fit_dataset(fit, drawn.kind)
+    return groups
+
+
+def log_prior(target: Target, drawn: DrawSet, pointwise: Mapping[str, Array]) -> Array:
+    """Log prior density (S,) on the constrained scale: what is left of the log density."""
+    likelihood = sum(x.reshape(len(drawn.u), -1).sum(axis=1) for x in pointwise.values())
+    with np.errstate(invalid="ignore"):
+        return np.asarray(drawn.lp - target.constrain(drawn.u)[1] - likelihood)
+
+
+def data_groups(model: Model, observed: set[str]) -> dict[str, xr.Dataset]:
+    """``observed_data`` and ``constant_data``, of all arrays of numbers, truth values, strings or dates."""
+    parts: dict[str, dict[str, Variable]] = {"observed_data": {}, "constant_data": {}}
+    coords: dict[str, Sequence[Any]] = dict(model.coords)
+    for name, value in model.data.items():
+        x = np.asarray(value)
+        if x.dtype.kind in "biufUM":
+            group = "observed_data" if name in observed else "constant_data"
+            parts[group][name] = (labels_of(model, name, x.shape)[0], x)
+    return {name: _dataset(variables, coords) for name, variables in parts.items() if variables}
+
+
+def prior_groups(model: Model, draws: int, seed: int) -> dict[str, xr.Dataset]:
+    """``prior`` and, where `predict` bears what the prior gives, ``prior_predictive``."""
+    if not available(model, "sample_prior"):
+        return {}
+    rng = np.random.default_rng([seed, 3])
+    prior = predictive.sample_prior(model, draws, rng)
+    groups = {"prior": _draws_dataset(model, prior)}
+    if available(model, "predict"):
+        try:
+            with np.errstate(all="ignore"):
+                predicted = predictive.predict(model, prior, rng)
+            groups["prior_predictive"] = _draws_dataset(model, predicted)
+        except _NUMERICAL as error:
+            logger.info("no prior_predictive: predict failed at a draw from the prior (%s)", error)
+    return groups
+
+
+def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
+    q, labels = fit.approximation, fit.model.unconstrained_labels
+    flat = ("unconstrained",)
+    scalars = {
+        "elbo": fit.elbo,
+        "elbo_se": fit.elbo_se,
+        "khat": fit.khat,
+        "log_evidence": fit.log_evidence,
+        "status": str(fit.status),
+        "verdict": fit.verdict,
+        "kind": kind,
+        "message": fit.message,
+        "evaluations": fit.evaluations,
+        "gradient_evaluations": fit.gradient_evaluations,
+        "seconds": fit.seconds,
+        "seed": fit.seed,
+    }
+    variables: dict[str, Variable] = {name: ((), np.asarray(value)) for name, value in scalars.items()}
+    variables |= {"mean": (flat, q.mean), "sd": (flat, q.sd), "mean_se": (flat, np.asarray(fit.mean_se))}
+    variables["elbo_trace"] = (("step",), np.array(fit.trace.elbo))
+    variables["evaluations_trace"] = (("step",), np.array(fit.trace.evaluations))
+    variables["reasons"] = (("reason",), np.array(fit.reasons, dtype=str))
+    if fit.covariance is not None:
+        variables["covariance"] = (("unconstrained", "unconstrained_bis"), fit.covariance)
+    dataset = _dataset(variables, {"unconstrained": labels, "unconstrained_bis": labels})
+    dataset.attrs = {name: value for name, value in scalars.items() if name not in ("message", "seed")}
+    return dataset
+
+
+def _unconstrained(model: Model, u: Array) -> xr.Dataset:
+    variables: dict[str, Variable] = {}
+    for name, latent in model.latents.items():
+        x = u[:, model.slices[name]].reshape(1, len(u), *latent.transform.unconstrained_shape)
+        variables[name] = (("chain", "draw", *latent.unconstrained_dims), x)
+    return _dataset(variables, _coords(model))
+
+
+def _draws_dataset(model: Model, draws: Mapping[str, Array]) -> xr.Dataset:
+    """Draws by name, each (S, *shape), as one chain."""
+    variables: dict[str, Variable] = {}
+    for name, x in draws.items():
+        latent = model.latents.get(name)
+        dims = labels_of(model, name, np.shape(x)[1:])[0] if latent is None else latent.dims
+        variables[name] = (("chain", "draw", *dims), np.asarray(x)[None])
+    return _dataset(variables, _coords(model))
+
+
+def _coords(model: Model) -> dict[str, Sequence[Any]]:
+    known: dict[str, Sequence[Any]] = dict(model.coords)
+    for latent in model.latents.values():
+        known |= latent.coords
+    return known
+
+
+def _dataset(variables: Mapping[str, Variable], coords: Mapping[str, Sequence[Any]]) -> xr.Dataset:
+    """A dataset in which every dimension has coordinates: its labels, or positions.
+
+    A dimension that is called like a variable gets another name, since xarray would take the variable for its
+    labels.
+    """
+    import xarray as xr
+
+    renamed, labels = {}, {}
+    for name, (dims, x) in variables.items():
+        own = tuple(f"{dim}_dim" if dim in variables else dim for dim in dims)
+        for dim, given, size in zip(own, dims, np.shape(x), strict=True):
+            labels[dim] = _labels(coords[given]) if given in coords else np.arange(size)
+        renamed[name] = (own, x)
+    return xr.Dataset(renamed, coords={dim: ((dim,), values) for dim, values in labels.items()})
+
+
+def _labels(given: Sequence[Any]) -> Array:
+    """Labels as an array that netCDF can hold."""
+    labels = np.asarray(given)
+    return labels if labels.ndim == 1 and labels.dtype.kind in "biufUM" else np.array([str(x) for x in given])
+
+
+def _attributes(fit: FitRecord, kind: str, seed: int | None) -> dict[str, Any]:
+    from bbvi import __version__
+
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return {
+        "inference_library": "bbvi",
+        "inference_library_version": __version__,
+        "created_at": now.isoformat(),
+        "kind": kind,
+        "seed": fit.seed if seed is None else seed,
+    }

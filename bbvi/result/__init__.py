@@ -1,0 +1,1 @@
+"""What a fit found, and every figure that follows from it."""

@@ -1,0 +1,150 @@
+"""`Fit`: what `bbvi.fit` returns, with its ways on to ArviZ, to pictures, predictions and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bbvi.model.model import Model
+from bbvi.result.record import FitRecord
+from bbvi.result.ways_out import way_out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray
+
+
+class Fit(FitRecord):
+    """The result of `bbvi.fit`.
+
+    Attributes
+    ----------
+    model : Model
+    status, message : Status, str
+        Why the fit stopped; a sentence with the remedy.
+    verdict : str
+        ``"reliable"``, ``"caution"`` or ``"unreliable"``.
+    reasons : list of str
+        Why, each with the next step to take.
+    approximation : MeanFieldGaussian
+        Flat (D,), unconstrained; latents in declaration order, C order within.
+    covariance : ndarray, shape (D, D), or None
+        Linear response covariance, same order; None where it was refused, where only values are known, or above
+        2,000 latents (`covariance_of` solves for chosen ones).
+    surrogate_covariance : ndarray, shape (D, D), or None
+        On the score path the inverse of the expected negative Hessian of a quadratic surrogate; not the linear
+        response.
+    elbo, elbo_se : float
+        Evidence lower bound in nats and its standard error, of fresh draws.
+    log_evidence, log_evidence_se : float
+        Importance estimate of the log evidence; NaN where there are no weights.
+    khat : float
+        Pareto k-hat of the weights in use; `khats` holds it by kind.
+    kind : str
+        What ``kind="best"`` means for this fit.
+    evaluations, gradient_evaluations : int
+        Cost, per draw.
+    seconds : float
+        Wall clock time of the fit.
+    trace : Trace
+        The course of the solver.
+    mean_se, log_sd_se : ndarray, shape (D,)
+        Monte Carlo error that the fit left in the approximation's parameters.
+    modes : list of Mode
+        Local optima that the starts found, the fitted one first.
+    noise_sd : float
+        Noise of the log joint in nats, where it was noticed; else 0.
+    seed : int
+        From which everything that is drawn later follows.
+    """
+
+    def to_arviz(self, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
+        """The posterior for ArviZ: `InferenceData` (ArviZ < 1) or `DataTree` (ArviZ >= 1).
+
+        See `bbvi.output.arviz.to_arviz` for the groups.
+        """
+        return way_out("arviz")(self, draws, kind, seed)
+
+    def loo(self, kind: str = "best") -> Any:
+        """Leave-one-out cross-validation that accounts for the approximation; see `bbvi.result.loo.loo`."""
+        from bbvi.result.loo import loo
+
+        return loo(self, kind)
+
+    def sensitivity(self, kind: str = "best") -> pd.DataFrame:
+        """Sensitivity of every row to prior and likelihood; see `bbvi.result.sensitivity.power_scaling`."""
+        from bbvi.result.sensitivity import power_scaling
+
+        return power_scaling(self, kind)
+
+    def plot(self, reference: Any = None) -> Any:
+        """The fit at a glance; see `bbvi.output.plots.plot` and the pictures beside it."""
+        return way_out("plot")(self, reference)
+
+    def predict(self, draws: int = 1000, seed: int | None = None, **new: Any) -> dict[str, Array]:
+        """Posterior predictive draws of the model's ``predict``, at its own data or at new ones.
+
+        Parameters
+        ----------
+        draws : int
+        seed : int, optional
+            None follows from the fit's own seed.
+        **new
+            Data to predict at instead of the model's, by name.
+
+        Returns
+        -------
+        dict of ndarray, shape (draws, ...)
+
+        Raises
+        ------
+        ValueError
+            If the model has no ``predict``, or a name is not among its data.
+        """
+        from bbvi.model.predictive import predict
+
+        model = self.model.with_data(**new) if new else self.model
+        rng = np.random.default_rng([self.seed, 2] if seed is None else seed)
+        return predict(model, self.sample(draws, seed=seed), rng)
+
+    def save(self, path: str | Path) -> None:
+        """Write the fit to ``.nc`` (netCDF) or ``.npz``, without pickles; `bbvi.load` reads both."""
+        way_out("save")(self, path)
+
+    def __str__(self) -> str:
+        return str(way_out("text")(self))
+
+    def __repr__(self) -> str:
+        return f"<bbvi.Fit: {self.status}, {self.verdict}, ELBO {self.elbo:.2f}, k-hat {self.khat:.2f}>"
+
+    def _repr_html_(self) -> str:
+        return str(way_out("html")(self))
+
+
+def load(path: str | Path, model: Model | None = None) -> Fit:
+    """Read a fit that `Fit.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+    model : Model, optional
+        The model that was fitted. Functions are not saved, so that without it the fit offers what is known of
+        its posterior (printing, ``summary``, ``sample``, ``covariance_of``, ``expect``, ``to_arviz``), and a
+        ValueError where the log joint, the log likelihood or predictions would be needed.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a saved fit, or the latents of `model` are not those of the fit.
+    """
+    fit: Fit = way_out("load")(path, model, Fit)
+    return fit

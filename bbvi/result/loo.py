@@ -1,0 +1,155 @@
+"""Leave-one-out cross-validation from weighted draws, whatever approximation they came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bbvi.correction.psis import pareto_khat_threshold, psis
+from bbvi.model.model import labels_of
+from bbvi.result.posterior import gaussian_log_density
+
+if TYPE_CHECKING:
+    from bbvi.result.record import FitRecord
+
+Array = np.ndarray
+
+
+class Pointwise(NamedTuple):
+    """Leave-one-out figures by observation, each (N,)."""
+
+    elpd: Array
+    khat: Array
+    lppd: Array
+
+
+def leave_one_out(log_likelihood: Array, log_weights: Array) -> Pointwise:
+    """Expected log predictive density of each observation given all others.
+
+    With draws z_s of weight w_s the posterior without observation i has weights w_s / p(y_i | z_s), here
+    smoothed (Vehtari, Gelman and Gabry 2017, eq. 10; for draws from an approximation Magnusson et al. 2019,
+    eq. 5).
+
+    Parameters
+    ----------
+    log_likelihood : ndarray, shape (S, N)
+        Pointwise, at the draws.
+    log_weights : ndarray, shape (S,)
+        Of the draws, up to a constant; zeros for draws from the posterior itself.
+
+    Returns
+    -------
+    Pointwise
+        The leave-one-out log predictive densities, k-hat of their weights, and the log predictive densities
+        with the observation left in.
+    """
+    weights = np.asarray(log_weights, dtype=float)
+    weights = weights - _log_sum(weights[:, None])
+    known = np.where(np.isneginf(weights)[:, None], 0.0, log_likelihood)
+    smoothed, khat = psis(weights[:, None] - known)
+    return Pointwise(_log_sum(smoothed + known), np.atleast_1d(khat), _log_sum(weights[:, None] + known))
+
+
+def loo(fit: FitRecord, kind: str = "best") -> Any:
+    """Leave-one-out cross-validation of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of a model with ``log_likelihood``.
+    kind : str
+        Whose draws. Those of a Gaussian kind are weighted by p / q, so that every kind estimates the same
+        figure; k-hat says how well.
+
+    Returns
+    -------
+    arviz.ELPDData
+        With ``pareto_k`` and the elpd of each observation, for ``az.compare`` and ``az.plot_khat``. Several
+        observed variables are laid end to end.
+
+    Raises
+    ------
+    ValueError
+        If the model has no ``log_likelihood``.
+    """
+    import xarray as xr
+
+    model = fit.model
+    if "log_likelihood" not in model.functions:
+        raise ValueError(
+            "loo: needs the pointwise log likelihood, but this model has only log_joint; "
+            "build it with bbvi.Model(log_prior=..., log_likelihood=...)"
+        )
+    u, log_weights = weighted_draws(fit, kind)
+    pointwise = fit.target.quantities("pointwise", u)
+    figures = leave_one_out(
+        np.concatenate([x.reshape(len(u), -1) for x in pointwise.values()], axis=1), log_weights
+    )
+    if len(pointwise) == 1:
+        ((name, x),) = pointwise.items()
+        shape, dims = x.shape[1:], labels_of(model, name, x.shape[1:])[0]
+        coords: dict[str, Any] = {dim: list(model.coords[dim]) for dim in dims if dim in model.coords}
+    else:
+        labels = [label for name, x in pointwise.items() for label in labels_of(model, name, x.shape[1:])[1]]
+        shape, dims, coords = (len(labels),), ("observation",), {"observation": labels}
+
+    def labelled(name: str, x: Array) -> xr.DataArray:
+        return xr.DataArray(x.reshape(shape), dims=dims, coords=coords, name=name)
+
+    return _elpd_data(
+        figures, labelled("loo_i", figures.elpd), labelled("pareto_shape", figures.khat), len(u)
+    )
+
+
+def weighted_draws(fit: FitRecord, kind: str = "best") -> tuple[Array, Array]:
+    """Draws u (S, D) of a kind, and log weights (S,), up to a constant, that carry them to the posterior."""
+    chosen = fit.posterior(kind)
+    if chosen.mean is None or chosen.factor is None:
+        return chosen.u, chosen.log_weights
+    log_q = gaussian_log_density(chosen.u, chosen.mean, chosen.factor)
+    return chosen.u, fit.target.values(chosen.u) - log_q
+
+
+def _elpd_data(figures: Pointwise, elpd_i: Any, pareto_k: Any, draws: int) -> Any:
+    """The container of the ArviZ at hand."""
+    import arviz as az
+
+    elpd, count = float(figures.elpd.sum()), len(figures.elpd)
+    older = "from_datatree" in dir(az)
+    # Each version's own definition, so that figures of one table agree.
+    se = float(np.sqrt(count * figures.elpd.var(ddof=0 if older or count == 1 else 1)))
+    effective = float(figures.lppd.sum()) - elpd
+    good_k = pareto_khat_threshold(draws)
+    warning = bool((figures.khat > good_k).any())
+    if older:
+        rows = {
+            "elpd_loo": elpd,
+            "se": se,
+            "p_loo": effective,
+            "n_samples": draws,
+            "n_data_points": count,
+            "warning": warning,
+            "loo_i": elpd_i,
+            "pareto_k": pareto_k,
+            "scale": "log",
+            "good_k": good_k,
+        }
+        return az.ELPDData(data=list(rows.values()), index=list(rows))
+    kind: dict[str, Any]
+    if "ELPDDataLOO" in dir(az):
+        container, kind = getattr(az, "ELPDDataLOO"), {"approx_posterior": True}  # noqa: B009
+    else:
+        container, kind = az.ELPDData, {"kind": "loo", "approx_posterior": True}
+    return container(
+        elpd=elpd, se=se, p=effective, n_samples=draws, n_data_points=count, scale="log", warning=warning,
+        good_k=good_k, elpd_i=elpd_i, pareto_k=pareto_k, **kind,
+    )  # fmt: skip
+
+
+def _log_sum(columns: Array) -> Array:
+    """log(sum(exp(columns))) over the draws, (S, N) -> (N,)."""
+    top = columns.max(axis=0)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(top + np.log(np.exp(columns - top).sum(axis=0)))

@@ -1,0 +1,138 @@
+"""Power-scaling sensitivity: how the posterior moves when prior or likelihood counts more or less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bbvi.correction.psis import psis
+from bbvi.result.loo import weighted_draws
+from bbvi.result.standin import Absent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bbvi.result.record import FitRecord
+
+Array = np.ndarray
+
+_THRESHOLD = 0.05
+_TAIL = 1 / 4000  # as in a sample of 4,000, for which the threshold was proposed
+
+
+def power_scaling(
+    fit: FitRecord, kind: str = "best", delta: float = 0.01, threshold: float = _THRESHOLD
+) -> pd.DataFrame:
+    """Sensitivity of every row of the summary to the prior and to the likelihood.
+
+    Prior or likelihood is raised to the powers 1 / (1 + delta) and 1 + delta by reweighting the draws of the
+    fit, and the distance of the marginal to its former self, per doubling of the power, is the sensitivity
+    (Kallioinen, Paananen, Bürkner and Vehtari 2024, eq. 11). No new fit is needed.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of a model with ``log_prior`` and ``log_likelihood``. In a hierarchical model put into ``log_prior``
+        only what is prior belief, and the rest of the hierarchy into ``log_likelihood``, to learn about the
+        belief alone.
+    kind : str
+        Whose draws; they are weighted to the posterior as for `Fit.loo`.
+    delta : float
+        Small change of the power.
+    threshold : float
+        Above which a sensitivity is remarked on.
+
+    Returns
+    -------
+    DataFrame
+        By row: ``prior``, ``likelihood`` (distances per doubling, 0 to about 1), ``khat`` (the worst of the
+        reweighted draws) and ``diagnosis``: empty, ``"prior-data conflict"`` where both matter, or ``"strong
+        prior or weak likelihood"`` where only the prior does.
+
+    Raises
+    ------
+    ValueError
+        If the model has no ``log_prior`` and ``log_likelihood``.
+    """
+    import pandas as pd
+
+    model = fit.model
+    if "log_likelihood" not in model.functions:
+        raise ValueError(
+            "sensitivity: needs prior and likelihood apart, but this model has only log_joint; "
+            "build it with bbvi.Model(log_prior=..., log_likelihood=...)"
+        )
+    if isinstance(model.functions["log_likelihood"], Absent):
+        model.functions["log_likelihood"]()
+    if not delta > 0:
+        raise ValueError(f"delta: expected a positive number, got {delta!r}")
+    u, log_weights = weighted_draws(fit, kind)
+    log_weights = np.asarray(psis(log_weights)[0])
+    prior, likelihood = split_density(fit, u)
+    labels, x = fit.posterior(kind).columns
+    columns, khats = {}, []
+    for name, component in (("prior", prior), ("likelihood", likelihood)):
+        distance = np.zeros(len(labels))
+        for power in (1 / (1 + delta), 1 + delta):
+            shift = np.where(np.isfinite(component), (power - 1) * component, 0.0)
+            changed, khat = psis(log_weights + shift)
+            distance += cumulative_distance(x, np.exp(log_weights), np.exp(changed))
+            khats.append(float(khat))
+        columns[name] = distance / (2 * np.log2(1 + delta))
+    table = pd.DataFrame(columns, index=labels)
+    table["khat"] = max(khats)
+    table["diagnosis"] = [
+        "" if row.prior < threshold
+        else "prior-data conflict" if row.likelihood >= threshold
+        else "strong prior or weak likelihood"
+        for row in table.itertuples()
+    ]  # fmt: skip
+    return table
+
+
+def split_density(fit: FitRecord, u: Array) -> tuple[Array, Array]:
+    """Log prior (without log-Jacobians) and log likelihood at draws u (S, D), each (S,)."""
+    likelihood = np.zeros(len(u))
+    for part in fit.target.quantities("pointwise", u).values():
+        likelihood = likelihood + part.reshape(len(u), -1).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        prior = fit.target.values(u) - fit.target.constrain(u)[1] - likelihood
+    return np.where(np.isfinite(prior), prior, -np.inf), likelihood
+
+
+def cumulative_distance(x: Array, first: Array, second: Array) -> Array:
+    """Cumulative Jensen-Shannon distance between two weightings of the same draws, by column.
+
+    The symmetric form of Nguyen and Vreeken (2015), normalised to at most 1, and the larger of its values for
+    x and -x, which differ.
+
+    Parameters
+    ----------
+    x : ndarray, shape (S, R)
+    first, second : ndarray, shape (S,)
+        Weights that sum to one.
+
+    Returns
+    -------
+    ndarray, shape (R,)
+    """
+    return np.maximum(_one_sided(x, first, second), _one_sided(-x, first, second))
+
+
+def _one_sided(x: Array, first: Array, second: Array) -> Array:
+    order = np.argsort(x, axis=0)
+    ordered = np.take_along_axis(x, order, axis=0)
+    width = np.diff(ordered, axis=0)
+    p, q = (np.clip(np.cumsum(weights[order], axis=0)[:-1], 0.0, 1.0) for weights in (first, second))
+    # The norm grows with the range, which draws of hardly any weight would set.
+    width = np.where((p > _TAIL) & (p < 1 - _TAIL), width, 0.0)
+    middle = 0.5 * (p + q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        divergence = np.where(p > 0, p * np.log2(p / middle), 0.0) + np.where(
+            q > 0, q * np.log2(q / middle), 0.0
+        )
+        total = (width * (p + q)).sum(axis=0)
+        # The linear terms of the two directed divergences cancel in their sum.
+        squared = np.where(total > 0, (width * divergence).sum(axis=0) / total, 0.0)
+    return np.sqrt(np.maximum(squared, 0.0))

@@ -1,0 +1,1 @@
+"""Which optimum: starts, modes, symmetries and rivals."""

@@ -1,0 +1,1 @@
+"""Steps from values of the log joint alone."""

@@ -1,0 +1,1 @@
+"""The counted, unconstrained log density of all draws at once."""

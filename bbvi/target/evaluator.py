@@ -1,0 +1,235 @@
+"""A model's functions at all draws at once: recorded where a recording proves to be the same, else draw by draw."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.tracer import getval
+
+from bbvi.batching.autodiff import columns
+from bbvi.batching.derivatives import equal, is_derivative, record_derivative, stack
+from bbvi.batching.replay import Recording
+from bbvi.model.model import Model
+
+Array = np.ndarray
+logger = logging.getLogger("bbvi")
+
+# Elements that one operation may hold before draws are evaluated in chunks: a megabyte, which caches hold.
+_CHUNK_ELEMENTS = 2**17
+NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
+
+
+class Evaluator:
+    """The functions of a `Model` on draws of its unconstrained latents.
+
+    Parameters
+    ----------
+    model : Model
+    replay : bool
+        False evaluates draw by draw.
+
+    Attributes
+    ----------
+    evaluations : int
+        Calls of the log joint so far that proving a recording took.
+    """
+
+    def __init__(self, model: Model, *, replay: bool = True) -> None:
+        self.model = model
+        self.dim = model.dim
+        self.evaluations = 0
+        self._recordings: dict[str, Recording | None] = {}
+        self._replay = replay and not model.vectorized
+
+    # ---- scales -----------------------------------------------------------------------------------------------------
+
+    def constrain(self, u: Any) -> tuple[dict[str, Any], Any]:
+        """Draws ``u`` (S, D) on the constrained scale, each latent (S, *shape), and their log-Jacobian (S,) or 0."""
+        draws, log_jacobian = {}, 0.0
+        single = len(self.model.latents) == 1
+        for name, latent in self.model.latents.items():
+            part = self.model.slices[name]
+            own = u if single else columns(u, part.start, part.stop)
+            draws[name], jacobian = latent.transform.constrain(own)
+            log_jacobian = log_jacobian + jacobian
+        return draws, log_jacobian
+
+    def unconstrain(self, values: Mapping[str, Any]) -> Array:
+        """Values by latent, any leading axes, as flat unconstrained draws (..., D)."""
+        parts = [latent.unconstrain(values[name]) for name, latent in self.model.latents.items()]
+        return np.concatenate(parts, axis=-1)
+
+    def unconstrain_safely(self, draws: Mapping[str, Array]) -> Array:
+        """As `unconstrain`, but draws at the very edge of their support give the origin instead of an error."""
+        try:
+            return self.unconstrain(draws)
+        except ValueError:
+            return np.zeros((len(next(iter(draws.values()))), self.dim))
+
+    # ---- the log density --------------------------------------------------------------------------------------------
+
+    @property
+    def recorded(self) -> bool:
+        """Whether all draws are evaluated in one pass (None of the functions has to be looped over draws)."""
+        return self.model.vectorized or self._recordings.get("density") is not None
+
+    @property
+    def width(self) -> int:
+        """Elements that one draw takes in the largest operation of the log joint, the latents themselves at least."""
+        recording = self._recordings.get("density")
+        if recording is None and not self.model.vectorized:
+            return _CHUNK_ELEMENTS
+        sizes = [int(np.size(value)) for value in self.model.data.values() if isinstance(value, np.ndarray)]
+        return max([self.dim, *([recording.largest] if recording is not None else sizes)])
+
+    def _log_density(self, u: Any) -> Any:
+        """(S, D) -> (S,), traced by autograd where `u` is."""
+        draws, log_jacobian = self.constrain(u)
+        return self._evaluate("density", draws) + log_jacobian
+
+    def _log_density_of_one(self, u: Any, model: Model | None = None) -> Any:
+        """(D,) -> scalar."""
+        draws, log_jacobian = self.constrain(u)
+        return self._function("density", model)(draws) + log_jacobian
+
+    def _chunks(self, u: Array) -> list[slice]:
+        recorded = [recording.largest for recording in self._recordings.values() if recording is not None]
+        rows = max(1, _CHUNK_ELEMENTS // max(recorded)) if recorded else len(u)
+        return [slice(start, start + rows) for start in range(0, len(u), rows)] or [slice(0, 0)]
+
+    # ---- all draws at once, or one by one ---------------------------------------------------------------------------
+
+    def _evaluate(self, name: str, draws: Mapping[str, Any]) -> Any:
+        """One of the model's functions for all draws: as it is where vectorized, replayed, or looped over draws."""
+        count = len(next(iter(draws.values())))
+        function = self._function(name)
+        if self.model.vectorized:
+            return _check_leading_axis(name, function(draws), count)
+        if name not in self._recordings and self._replay:
+            self._record(name, {key: np.asarray(getval(x)) for key, x in draws.items()})
+        recording = self._recordings.get(name)
+        if recording is not None:
+            return recording(draws)
+        return stack([function(self._one(draws, s)) for s in range(count)])
+
+    def _function(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
+        model = model or self.model
+        if name == "derived":
+            return lambda draw: model.named("derived", draw)
+        return {"density": model.density, "terms": model.terms, "pointwise": model.pointwise}[name]
+
+    def _batched(self, name: str, u: Array) -> bool:
+        """Whether a function takes a whole batch; records it on these draws if that was not tried yet."""
+        if self.model.vectorized:
+            return True
+        if name not in self._recordings and self._replay:
+            self._record(name, self._plain_draws(u))
+        return self._recordings.get(name) is not None
+
+    def _plain_draws(self, u: Array) -> dict[str, Array]:
+        with np.errstate(all="ignore"):
+            return {name: np.asarray(x) for name, x in self.constrain(np.asarray(u, dtype=float))[0].items()}
+
+    def _one(self, draws: Mapping[str, Any], s: int) -> dict[str, Any]:
+        """Draw `s` as the user's function sees it: arrays of its own."""
+        return {name: np.array(x[s]) if isinstance(x, np.ndarray) else x[s] for name, x in draws.items()}
+
+    # ---- recordings and their proof ---------------------------------------------------------------------------------
+
+    def _record(self, name: str, draws: dict[str, Array]) -> None:
+        """Record a function on the first draw and keep the recording only if it agrees with the function itself."""
+        self._recordings[name] = None
+        first, spread = self._one(draws, 0), self._spread(draws)
+        try:
+            for recording, proven in self._candidates(name, first):
+                if not proven:
+                    self.evaluations += (name == "density") * (1 + len(next(iter(spread.values()))))
+                if proven or self._agrees(recording, name, spread):
+                    self._recordings[name] = recording
+                    return
+        # Whatever a function does with autograd's boxes only shows that it wants plain arrays.
+        except Exception as error:
+            self.evaluations += name == "density"
+            logger.info("%s is evaluated draw by draw: %s", name, error)
+            return
+        logger.info("%s is evaluated draw by draw: its recording did not agree with it", name)
+
+    def _candidates(self, name: str, draw: dict[str, Array]) -> Iterator[tuple[Recording, bool]]:
+        """Recordings to try one after the other, each with whether it was proven to be right before."""
+        yield self._fresh(name, draw), False
+
+    def _fresh(self, name: str, draw: dict[str, Array], data: Mapping[str, Array] | None = None) -> Recording:
+        """A recording of one of the model's functions, or of a derivative; with `data` these are its inputs too."""
+
+        def model(*given: Mapping[str, Any]) -> Model:
+            return self.model.with_data(**given[0]) if given else self.model
+
+        if name in ("gradient", "curvature"):
+            return record_derivative(
+                name, lambda u, *given: self._log_density_of_one(u, model(*given)), draw["u"], data
+            )
+        return Recording(lambda one, *given: self._function(name, model(*given))(one), draw, data=data)
+
+    def _derivative(self, name: str, u: Array) -> Recording | None:
+        """The recorded ``"gradient"`` or ``"curvature"`` (with Hessian products) of one draw, for all draws at once.
+
+        What autograd's backward pass does for one draw is itself a function that can be recorded; replayed it needs no
+        tracing. None where that is not possible, and then the batched log density is differentiated at each call.
+        """
+        if self.model.vectorized:
+            return None
+        if name not in self._recordings:
+            self._recordings[name] = None
+            try:
+                for recording, proven in self._candidates(name, {"u": u[0]}):
+                    if proven or is_derivative(recording, self._log_density, self._some(u)):
+                        self._recordings[name] = recording
+                        break
+            # As for recording itself: what autograd's backward pass does with recorded values is its own affair.
+            except Exception as error:
+                logger.info("the %s is traced at each call: %s", name, error)
+        return self._recordings[name]
+
+    def _agrees(self, recording: Recording, name: str, draws: dict[str, Array]) -> bool:
+        function = self._function(name)
+        count = len(next(iter(draws.values())))
+        with np.errstate(all="ignore"):
+            for s in range(count):
+                row = {key: x[s : s + 1] for key, x in draws.items()}
+                try:
+                    expected = stack([function(self._one(draws, s))])
+                except NUMERICAL:
+                    continue
+                try:
+                    replayed = recording(row)
+                except (*NUMERICAL, TypeError, ValueError, IndexError, AttributeError):
+                    return False
+                if not equal(expected, replayed):
+                    return False
+        return True
+
+    def _some(self, u: Array, rows: int = 3) -> Array:
+        """A few of the draws, first the first, and moved ones where there are not enough."""
+        moves = np.random.default_rng(0).normal(size=(max(0, rows - len(u)), self.dim))
+        return np.concatenate([u[:rows], u[:1] + moves])
+
+    def _spread(self, draws: dict[str, Array]) -> dict[str, Array]:
+        """A few draws for comparing: those at hand, and moved ones, so that another course of the function shows."""
+        return self._plain_draws(self._some(self.unconstrain_safely({name: x[:4] for name, x in draws.items()}), 4))
+
+
+def _check_leading_axis(name: str, out: Any, count: int) -> Any:
+    label = {"density": "log_joint", "terms": "log_joint", "pointwise": "log_likelihood"}.get(name, name)
+    for key, part in out.items() if isinstance(out, Mapping) else [("", out)]:
+        shape = anp.shape(part)
+        if not shape or shape[0] != count:
+            what = f"{label}[{key!r}]" if key else label
+            raise ValueError(
+                f"{what}: expected one row per draw with vectorized=True, shape ({count},) or ({count}, terms) for "
+                f"{count} draws, got shape {shape}"
+            )
+    return out

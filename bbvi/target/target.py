@@ -1,0 +1,407 @@
+"""The unconstrained log density of a model for all draws at once: values, gradients, Hessian products, their count."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import autograd.numpy as anp
+import numpy as np
+
+from bbvi.batching.autodiff import vjp
+from bbvi.batching.derivatives import equal, linearize, stack
+from bbvi.batching.replay import Recording
+from bbvi.model import transforms
+from bbvi.model.draw import Draw, describe_draw
+from bbvi.model.model import Model
+from bbvi.target.evaluator import NUMERICAL, Evaluator
+from bbvi.target.parallel import Parallel
+
+Array = np.ndarray
+logger = logging.getLogger("bbvi")
+
+
+class Linearization(NamedTuple):
+    """Values (S,), gradients (S, D) and the Hessian product ``V (S, D) -> (S, D)``, one product per draw."""
+
+    values: Array
+    gradients: Array
+    hessian_product: Callable[[Array], Array]
+
+
+class NonFinite(NamedTuple):
+    """Where the log joint was not finite: how often, and the first time with its draw on the constrained scale."""
+
+    times: int
+    value: float
+    draw: dict[str, Array]
+
+    def __str__(self) -> str:
+        return f"the log joint was {self.value} at {describe_draw(self.draw)}"
+
+
+class Target(Evaluator):
+    """The log density of a `Model`'s unconstrained latents, with the log-Jacobians, batched over draws.
+
+    Parameters
+    ----------
+    model : Model
+    executor : concurrent.futures.Executor, optional
+        Spreads the draws of a call over workers.
+    replay : bool
+        False evaluates draw by draw.
+
+    Attributes
+    ----------
+    evaluations, gradient_evaluations : int
+        Cost so far, per draw and not per call. A Hessian product of one draw counts as one gradient.
+    rounding : float
+        Relative rounding of values and gradients: that of float64, unless `note_rounding` found float32.
+    nonfinite : NonFinite or None
+        What was met outside the support or as NaN. Such values come back as ``-inf``.
+    """
+
+    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True) -> None:
+        super().__init__(model, replay=replay)
+        self.gradient_evaluations = 0
+        self.nonfinite: NonFinite | None = None
+        self._parallel = None if executor is None else Parallel(Target(model, replay=replay), executor)
+        self._traceable: bool | None = None
+        self._batches = 0
+        self._templates: dict[tuple[str, int], Recording | None] = {}
+        self.rounding = float(np.finfo(float).eps)
+
+    # ---- values and derivatives -------------------------------------------------------------------------------------
+
+    @property
+    def largest_log_sd(self) -> Array:
+        """How wide to look for a latent's scale from values alone, (D,): unbounded for Real latents.
+
+        On a logarithmic scale a few units are orders of magnitude, and simulators seldom bear more of them.
+        """
+        largest = np.full(self.dim, np.log(3.0))
+        for name, latent in self.model.latents.items():
+            if isinstance(latent.transform, transforms.Real):
+                largest[self.model.slices[name]] = np.inf
+        return largest
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether gradients exist: the user's, or autograd's where it gets through. Costs three gradients, once."""
+        if self._traceable is None:
+            if "gradient" in self.model.functions:
+                self._traceable = True
+            else:
+                # At several points, since a branch may be traceable where another is not.
+                probes = np.array([[0.0], [0.7], [-0.7]]) * np.ones(self.dim)
+                with np.errstate(all="ignore"):
+                    together = self._batched("density", probes)
+                groups = [probes] if together else [probe[None] for probe in probes]
+                self._traceable = all(map(self._try_tracing, groups))
+        return self._traceable
+
+    def note_rounding(self, u: Array) -> None:
+        """Set `rounding` by the type of what the user's gradient returns at draw `u` (D,); costs one gradient."""
+        if "gradient" not in self.model.functions:
+            return
+        self.evaluations += 1
+        self.gradient_evaluations += 1
+        draws = self._plain_draws(u[None])
+        try:
+            self.rounding = self.model.gradient_rounding(draws if self.model.vectorized else self._one(draws, 0))
+        except NUMERICAL as error:
+            logger.info("the type of the gradient is taken for float64: %s", error)
+
+    def values(self, u: Array) -> Array:
+        """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        return self._finite(self._everywhere("_raw_values", u), u)
+
+    def error_at(self, u: Array) -> Exception | None:
+        """The arithmetic error, or None, that counts as a value that is not finite at draw `u`, (D,)."""
+        self.evaluations += 1
+        try:
+            with np.errstate(all="ignore"):
+                if self.model.vectorized:
+                    self._log_density(u[None])
+                else:
+                    self._log_density_of_one(u)
+        except NUMERICAL as error:
+            return error
+        return None
+
+    def gradients(self, u: Array) -> tuple[Array, Array]:
+        """Log density (S,) and its gradients (S, D); rows of draws without a finite gradient hold NaN."""
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        self.gradient_evaluations += len(u)
+        both = self._everywhere("_raw_gradients", u)
+        return self._finite(both[:, 0], u), both[:, 1:]
+
+    def linearize(self, u: Array, scale: Array | None = None) -> Linearization:
+        """Values, gradients and a Hessian product at draws `u`, (S, D).
+
+        `scale` (D,) is the size of a small region of interest around the draws, used only where Hessian products come
+        from differences of the user's gradients.
+        """
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        self.gradient_evaluations += len(u)
+        parallel = self._parallel
+        if "gradient" in self.model.functions:
+            both = self._everywhere("_raw_gradients", u)
+            values, gradients = both[:, 0], both[:, 1:]
+            product = self._differences(u, np.ones(self.dim) if scale is None else scale)
+        elif parallel is not None:
+            both = parallel.map("_raw_gradients", u)
+            values, gradients = both[:, 0], both[:, 1:]
+
+            def product(v: Array) -> Array:
+                return parallel.map("_raw_products", np.concatenate([u, v], axis=1))
+
+        else:
+            values, gradients, product = self._linearized(u)
+
+        def counted(v: Array) -> Array:
+            self.gradient_evaluations += len(u)
+            with np.errstate(all="ignore"):
+                return product(v)
+
+        return Linearization(self._finite(values, u), gradients, counted)
+
+    def terms(self, u: Array) -> Array:
+        """Terms whose sum is the log density, (S, T): the user's, then the log-Jacobian of each latent that has one."""
+        u = np.array(u, dtype=float)
+        self.evaluations += len(u)
+        with np.errstate(all="ignore"):
+            draws, _ = self.constrain(u)
+            terms = np.reshape(self._evaluate("terms", draws), (len(u), -1))
+            jacobians = []
+            for name, latent in self.model.latents.items():
+                jacobian = latent.transform.constrain(u[:, self.model.slices[name]])[1]
+                if np.ndim(jacobian):
+                    jacobians.append(np.asarray(jacobian)[:, None])
+        return np.concatenate([terms, *jacobians], axis=1)
+
+    def quantities(self, name: str, u: Array) -> dict[str, Array]:
+        """``derived`` or ``pointwise`` (the log likelihood) at draws `u`, each array with a leading draws axis."""
+        with np.errstate(all="ignore"):
+            draws = {key: np.asarray(x) for key, x in self.constrain(np.array(u, dtype=float))[0].items()}
+            return {key: np.asarray(x) for key, x in self._evaluate(name, draws).items()}
+
+    def apply(self, function: Callable[[Any], Any], u: Array) -> Array:
+        """Any function of one draw (latents and derived quantities by name) at draws `u`, with a leading draws axis."""
+        with np.errstate(all="ignore"):
+            draws = self._plain_draws(u)
+            if "derived" in self.model.functions:
+                draws = draws | {key: np.asarray(x) for key, x in self._evaluate("derived", draws).items()}
+            only = draws["z"] if self.model.flat and len(draws) == 1 else None
+
+            def of_one(draw: dict[str, Any]) -> Any:
+                return function(draw["z"] if only is not None else Draw(draw))
+
+            try:
+                recording = Recording(of_one, self._one(draws, 0))
+                result = np.asarray(recording(draws))
+                if equal(stack([of_one(self._one(draws, s)) for s in (1, -1)]), result[[1, -1]]):
+                    return result
+            # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
+            except Exception as error:
+                logger.info("a function is evaluated draw by draw: %s", error)
+            return np.asarray(stack([of_one(self._one(draws, s)) for s in range(len(u))]))
+
+    def minibatch(self, size: int, rng: np.random.Generator) -> Target:
+        """An unbiased target of `size` random observations, whose log likelihood is weighted by N / size."""
+        # A batch is a target, too, so that its module needs this one first.
+        from bbvi.target.minibatch import MiniBatch
+
+        return MiniBatch(self, size, rng)
+
+    def verify(self, u: Array) -> bool:
+        """Whether the recording still agrees with the user's function, draw by draw, at draws `u` (S, D)."""
+        recording = self._recordings.get("density")
+        if recording is None:
+            return True
+        draws = self._plain_draws(u)
+        self.evaluations += len(u)
+        if self._agrees(recording, "density", draws):
+            return True
+        self._recordings = dict.fromkeys(self._recordings)
+        return False
+
+    # ---- evaluation without counting --------------------------------------------------------------------------------
+
+    def _everywhere(self, method: str, u: Array) -> Array:
+        """A method of this class on the rows of `u`, on the executor's workers where there is one."""
+        if self._parallel is not None:
+            return self._parallel.map(method, u)
+        return np.asarray(getattr(self, method)(u))
+
+    def _raw_products(self, both: Array) -> Array:
+        """Hessian products from draws and directions side by side, (S, 2D) -> (S, D)."""
+        u, v = np.split(both, 2, axis=1)
+        with np.errstate(all="ignore"):
+            return np.asarray(self._linearized(u)[2](v))
+
+    def _raw_values(self, u: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.concatenate([self._guarded_values(u[chunk]) for chunk in self._chunks(u)])
+
+    def _guarded_values(self, u: Array) -> Array:
+        try:
+            return np.asarray(self._log_density(u))
+        except NUMERICAL:
+            if len(u) == 1:
+                return np.array([np.nan])
+            return np.concatenate([self._guarded_values(part) for part in self._smaller(u)])
+
+    def _raw_gradients(self, u: Array) -> Array:
+        """Values in column 0, gradients behind."""
+        with np.errstate(all="ignore"):
+            return np.concatenate([self._guarded_gradients(u[chunk]) for chunk in self._chunks(u)])
+
+    def _guarded_gradients(self, u: Array) -> Array:
+        try:
+            if "gradient" in self.model.functions:
+                return self._users_gradients(u)
+            if self._batched("density", u):
+                curvature = self._recordings.get("curvature")
+                if curvature is not None:
+                    both = curvature.bind({"u": u})[0]
+                    return np.column_stack([both["value"], both["gradient"]])
+                derivative = self._derivative("gradient", u)
+                if derivative is not None:
+                    both = derivative({"u": u})
+                    return np.column_stack([both["value"], both["gradient"]])
+                product, values = vjp(self._log_density, u)
+                return np.column_stack([values, product(np.ones(len(u)))])
+            rows = [vjp(self._log_density_of_one, row) for row in u]
+            return np.array([[value, *product(1.0)] for product, value in rows])
+        except NUMERICAL:
+            if len(u) == 1:
+                return np.full((1, self.dim + 1), np.nan)
+            return np.concatenate([self._guarded_gradients(part) for part in self._smaller(u)])
+
+    def _users_gradients(self, u: Array) -> Array:
+        """Chain rule through the transforms for a gradient that the user gives on the constrained scale."""
+
+        def flat(v: Any) -> Any:
+            draws, log_jacobian = self.constrain(v)
+            parts = [anp.reshape(x, (len(u), -1)) for x in draws.values()]
+            return anp.concatenate([*parts, anp.reshape(log_jacobian + anp.zeros(len(u)), (-1, 1))], axis=1)
+
+        product, constrained = vjp(flat, u)
+        draws = self._split(constrained[:, :-1])
+        if self.model.vectorized:
+            values, gradients = self.model.value_and_gradient(draws)
+            values = np.reshape(values, len(u))
+        else:
+            pairs = [self.model.value_and_gradient(self._one(draws, s)) for s in range(len(u))]
+            values = np.array([float(value) for value, _ in pairs])
+            gradients = np.array([gradient for _, gradient in pairs])
+        seeds = np.column_stack([gradients, np.ones(len(u))])
+        return np.column_stack([values + constrained[:, -1], product(seeds)])
+
+    def _linearized(self, u: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
+        pieces = []
+        with np.errstate(all="ignore"):
+            for chunk in self._chunks(u):
+                pieces += self._guarded_linearization(u[chunk])
+        values, gradients = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
+        if len(pieces) == 1:
+            return values, gradients, pieces[0][2]
+        ends = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
+
+        def product(v: Array) -> Array:
+            spans = zip(pieces, ends, ends[1:], strict=False)
+            return np.concatenate([piece[2](v[a:b]) for piece, a, b in spans])
+
+        return values, gradients, product
+
+    def _guarded_linearization(self, u: Array) -> list[tuple[Array, Array, Callable[[Array], Array]]]:
+        try:
+            if self._batched("density", u):
+                derivative = self._derivative("curvature", u)
+                if derivative is not None:
+                    known, rest = derivative.bind({"u": u})
+                    return [(known["value"], known["gradient"], lambda v: rest(v)["product"])]
+                return [linearize(self._log_density, u, np.ones(len(u)))]
+            return [_row(linearize(self._log_density_of_one, row, 1.0)) for row in u]
+        except NUMERICAL:
+            if len(u) == 1:
+                nan = np.full((1, self.dim), np.nan)
+                return [(np.array([np.nan]), nan, lambda v: nan)]
+            return [piece for part in self._smaller(u) for piece in self._guarded_linearization(part)]
+
+    def _differences(self, u: Array, scale: Array) -> Callable[[Array], Array]:
+        """Hessian products by central differences of gradients."""
+        # The error is rounding / step + step^2, each times what the region of interest makes it.
+        relative = self.rounding**0.25
+
+        def product(v: Array) -> Array:
+            length = np.max(np.abs(v) / scale, axis=1, keepdims=True)
+            step = relative / np.where(length > 0, length, 1.0)
+            both = np.concatenate([u + step * v, u - step * v])
+            self.evaluations += len(both)
+            self.gradient_evaluations += len(u)
+            raw = self._everywhere("_raw_gradients", both)
+            return (raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step)
+
+        return product
+
+    # ---- all draws at once, or one by one ---------------------------------------------------------------------------
+
+    def _try_tracing(self, u: Array) -> bool:
+        """Whether autograd gets through the log joint at draws `u`, or at the only one where they are not batched."""
+        self.evaluations += len(u)
+        self.gradient_evaluations += len(u)
+        with np.errstate(all="ignore"):
+            try:
+                if self._batched("density", u):
+                    product, value = vjp(self._log_density, u)
+                    gradient = product(np.ones(len(u)))
+                else:
+                    product, value = vjp(self._log_density_of_one, u[0])
+                    gradient = product(1.0)
+            except NUMERICAL:
+                return True
+            # As above: autograd's boxes met something that wants plain arrays. The user's own errors show without
+            # boxes.
+            except Exception as error:
+                logger.info("autograd cannot trace the log joint: %s", error)
+                return False
+        return np.shape(gradient)[-1:] == (self.dim,) and np.asarray(gradient).dtype != object
+
+    # ---- small helpers ----------------------------------------------------------------------------------------------
+
+    def _split(self, flat: Array) -> dict[str, Array]:
+        draws, start = {}, 0
+        for name, latent in self.model.latents.items():
+            stop = start + int(np.prod(latent.shape))
+            draws[name] = flat[:, start:stop].reshape(len(flat), *latent.shape)
+            start = stop
+        return draws
+
+    def _smaller(self, u: Array) -> list[Array]:
+        """Where to look for the draws that failed: halves if a half is one call, else single draws."""
+        return np.array_split(u, 2 if self.recorded else len(u))
+
+    def _finite(self, values: Array, u: Array) -> Array:
+        values = np.asarray(values, dtype=float)
+        bad = ~np.isfinite(values)
+        if not bad.any():
+            return values
+        first = int(np.argmax(bad))
+        if self.nonfinite is None:
+            draw = {name: x[0] for name, x in self._plain_draws(u[first : first + 1]).items()}
+            self.nonfinite = NonFinite(int(bad.sum()), float(values[first]), draw)
+        else:
+            self.nonfinite = self.nonfinite._replace(times=self.nonfinite.times + int(bad.sum()))
+        return np.where(bad, -np.inf, values)
+
+
+def _row(piece: tuple[Array, Array, Callable[[Array], Array]]) -> tuple[Array, Array, Callable[[Array], Array]]:
+    value, gradient, product = piece
+    return np.reshape(value, 1), gradient[None], lambda v: np.asarray(product(v[0]))[None]

@@ -8,17 +8,16 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp
-from autograd.tracer import getval
 
 from bbvi.stats import special as sp
 from bbvi.stats.primitives import public
 from bbvi.stats.special import select
-from bbvi.stats.vectors import column, no_vjp, vector_primitive, vjp_by
+from bbvi.stats.vectors import column, no_vjp, vector_primitive, vector_test, vjp_by
 
 
 def _one_hot(k: Any, size: int) -> Any:
     """(..., size) of zeros with a one at k, all zeros where k is not a category."""
-    return np.equal(np.asarray(k)[..., None], np.arange(size)) * 1.0
+    return 1.0 * anp.equal(column(k), np.arange(size))
 
 
 def _pick(k: Any, values: Any) -> Any:
@@ -42,8 +41,8 @@ def _categorical(k: Any, logits: Any) -> Any:
 
 
 def _categorical_by_logits(g: Any, k: Any, logits: Any) -> Any:
-    hot = _one_hot(getval(k), anp.shape(logits)[-1])
-    inside = hot.sum(axis=-1, keepdims=True)
+    hot = _one_hot(k, anp.shape(logits)[-1])
+    inside = anp.sum(hot, axis=-1, keepdims=True)
     return column(g) * (hot - inside * sp.softmax_(logits, axis=-1))
 
 
@@ -71,16 +70,18 @@ def _ordered_logistic(k: Any, eta: Any, cutpoints: Any) -> Any:
         return np.where((np.diff(cutpoints, axis=-1) > 0).all(axis=-1), out, np.nan)[()]
 
 
+_increasing = vector_test("increasing", lambda c: 1.0 * (np.diff(c, axis=-1) > 0).all(axis=-1), (1,))
+
+
 def _ordered_parts(k: Any, eta: Any, cutpoints: Any) -> tuple[Any, Any, Any, Any, Any]:
     """The derivatives of the two ends, that of their difference, and one-hot codes of the ends."""
     size = anp.shape(cutpoints)[-1]
-    k = np.asarray(getval(k))
     above, below = _one_hot(k, size), _one_hot(k - 1, size)
-    ordered = (np.diff(getval(cutpoints), axis=-1) > 0).all(axis=-1)
-    has_upper, has_lower = above.any(axis=-1) & ordered, below.any(axis=-1) & ordered
+    ordered = _increasing(cutpoints)
+    has_upper, has_lower = anp.sum(above, axis=-1) * ordered, anp.sum(below, axis=-1) * ordered
     upper = anp.sum(above * cutpoints, axis=-1)
     lower = anp.sum(below * cutpoints, axis=-1)
-    tail = sp.inverse_expm1(select(has_upper & has_lower, upper - lower, np.inf))
+    tail = sp.inverse_expm1(select(has_upper * has_lower, upper - lower, np.inf))
     by_upper = select(has_upper, sp.expit_(eta - upper), 0.0)
     by_lower = select(has_lower, -sp.expit_(lower - eta), 0.0)
     return by_upper, by_lower, tail, above, below

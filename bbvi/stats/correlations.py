@@ -9,12 +9,11 @@ import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
 from autograd.extend import defvjp
-from autograd.tracer import getval
 
 from bbvi.stats import special as sp
 from bbvi.stats.primitives import Function, public
 from bbvi.stats.special import select
-from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vjp_by
+from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vector_test, vjp_by
 
 
 def _correlation_factor(chol: Any) -> Any:
@@ -47,16 +46,15 @@ def _lkj(chol: Any, eta: Any) -> Any:
         return np.where(np.greater(eta, 0), out, np.nan)[()]
 
 
-def _lkj_mask(chol: Any, eta: Any) -> Any:
-    return _correlation_factor(getval(chol)) & np.greater(getval(eta), 0)
+_lkj_mask = vector_test("lkj_support", lambda chol, eta: _correlation_factor(chol) & np.greater(eta, 0), (2, 0))
 
 
 def _lkj_by_factor(g: Any, chol: Any, eta: Any) -> Any:
     size = anp.shape(chol)[-1]
     rows = np.eye(size)[1:]
     diagonal = anp.sum(chol[..., 1:, :] * rows, axis=-1)
-    mask = _lkj_mask(chol, eta)[..., None]
-    slope = masked(mask, lambda d, e: e / d, diagonal, _exponents(size, eta))
+    mask = _lkj_mask(chol, eta)
+    slope = masked(column(mask), lambda d, e: e / d, diagonal, _exponents(size, eta))
     return matrix(g) * anp.matmul(np.eye(size)[:, 1:], column(slope) * rows)
 
 
@@ -64,7 +62,7 @@ def _lkj_by_eta(g: Any, chol: Any, eta: Any) -> Any:
     size = anp.shape(chol)[-1]
     rows = np.eye(size)[1:]
     mask = _lkj_mask(chol, eta)
-    logs = select(mask[..., None], anp.sum(chol[..., 1:, :] * rows, axis=-1), 1.0)
+    logs = select(column(mask), anp.sum(chol[..., 1:, :] * rows, axis=-1), 1.0)
     steps = _lkj_sum(size, select(mask, eta, 1.0), sp.digamma_)
     return g * select(mask, anp.sum(2 * anp.log(logs), axis=-1) - steps, 0.0)
 

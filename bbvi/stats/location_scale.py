@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from autograd.tracer import getval, isbox
 
-from bbvi.stats.primitives import Function, elementwise, inplace
+from bbvi.stats.primitives import Function, as_one, elementwise, inplace
 from bbvi.stats.special import select
 
 # Where a derivative is evaluated instead of at an edge of the support; the inverse of its cube is finite.
@@ -200,17 +200,34 @@ def _chain(position: int, z: Any, slope: Any, rate: Any, constant: float) -> Any
     return slope * (-rate if position == 1 else rate)
 
 
-def _second(standard: Standard, formula: Function) -> Function:
-    """A function of (x, *shapes, loc, scale) from formula(z, scale, *shapes), 0 where it does not count."""
+def _inverse_or_zero(s: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.where(np.greater(s, 0), np.divide(1.0, s), 0.0)[()]
+
+
+# 1 / scale, 0 where the scale is not positive: there it makes all derivatives zero.
+inverse_or_zero: Function = elementwise("rate", _inverse_or_zero, (lambda s: -(inverse_or_zero(s) ** 2),))
+
+
+def _second(name: str, standard: Standard, formula: Function) -> Function:
+    """A function of (x, *shapes, loc, scale) from formula(z, 1 / scale, *shapes), 0 where it does not count."""
+
+    def written_out(x: Any, loc: Any, scale: Any) -> Any:
+        rate = 1.0 if isinstance(scale, int) and scale == 1 else inverse_or_zero(scale)
+        z = _standardise(x, loc, 1)
+        return formula(z if isinstance(rate, float) and rate == 1.0 else z * rate, rate)
 
     def derivative(*args: Any) -> Any:
         x, *given, loc, scale = args
         z, shapes, s, counts = _prepare(standard, x, tuple(given), loc, scale)
         with np.errstate(all="ignore"):
-            out = formula(z, s, *shapes)
+            out = formula(z, 1.0 / s, *shapes)
             return out if counts is None else select(counts & np.isfinite(getval(out)), out, 0.0)
 
-    return derivative
+    # On the whole line and without shapes no course depends on values, and operations written out can be shared.
+    if standard.lower == -np.inf and standard.upper == np.inf and not standard.domains:
+        return written_out
+    return as_one(name, derivative, [True] * (3 + len(standard.domains)))
 
 
 def location_scale(name: str, standard: Standard) -> Function:
@@ -221,36 +238,39 @@ def location_scale(name: str, standard: Standard) -> Function:
     slope = elementwise(f"{name}_z", standard.first["z"], [known["z" + v] for v in variables])
     in_z, in_zz = slope, known["zz"]
 
-    def x_x(z: Any, s: Any, *shapes: Any) -> Any:
-        return in_zz(z, *shapes) / (s * s)
+    def x_x(z: Any, rate: Any, *shapes: Any) -> Any:
+        return in_zz(z, *shapes) * (rate * rate)
 
-    def x_scale(z: Any, s: Any, *shapes: Any) -> Any:
-        return -(in_z(z, *shapes) + z * in_zz(z, *shapes)) / (s * s)
+    def x_scale(z: Any, rate: Any, *shapes: Any) -> Any:
+        return (in_z(z, *shapes) + z * in_zz(z, *shapes)) * -(rate * rate)
 
-    def scale_scale(z: Any, s: Any, *shapes: Any) -> Any:
-        return (one + 2 * z * in_z(z, *shapes) + z * z * in_zz(z, *shapes)) / (s * s)
+    def scale_scale(z: Any, rate: Any, *shapes: Any) -> Any:
+        return (one + 2 * z * in_z(z, *shapes) + z * z * in_zz(z, *shapes)) * (rate * rate)
 
     def x_shape(v: str) -> Function:
-        return lambda z, s, *shapes: known["z" + v](z, *shapes) / s
+        return lambda z, rate, *shapes: known["z" + v](z, *shapes) * rate
 
     def scale_shape(v: str) -> Function:
-        return lambda z, s, *shapes: -z * known["z" + v](z, *shapes) / s
+        return lambda z, rate, *shapes: -z * known["z" + v](z, *shapes) * rate
 
     def shape_shape(u: str, v: str) -> Function:
-        return lambda z, s, *shapes: known[min(u, v) + max(u, v)](z, *shapes)
+        return lambda z, rate, *shapes: known[u + v](z, *shapes)
 
-    letters = variables[1:]
-    by_x = [x_x, *map(x_shape, letters), _minus(x_x), x_scale]
-    by_loc = [_minus(formula) for formula in by_x]
-    by_scale = [x_scale, *map(scale_shape, letters), _minus(x_scale), scale_scale]
-    by_shapes = [
-        [x_shape(u), *(shape_shape(u, v) for v in letters), _minus(x_shape(u)), scale_shape(u)]
-        for u in letters
-    ]
+    letters = "".join(variables[1:])
+    formulas: dict[str, Function] = {"xx": x_x, "xs": x_scale, "ss": scale_scale}
+    formulas |= {"x" + v: x_shape(v) for v in letters} | {v + "s": scale_shape(v) for v in letters}
+    formulas |= {u + v: shape_shape(u, v) for u in letters for v in letters if u <= v}
+    seconds = {pair: _second(f"{name}_{pair}", standard, formula) for pair, formula in formulas.items()}
+
+    def second(u: str, v: str) -> Function:
+        """The derivative in two of x, the shapes, loc ("l") and scale ("s"); that in loc is minus that in x."""
+        pair = "".join(sorted((u + v).replace("l", "x"), key=f"x{letters}s".index))
+        return _minus(seconds[pair]) if (u == "l") != (v == "l") else seconds[pair]
+
     joint = _joint(standard)
+    arguments = f"x{letters}ls"
     partials = [
-        elementwise(f"{name}_{i}", _one(joint, i), [_second(standard, formula) for formula in formulas])
-        for i, formulas in enumerate([by_x, *by_shapes, by_loc, by_scale])
+        elementwise(f"{name}_{u}", _one(joint, i), [second(u, v) for v in arguments]) for i, u in enumerate(arguments)
     ]
     return elementwise(name, _log_density(standard), partials, joint)
 

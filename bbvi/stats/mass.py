@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from autograd.tracer import getval
 
-from bbvi.stats.primitives import Function, elementwise
+from bbvi.stats.primitives import Function, as_one, elementwise
 from bbvi.stats.special import select
 
 # Where a derivative is evaluated instead of at the edge of a domain.
@@ -105,16 +105,17 @@ def _derivative(mass: Mass, formula: Function) -> Function:
 def mass_function(name: str, mass: Mass) -> Function:
     """The primitive of (k, *parameters)."""
 
-    def second(i: int, j: int) -> Function | None:
-        formula = mass.second.get((min(i, j), max(i, j)))
-        return None if formula is None else _derivative(mass, formula)
-
     count = len(mass.domains)
+    varying = [False, *(formula is not None for formula in mass.first)]
+    seconds = {
+        (i, j): as_one(f"{name}_{i + 1}_{j + 1}", _derivative(mass, formula), varying)
+        for (i, j), formula in mass.second.items()
+    }
     partials: list[Function | None] = [None]
     for i, formula in enumerate(mass.first):
         if formula is None:
             partials.append(None)
         else:
-            seconds = [None, *(second(i, j) for j in range(count))]
-            partials.append(elementwise(f"{name}_{i + 1}", _derivative(mass, formula), seconds))
+            by_all = [None, *(seconds.get((min(i, j), max(i, j))) for j in range(count))]
+            partials.append(elementwise(f"{name}_{i + 1}", _derivative(mass, formula), by_all))
     return elementwise(name, _log_mass(mass), partials)

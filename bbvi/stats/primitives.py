@@ -8,7 +8,7 @@ from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.core import vspace
+from autograd.core import make_vjp, vspace
 from autograd.extend import defvjp_argnums, primitive
 from autograd.tracer import isbox
 
@@ -60,6 +60,39 @@ def elementwise(
     defvjp_argnums(fun, vjps)
     elementwise_primitives.add(fun)
     return fun
+
+
+def as_one(name: str, formula: Function, varying: Sequence[bool]) -> Function:
+    """
+    An elementwise primitive of a formula that looks at values, and so takes another course at other values.
+
+    Written out, such a formula would leave a recording with the operations of one course and the masks of one draw.
+    As one primitive it is carried out afresh wherever it is replayed.
+
+    Parameters
+    ----------
+    name
+        The name that the primitive carries in error messages.
+    formula
+        In ``autograd.numpy``; it may ask for the values of its arguments.
+    varying
+        For each argument, whether there is a derivative in it. Those are traced through the formula when asked for.
+    """
+
+    def full(*args: Any) -> Any:
+        out, shape = formula(*args), np.broadcast_shapes(*map(np.shape, args))
+        return out if np.shape(out) == shape else np.broadcast_to(out, shape)
+
+    def partial(position: int) -> Function:
+        def derivative(*args: Any) -> Any:
+            one = np.ones(np.broadcast_shapes(*map(np.shape, args)))
+            before, after = args[:position], args[position + 1 :]
+            product, _ = make_vjp(lambda x: formula(*before, x, *after) + 0.0 * one, args[position] * one)
+            return product(one)
+
+        return derivative
+
+    return elementwise(name, full, [partial(i) if varies else None for i, varies in enumerate(varying)])
 
 
 def _pullback(partial: Function | None, position: int, target: Any) -> Function:

@@ -9,12 +9,11 @@ import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
 from autograd.extend import defvjp
-from autograd.tracer import getval
 
 from bbvi.stats import special as sp
 from bbvi.stats.discrete import log_factorial
 from bbvi.stats.primitives import public
-from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vjp_by
+from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vector_test, vjp_by
 
 
 def _on_simplex(x: Any) -> Any:
@@ -29,10 +28,12 @@ def _dirichlet(x: Any, alpha: Any) -> Any:
         return np.where((alpha > 0).all(axis=-1), out, np.nan)[()]
 
 
-def _dirichlet_mask(x: Any, alpha: Any) -> Any:
-    """Where a derivative counts, component by component."""
-    x, alpha = getval(x), getval(alpha)
+def _inside(x: Any, alpha: Any) -> Any:
     return (x > 0) & (_on_simplex(x) & (alpha > 0).all(axis=-1))[..., None]
+
+
+# Where a derivative counts, component by component.
+_dirichlet_mask = vector_test("dirichlet_support", _inside, (1, 1), 1)
 
 
 def _dirichlet_by_alpha(g: Any, x: Any, alpha: Any) -> Any:
@@ -76,10 +77,16 @@ def _multinomial(x: Any, n: Any, p: Any) -> Any:
         return np.where(_probabilities(n, p), out, np.nan)[()]
 
 
+_multinomial_mask = vector_test(
+    "multinomial_support",
+    lambda x, n, p: (p > 0) & (_counts(x, n) & _probabilities(n, p))[..., None],
+    (1, 0, 1),
+    1,
+)
+
+
 def _multinomial_by_p(g: Any, x: Any, n: Any, p: Any) -> Any:
-    x, plain = getval(x), getval(p)
-    mask = (plain > 0) & (_counts(x, n) & _probabilities(n, plain))[..., None]
-    return column(g) * masked(mask, lambda x, p: x / p, x, p)
+    return column(g) * masked(_multinomial_mask(x, n, p), lambda x, p: x / p, x, p)
 
 
 multinomial_ = vector_primitive("multinomial.logpmf", _multinomial, (1, 0, 1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import autograd.numpy as anp
-from autograd.core import vspace
-from autograd.extend import primitive
+from autograd.core import VJPNode, vspace
+from autograd.extend import primitive, register_notrace
 
 from bbvi.stats.primitives import Function, unbroadcast
 from bbvi.stats.special import select
@@ -22,6 +22,13 @@ def vector_primitive(name: str, value: Function, inputs: tuple[int, ...], output
     fun = primitive(value)
     fun.__name__ = name
     CORE_DIMS[fun] = (inputs, output)
+    return fun
+
+
+def vector_test(name: str, test: Function, inputs: tuple[int, ...], output: int = 0) -> Function:
+    """A test of vectors, such as of their support: it has no derivative, and a recording carries it out afresh."""
+    fun = vector_primitive(name, test, inputs, output)
+    register_notrace(VJPNode, fun)
     return fun
 
 
@@ -51,7 +58,8 @@ def vjp_by(argnum: int, formula: Function) -> Function:
 
 
 def masked(mask: Any, formula: Function, *args: Any) -> Any:
-    """formula(*args) where the mask is true, 0 elsewhere; the arguments are replaced by 1/2 there."""
-    if mask.all():
-        return formula(*args)
+    """formula(*args) where the mask is true, 0 elsewhere; the arguments are replaced by 1/2 there.
+
+    Whether the mask is true everywhere is not asked, since a recording would keep the answer for other draws.
+    """
     return select(mask, formula(*[select(mask, arg, 0.5) for arg in args]), 0.0)

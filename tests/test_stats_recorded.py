@@ -9,7 +9,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad, hessian
-from test_stats import CONTINUOUS, DISCRETE, TAILS
+from test_stats import CONTINUOUS, TAILS
 
 from bbvi import stats
 from bbvi.batching.derivatives import record_derivative
@@ -92,7 +92,7 @@ def grid() -> dict[str, tuple[Density, np.ndarray]]:
         free = anp.reshape(u[:9], (3, 3)) * np.tri(3)
         return free / anp.sqrt(anp.sum(free * free, axis=-1, keepdims=True))
 
-    lower = [[1.0, 0, 0, 0.3, 0.8, 0, -0.2, 0.5, 0.7], [1.0, 0, 0, 1, 1e-4, 0, 1, 1, 1e-6], [1, 0, 0, 1, -1, 0, 0, 0, 1]]
+    lower = [[1, 0, 0, 0.3, 0.8, 0, -0.2, 0.5, 0.7], [1.0, 0, 0, 1, 1e-4, 0, 1, 1, 1e-6], [1, 0, 0, 1, -1, 0, 0, 0, 1]]
     add_vector(
         "lkj",
         lambda u: stats.lkj_cholesky.logpdf(factor(u), u[9]),

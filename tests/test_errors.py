@@ -121,7 +121,7 @@ FITS = {
     "returns text": (lambda: fit(lambda z: "-1"), TypeError, "log_joint: expected a real number"),
     "nan at the start": (lambda: fit(nan_at_start), ValueError, "log_joint: expected a finite value.*mu = "),
     "nan in the data": (
-        lambda: fit(normal, data={"y": [1.0, np.nan]}), ValueError, "The data 'y' are not finite everywhere"
+        lambda: fit(normal, data={"y": [1.0, np.nan]}), ValueError, "the data 'y' are not finite everywhere: nan at .1."
     ),
     "constant in a latent": (
         lambda: fit(gaussian, {"mu": bbvi.Real(), "nu": bbvi.Real()}), ValueError, "constant in 'nu'"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from bbvi.model import transforms
+from bbvi.model.data import label_text
 from bbvi.model.transforms import Transform
 
 Shape = tuple[int, ...]
@@ -306,8 +307,13 @@ def flat_labels(name: str, dims: Sequence[str | None], shape: Shape, coords: Coo
     axes = []
     for dim, size in zip(dims, shape, strict=True):
         labels = range(size) if dim is None else coords.get(dim, range(size))
-        axes.append([str(label) for label in np.asarray(labels)])
+        axes.append([label_text(label) for label in _alike(labels)])
     return [f"{name}[{', '.join(labels)}]" for labels in itertools.product(*axes)]
+
+
+def _alike(labels: Sequence[Any]) -> Iterable[Any]:
+    """Labels as one array holds them, so that 1 beside 2.5 is 1.0; tuples would be rows of it."""
+    return labels if any(isinstance(label, tuple) for label in labels) else np.asarray(labels)
 
 
 def _normalized(latent: Latent) -> tuple[Shape, tuple[str | None, ...]]:

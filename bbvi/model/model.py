@@ -38,8 +38,9 @@ class Model:
     latents : dict or int
         Declarations by name: `Real`, `Positive`, `Interval`, `Simplex`, `Ordered`, `CholeskyCorrelation`, or a bare
         shape for `Real`. An integer ``D`` makes ``z`` the flat unconstrained array ``(D,)``.
-    data : dict, optional
-        By name. Sequences become arrays; arrays, Python scalars and dtypes are kept.
+    data : dict or data frame, optional
+        By name. Sequences become arrays; arrays, Python scalars and dtypes are kept. Of a data frame the functions
+        get the columns that they name, and of categories the codes, whose labels become coords of the same name.
     coords : dict, optional
         Labels of the dimensions, by name.
     dims : dict, optional
@@ -97,10 +98,10 @@ class Model:
         if not isinstance(vectorized, (bool, np.bool_)):
             raise TypeError(f"vectorized: expected True or False, got {vectorized!r}")
         self.vectorized = bool(vectorized)
-        self.coords = checked_coords(coords)
+        self.coords = checked_coords(coords, data)
         self.flat = isinstance(latents, (int, np.integer)) and not isinstance(latents, bool)
         self.latents: dict[str, ResolvedLatent] = resolved_latents(latents, self.coords)
-        self.data = checked_data(data)
+        self.data = checked_data(data, self.functions, self.coords)
         self.dims = checked_dims(dims, self.coords)
         check_lengths(self.dims, self.coords, self.data)
         self._observed: tuple[str, ...] | None = None
@@ -156,7 +157,7 @@ class Model:
             )
         other = object.__new__(Model)
         other.__dict__.update(self.__dict__)
-        other.data = self.data | checked_data(new)
+        other.data = self.data | checked_data(new, coords=self.coords)
         return other
 
     def log_joint(self, z: Mapping[str, Any] | Any) -> float:

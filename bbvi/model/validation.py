@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bbvi.model.data import as_data, as_labels, columns, is_frame, labels_of_categories
 from bbvi.model.latents import ResolvedLatent, as_latent
 
 Function = Callable[..., Any]
@@ -28,16 +29,20 @@ def check_functions(functions: Mapping[str, Function]) -> None:
         raise ValueError("log_joint: expected a function (or log_prior with log_likelihood, or gradient), got none")
 
 
-def checked_coords(coords: Any) -> dict[str, Sequence[Any]]:
-    if coords is None:
-        return {}
-    if not isinstance(coords, Mapping):
+def checked_coords(coords: Any, data: Any = None) -> dict[str, Sequence[Any]]:
+    """Labels by dimension; data that are categories bring theirs, under their own name, where `coords` has none."""
+    if coords is not None and not isinstance(coords, Mapping):
         raise TypeError(f"coords: expected a dict of labels by dimension, got {describe(coords)}")
     checked: dict[str, Sequence[Any]] = {}
-    for name, labels in coords.items():
+    for name, labels in {**labels_of_categories(data), **(coords or {})}.items():
+        if isinstance(labels, (set, frozenset)):
+            raise TypeError(
+                f"coords[{name!r}]: expected labels in an order, got a {type(labels).__name__}, which has none; "
+                "sorted() gives one"
+            )
         if isinstance(labels, str) or not hasattr(labels, "__len__") or not hasattr(labels, "__iter__"):
             raise TypeError(f"coords[{name!r}]: expected a sequence of labels, got {describe(labels)}")
-        labels = list(labels)
+        labels = as_labels(list(labels))
         if len({str(label) for label in labels}) < len(labels):
             raise ValueError(f"coords[{name!r}]: expected labels that differ from each other, got {labels}")
         checked[str(name)] = labels
@@ -63,27 +68,20 @@ def resolved_latents(latents: Any, coords: Mapping[str, Sequence[Any]]) -> dict[
     return {name: as_latent(name, spec).resolve(name, coords) for name, spec in latents.items()}
 
 
-def checked_data(data: Any) -> dict[str, Any]:
+def checked_data(
+    data: Any, functions: Mapping[str, Function] | None = None, coords: Mapping[str, Sequence[Any]] | None = None
+) -> dict[str, Any]:
+    """Data by name, as arrays; of a data frame the columns that `functions` name, of categories places in `coords`."""
     if data is None:
         return {}
+    if is_frame(data):
+        data = columns(data, functions or {})
     if not isinstance(data, Mapping):
-        raise TypeError(f"data: expected a dict of values by name, got {describe(data)}")
-    checked = {}
-    for name, value in data.items():
+        raise TypeError(f"data: expected a dict of values by name, or a data frame, got {describe(data)}")
+    for name in data:
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"data: expected names that are identifiers, got {name!r}")
-        if isinstance(value, (list, tuple, range)) or type(value).__name__ in ("Series", "Index", "DataArray"):
-            try:
-                value = np.asarray(value)
-            except ValueError as error:
-                raise ValueError(f"data[{name!r}]: expected a regular array, got a ragged sequence ({error})") from None
-        if isinstance(value, np.ndarray):
-            # A copy, so that neither side's later changes reach the other; and not to be written into, since a function
-            # that did so would have another posterior at every call.
-            value = value.copy()
-            value.flags.writeable = False
-        checked[name] = value
-    return checked
+    return {name: as_data(name, value, (coords or {}).get(name)) for name, value in data.items()}
 
 
 def checked_dims(dims: Any, coords: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -9,6 +9,7 @@ import numpy as np
 from bbvi.draws import orthogonal
 from bbvi.search.modes import Mode, found_once, merged
 from bbvi.solvers import newton
+from bbvi.target.lint import explain
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -57,8 +58,7 @@ def candidates(
         raised = "" if error is None else f" The function raised {type(error).__name__}: {error}."
         raise ValueError(
             f"log_joint: expected a finite value near the start, got none at {tried} points; for example "
-            f"{target.nonfinite}.{raised} Check the data and the supports of the latents, or give init= inside the "
-            f"support.{_nan_data(target)}"
+            f"{target.nonfinite}.{raised} {_reason(target)}"
         ) from error
     return points, values
 
@@ -204,6 +204,14 @@ def initial_log_sd(target: Target, points: Array) -> Array:
         diagonal = np.mean([s * linear.hessian_product(s) for s in signs], axis=0)
     curvature = np.abs(np.where(np.isfinite(diagonal), diagonal, 1.0))
     return -0.5 * np.log(np.clip(np.where(curvature > 0, curvature, 1.0), 1e-16, 1e16))
+
+
+def _reason(target: Target) -> str:
+    """Which data or parameters are outside the support of their density; general advice where that is not known."""
+    found = explain(target, np.zeros(target.dim))
+    if found:
+        return f"What is wrong: {found}."
+    return f"Check the data and the supports of the latents, or give init= inside the support.{_nan_data(target)}"
 
 
 def _nan_data(target: Target) -> str:

@@ -20,11 +20,21 @@ def _one_hot(k: Any, size: int) -> Any:
     return 1.0 * anp.equal(column(k), np.arange(size))
 
 
+def categories(k: Any, size: int) -> Any:
+    """Whether k is one of so many categories, 0, 1, ..."""
+    return np.greater_equal(k, 0) & np.less(k, size) & np.equal(k, np.floor(k))
+
+
+def ordered_categories(k: Any, cutpoints: int) -> Any:
+    """Whether k is one of the categories that so many cutpoints make."""
+    return categories(k, cutpoints + 1)
+
+
 def _pick(k: Any, values: Any) -> Any:
     """values[..., k], and whether k is a category."""
     k = np.asarray(k)
     size = values.shape[-1]
-    inside = (k >= 0) & (k < size) & (k == np.floor(k))
+    inside = categories(k, size)
     index = np.where(inside, k, 0).astype(np.intp)
     if values.ndim == 1:
         return values[index], inside
@@ -65,7 +75,7 @@ def _ordered_logistic(k: Any, eta: Any, cutpoints: Any) -> Any:
         k = np.asarray(k)
         upper, lower = _ends(k, cutpoints)
         out = sp._log_expit(upper - eta) + sp._log_expit(eta - lower) + sp._log1mexp(lower - upper)
-        inside = (k >= 0) & (k <= cutpoints.shape[-1]) & (k == np.floor(k))
+        inside = ordered_categories(k, cutpoints.shape[-1])
         out = np.where(inside, out, np.where(np.isnan(k), np.nan, -np.inf))
         return np.where((np.diff(cutpoints, axis=-1) > 0).all(axis=-1), out, np.nan)[()]
 

@@ -111,7 +111,7 @@ def _t_z_z(z: Any, df: Any) -> Any:
 # ---------------------------------------------------------------------- the table
 
 
-_STANDARD: dict[str, tuple[str, Standard]] = {
+STANDARDS: dict[str, tuple[str, Standard]] = {
     "norm": ("", Standard(_square, lambda: _HALF_LOG_2PI, **_NORMAL)),
     "halfnorm": ("", Standard(_square, lambda: 0.5 * np.log(np.pi / 2), **_NORMAL, lower=0)),
     "cauchy": ("", Standard(constant=lambda: np.log(np.pi), **_CAUCHY)),
@@ -305,7 +305,7 @@ def _arguments(shapes: str) -> str:
 
 
 def _make(name: str) -> SimpleNamespace:
-    shapes, standard = _STANDARD[name]
+    shapes, standard = STANDARDS[name]
     density = location_scale(f"{name}.logpdf", standard)
     functions = {"logpdf": public(density, "logpdf", _arguments(shapes), _DOC.format(name=name))}
     for word in _WORDS:

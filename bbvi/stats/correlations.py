@@ -16,7 +16,7 @@ from bbvi.stats.special import select
 from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vector_test, vjp_by
 
 
-def _correlation_factor(chol: Any) -> Any:
+def correlation_factor(chol: Any) -> Any:
     """Whether each matrix has a positive diagonal and rows of length one, its upper triangle left aside."""
     lengths = np.square(np.tril(chol)).sum(axis=-1)
     positive = (np.diagonal(chol, axis1=-2, axis2=-1) > 0).all(axis=-1)
@@ -42,11 +42,11 @@ def _lkj(chol: Any, eta: Any) -> Any:
         # The normaliser of Lewandowski, Kurowicka, Joe (2009), and the Jacobian from R to its factor.
         constant = _lkj_sum(size, eta, sc.gammaln) + 0.25 * size * (size - 1) * np.log(np.pi)
         out = (_exponents(size, eta) * np.log(diagonal)).sum(axis=-1) - constant
-        out = np.where(_correlation_factor(chol), out, -np.inf)
+        out = np.where(correlation_factor(chol), out, -np.inf)
         return np.where(np.greater(eta, 0), out, np.nan)[()]
 
 
-_lkj_mask = vector_test("lkj_support", lambda chol, eta: _correlation_factor(chol) & np.greater(eta, 0), (2, 0))
+_lkj_mask = vector_test("lkj_support", lambda chol, eta: correlation_factor(chol) & np.greater(eta, 0), (2, 0))
 
 
 def _lkj_by_factor(g: Any, chol: Any, eta: Any) -> Any:

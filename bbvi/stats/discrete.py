@@ -166,6 +166,7 @@ _BERNOULLI = Mass(
     {(0, 0): lambda k, p: -k / (p * p) - (1 - k) / ((1 - p) * (1 - p))},
     [PROBABILITY],
     _binary,
+    words="0 or 1",
 )
 _BERNOULLI_LOGITS = Mass(
     _bernoulli_logits,
@@ -173,6 +174,7 @@ _BERNOULLI_LOGITS = Mass(
     {(0, 0): lambda k, logits: -sp.expit_(logits) * sp.expit_(-logits)},
     [REAL],
     _binary,
+    words="0 or 1",
 )
 _BINOM = Mass(
     lambda k, n, p: _log_choose(n, k) + _times_log(k, p) + _times_log1m(n - k, p),
@@ -180,6 +182,7 @@ _BINOM = Mass(
     {(1, 1): lambda k, n, p: -k / (p * p) - (n - k) / ((1 - p) * (1 - p))},
     [COUNT, PROBABILITY],
     lambda k, n, p: _up_to(k, n),
+    words="whole numbers from 0 to n",
 )
 _BINOM_LOGITS = Mass(
     _binom_logits,
@@ -187,6 +190,7 @@ _BINOM_LOGITS = Mass(
     {(1, 1): lambda k, n, logits: -n * sp.expit_(logits) * sp.expit_(-logits)},
     [COUNT, REAL],
     lambda k, n, logits: _up_to(k, n),
+    words="whole numbers from 0 to n",
 )
 _BETABINOM = Mass(
     _betabinom_value,
@@ -204,6 +208,7 @@ _BETABINOM = Mass(
     },
     [COUNT, POSITIVE, POSITIVE],
     lambda k, n, a, b: _up_to(k, n),
+    words="whole numbers from 0 to n",
 )
 _POISSON = Mass(
     lambda k, mu: _times_log(k, mu) - mu - log_factorial(k),
@@ -254,59 +259,58 @@ _GEOM = Mass(
     [POSITIVE_PROBABILITY],
     lambda k, p: np.greater_equal(k, 1) & np.equal(k, np.floor(k)),
     1.0,
+    words="whole numbers of 1 or more",
 )
 
 
-def _make(name: str, parameters: str, mass: Mass) -> Function:
-    """``name.logpmf(k, <parameters>, loc=0)``."""
+MASSES: dict[str, tuple[str, Mass]] = {
+    "bernoulli.logpmf": ("p, loc", _BERNOULLI),
+    "bernoulli.logpmf_logits": ("logits", _BERNOULLI_LOGITS),
+    "binom.logpmf": ("n, p, loc", _BINOM),
+    "binom.logpmf_logits": ("n, logits", _BINOM_LOGITS),
+    "betabinom.logpmf": ("n, a, b, loc", _BETABINOM),
+    "poisson.logpmf": ("mu, loc", _POISSON),
+    "poisson.logpmf_log_rate": ("log_rate", _POISSON_LOG_RATE),
+    "nbinom.logpmf": ("n, p, loc", _NBINOM),
+    "nbinom.logpmf_log_rate": ("log_rate, concentration", _NBINOM_LOG_RATE),
+    "geom.logpmf": ("p, loc", _GEOM),
+}
+
+
+def _make(name: str) -> SimpleNamespace:
+    """``logpmf`` with the shift ``loc=0`` that SciPy's has."""
+    parameters, mass = MASSES[f"{name}.logpmf"]
     fun = mass_function(f"{name}.logpmf", mass)
 
     def shifted(k: Any, *args: Any) -> Any:
         *rest, loc = args
         return fun(k if isinstance(loc, int) and loc == 0 else k - loc, *rest)
 
+    shifted.__name__ = f"{name}.logpmf"
     doc = (
         f"Log mass of {name}; parameters and support are those of ``scipy.stats.{name}``.\n\n"
         "-inf outside the support, nan where a parameter is outside its domain; the gradient is zero in both."
     )
-    return public(shifted, "logpmf", f"k, {parameters}, loc=0", doc)
+    return SimpleNamespace(logpmf=public(shifted, "logpmf", f"k, {parameters}=0", doc))
 
 
-bernoulli = SimpleNamespace(
-    logpmf=_make("bernoulli", "p", _BERNOULLI),
-    logpmf_logits=public(
-        mass_function("bernoulli.logpmf_logits", _BERNOULLI_LOGITS),
-        "logpmf_logits",
-        "k, logits",
-        "Log mass of a Bernoulli outcome with log odds ``logits``.",
-    ),
+def _by(name: str, word: str, doc: str) -> Function:
+    """``logpmf`` by another parameter, under a word of its own."""
+    parameters, mass = MASSES[f"{name}.{word}"]
+    return public(mass_function(f"{name}.{word}", mass), word, f"k, {parameters}", doc)
+
+
+bernoulli = _make("bernoulli")
+bernoulli.logpmf_logits = _by("bernoulli", "logpmf_logits", "Log mass of a Bernoulli outcome with log odds ``logits``.")
+binom = _make("binom")
+binom.logpmf_logits = _by("binom", "logpmf_logits", "Log mass of k successes of n with log odds ``logits``.")
+betabinom = _make("betabinom")
+poisson = _make("poisson")
+poisson.logpmf_log_rate = _by("poisson", "logpmf_log_rate", "Log mass of a Poisson count with mean exp(``log_rate``).")
+nbinom = _make("nbinom")
+nbinom.logpmf_log_rate = _by(
+    "nbinom",
+    "logpmf_log_rate",
+    "Log mass of a negative binomial: mean m = exp(``log_rate``), variance m + m^2 / concentration.",
 )
-binom = SimpleNamespace(
-    logpmf=_make("binom", "n, p", _BINOM),
-    logpmf_logits=public(
-        mass_function("binom.logpmf_logits", _BINOM_LOGITS),
-        "logpmf_logits",
-        "k, n, logits",
-        "Log mass of k successes of n with log odds ``logits``.",
-    ),
-)
-betabinom = SimpleNamespace(logpmf=_make("betabinom", "n, a, b", _BETABINOM))
-poisson = SimpleNamespace(
-    logpmf=_make("poisson", "mu", _POISSON),
-    logpmf_log_rate=public(
-        mass_function("poisson.logpmf_log_rate", _POISSON_LOG_RATE),
-        "logpmf_log_rate",
-        "k, log_rate",
-        "Log mass of a Poisson count with mean exp(``log_rate``).",
-    ),
-)
-nbinom = SimpleNamespace(
-    logpmf=_make("nbinom", "n, p", _NBINOM),
-    logpmf_log_rate=public(
-        mass_function("nbinom.logpmf_log_rate", _NBINOM_LOG_RATE),
-        "logpmf_log_rate",
-        "k, log_rate, concentration",
-        "Log mass of a negative binomial: mean m = exp(``log_rate``), variance m + m^2 / concentration.",
-    ),
-)
-geom = SimpleNamespace(logpmf=_make("geom", "p", _GEOM))
+geom = _make("geom")

@@ -39,6 +39,7 @@ class Mass(NamedTuple):
     ``first[i]`` is the NumPy derivative in parameter i (None: a count, which has none) and ``second[i, j]``,
     i <= j, a formula that autograd can differentiate. ``support(k, *parameters)`` tells where the mass is
     positive, and ``k`` is a count in it for any parameters, to be put in the place of others.
+    ``words`` says what counts are expected.
     """
 
     value: Function
@@ -47,6 +48,7 @@ class Mass(NamedTuple):
     domains: Sequence[Domain | None]
     support: Function
     k: float = 0.0
+    words: str = "counts 0, 1, 2, ..."
 
 
 def _valid(mass: Mass, parameters: Sequence[Any]) -> Any:

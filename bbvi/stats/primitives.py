@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import autograd.numpy as anp
@@ -158,6 +160,27 @@ def operand(x: Any) -> Any:
     return operand(np.asarray(x))
 
 
+class _Watch(threading.local):
+    note: Callable[[str, Sequence[Any], Any], None] | None = None
+
+
+_watch = _Watch()
+
+
+@contextmanager
+def watching(note: Callable[[str, Sequence[Any], Any], None]) -> Iterator[None]:
+    """
+    While it lasts, this thread's calls of public functions are noted: ``note(name, arguments, value)``.
+
+    The name is that of the distribution and the function, such as ``"norm.logpdf"``.
+    """
+    before, _watch.note = _watch.note, note
+    try:
+        yield
+    finally:
+        _watch.note = before
+
+
 def public(fun: Function, name: str, arguments: str, doc: str) -> Function:
     """
     The function that users call: keyword arguments, defaults, sequences as arrays.
@@ -176,7 +199,11 @@ def public(fun: Function, name: str, arguments: str, doc: str) -> Function:
             args = _bind(name, names, required, defaults, args, kwargs)
         elif given < len(names):
             args += defaults[given - required :]
-        return fun(*[operand(arg) for arg in args])
+        operands = [operand(arg) for arg in args]
+        value = fun(*operands)
+        if _watch.note is not None:
+            _watch.note(fun.__name__, operands, value)
+        return value
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"{name}({arguments})\n\n{doc}"

@@ -16,7 +16,7 @@ from bbvi.stats.primitives import public
 from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vector_test, vjp_by
 
 
-def _on_simplex(x: Any) -> Any:
+def on_simplex(x: Any) -> Any:
     return (x >= 0).all(axis=-1) & (np.abs(x.sum(axis=-1) - 1) < SUM_TOLERANCE)
 
 
@@ -24,12 +24,12 @@ def _dirichlet(x: Any, alpha: Any) -> Any:
     with np.errstate(all="ignore"):
         constant = sc.gammaln(alpha).sum(axis=-1) - sc.gammaln(alpha.sum(axis=-1))
         out = sc.xlogy(alpha - 1, x).sum(axis=-1) - constant
-        out = np.where(_on_simplex(x), out, -np.inf)
+        out = np.where(on_simplex(x), out, -np.inf)
         return np.where((alpha > 0).all(axis=-1), out, np.nan)[()]
 
 
 def _inside(x: Any, alpha: Any) -> Any:
-    return (x > 0) & (_on_simplex(x) & (alpha > 0).all(axis=-1))[..., None]
+    return (x > 0) & (on_simplex(x) & (alpha > 0).all(axis=-1))[..., None]
 
 
 # Where a derivative counts, component by component.
@@ -59,17 +59,17 @@ defvjp(
 )
 
 
-def _counts(x: Any, n: Any) -> Any:
+def whole_and_adding_up(x: Any, n: Any) -> Any:
     return ((x >= 0) & (x == np.floor(x))).all(axis=-1) & (x.sum(axis=-1) == n)
 
 
 def _probabilities(n: Any, p: Any) -> Any:
-    return _on_simplex(p) & np.greater_equal(n, 0) & np.equal(n, np.floor(n))
+    return on_simplex(p) & np.greater_equal(n, 0) & np.equal(n, np.floor(n))
 
 
 def _multinomial(x: Any, n: Any, p: Any) -> Any:
     with np.errstate(all="ignore"):
-        inside = _counts(x, n)
+        inside = whole_and_adding_up(x, n)
         counts = np.where(inside[..., None], x, 0.0)
         coefficient = sc.gammaln(np.add(n, 1.0)) - log_factorial(counts).sum(axis=-1)
         out = sc.xlogy(counts, p).sum(axis=-1) + coefficient
@@ -79,7 +79,7 @@ def _multinomial(x: Any, n: Any, p: Any) -> Any:
 
 _multinomial_mask = vector_test(
     "multinomial_support",
-    lambda x, n, p: (p > 0) & (_counts(x, n) & _probabilities(n, p))[..., None],
+    lambda x, n, p: (p > 0) & (whole_and_adding_up(x, n) & _probabilities(n, p))[..., None],
     (1, 0, 1),
     1,
 )

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import autograd.numpy as anp
 import numpy as np
 
-from bbvi.batching.tape import NotRecordable, recording, slot_of
 from bbvi.model import transforms
-from bbvi.target.evaluator import NUMERICAL
+from bbvi.target.lint import first_nan, repeated_terms
 from bbvi.target.target import Target
 
+__all__ = ["GradientCheck", "check_batching", "check_dependence", "check_gradient", "check_proper", "repeated_terms"]
+
 Array = np.ndarray
-logger = logging.getLogger("bbvi")
 
 # Up to where exp still is a number, and from there on to where no posterior is.
 _FAR = np.array([10.0, 30.0, 100.0, 300.0, 1e3, 1e5, 1e8, 1e12, 1e16, 1e20])
-# What a sum of terms is made of.
-_ADDITIVE = (anp.add, anp.subtract, anp.negative)
+# Numbers in one block of draws.
+_BLOCK = 2**20
+# Latents that are looked at far out, at twenty values each.
+_MOST_FAR = 1000
+# Share of the points of a line at which a gradient may be no number while the value is.
+_MOST_NAN = 0.05
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
 class GradientCheck(NamedTuple):
     """How far gradients are from being the derivative of the values: worst ratio, and where it was found.
 
-    The ratio is that of the unexplained change of the log density to the change that the gradient accounts for.
+    The ratio is that of the unexplained change of the log density to the change that the gradient accounts for; or,
+    where `nan`, the share of points at which the gradient is no number though the value is, and `why` if that is known.
     """
 
     ok: bool
     ratio: float
     label: str
+    nan: bool = False
+    why: str = ""
 
     def __str__(self) -> str:
+        if self.nan:
+            return (
+                f"along {self.label} the log joint is finite, but its gradient is not at {self.ratio:.0%} of the points"
+                + (f": {self.why}" if self.why else "")
+            )
         return (
             f"along {self.label} the log joint changes by other amounts than its gradient says "
             f"(unexplained: {self.ratio:.0%} of the change)"
@@ -60,49 +71,6 @@ def check_batching(target: Target, u: Array) -> None:
         )
 
 
-def repeated_terms(target: Target, u: Array) -> str:
-    """Whether a scalar is added to each of the terms that the log joint (or log prior) returns; a sentence, or "".
-
-    That is what a forgotten sum looks like: ``log_prior(mu) + norm.logpdf(y, mu, 1)`` holds the prior once for each
-    observation. The function is recorded at draw `u`, (D,), and the additions that end in its result are followed back.
-    A pointwise log likelihood is not looked at, since there a scalar such as ``-log(sigma)`` belongs to every term; nor
-    are functions that are not recorded.
-    """
-    model = target.model
-    name = "log_joint" if "log_joint" in model.functions else "log_prior"
-    if name not in model.functions or model.vectorized or not target.recorded:
-        return ""
-    target.evaluations += 1
-    draws = target.constrain(u[None])[0]
-    try:
-        with np.errstate(all="ignore"), recording() as tape:
-            out = model.call(name, {key: tape.root(np.array(x[0])) for key, x in draws.items()})
-    except (NotRecordable, *NUMERICAL) as error:
-        # A start that was given may lie where the function fails, which a fit survives.
-        logger.info("the terms of %s are not looked at: %s", name, error)
-        return ""
-    end = slot_of(out, tape)
-    if end is None:
-        return ""
-    made = {slot: (operation.fun, parents) for operation, parents, slot in tape.operations}
-    pending, repeated = [end], 0
-    while pending:
-        slot = pending.pop()
-        size = np.size(tape.values[slot])
-        function, parents = made.get(slot, (None, ()))
-        if size == 1 or function not in _ADDITIVE:
-            continue
-        if any(np.size(tape.values[parent]) == 1 for parent in parents):
-            repeated = max(repeated, size)
-        pending.extend(parents)
-    if not repeated:
-        return ""
-    return (
-        f"{name} returned {repeated} terms, and a scalar that depends on the latents was added to each of them, so it "
-        f"counts {repeated} times in their sum; if that is not meant, np.sum() the array before the scalar is added"
-    )
-
-
 def check_dependence(target: Target, u: Array, rng: np.random.Generator) -> None:
     """Every latent must matter to the log joint, unless its support is bounded and a constant is a proper density.
 
@@ -113,14 +81,10 @@ def check_dependence(target: Target, u: Array, rng: np.random.Generator) -> None
     """
     bounded = _bounded(target)
     rows = np.flatnonzero(~bounded)
-    moved = np.tile(u, (len(rows) + 1, 1))
-    moved[np.arange(1, len(rows) + 1), rows] += rng.uniform(0.5, 1.0, size=len(rows))
-    still = rows[_unchanged(target, moved)]
-    if len(still):
-        # Once more and further off, since a step function may be flat nearby.
-        moved = np.tile(u, (2 * len(still) + 1, 1))
-        moved[1:, :][np.arange(2 * len(still)), np.tile(still, 2)] += np.repeat([-2.5, 4.0], len(still))
-        still = still[_unchanged(target, moved).reshape(2, -1).all(axis=0)]
+    still = rows[_unchanged(target, u, rows, rng.uniform(0.5, 1.0, size=len(rows)))]
+    # Once more and further off, since a step function may be flat nearby.
+    for far in (-2.5, 4.0):
+        still = still[_unchanged(target, u, still, np.full(len(still), far))]
     if len(still):
         labels = _labels(target, still)
         raise ValueError(
@@ -141,26 +105,31 @@ def check_proper(target: Target, u: Array) -> None:
     """
     if not target.recorded:
         return
-    dim = target.dim
     bounded = _bounded(target)
     # Off the exact point: on lines such as "all effects equal" a proper density may be infinite (tau -> 0).
-    moved = u + 0.5 * np.random.default_rng(0).standard_normal(dim)
+    moved = u + 0.5 * np.random.default_rng(0).standard_normal(target.dim)
     both = target.values(np.stack([moved, u]))
     base, start = (moved, both[0]) if np.isfinite(both[0]) else (u, both[1])
+    rows = np.arange(target.dim)
+    if target.dim > _MOST_FAR:
+        # Elements of one array are alike as a rule, and every array has some of these.
+        rows = np.unique(np.linspace(0, target.dim - 1, _MOST_FAR).astype(int))
+        rows = np.union1d(rows, [part.start for part in target.model.slices.values()])
     for sign in (1.0, -1.0):
-        steps = np.zeros((len(_FAR), dim, dim))
-        steps[:, np.arange(dim), np.arange(dim)] = sign * _FAR[:, None]
-        values = target.values((base + steps).reshape(-1, dim)).reshape(len(_FAR), dim)
+        steps = [np.full(len(rows), sign * far) for far in _FAR]
+        values = np.stack(
+            [np.concatenate([target.values(moved) for moved in _moved(base, rows, step)]) for step in steps]
+        )
         # Where the density was last a number it must have fallen, and be falling: infinity is no number.
         finite = np.isfinite(values)
         last = np.where(finite.any(axis=0), len(_FAR) - 1 - np.argmax(finite[::-1], axis=0), 0)
-        end = values[last, np.arange(dim)]
-        before = values[np.maximum(last - 1, 0), np.arange(dim)]
+        end = values[last, np.arange(len(rows))]
+        before = values[np.maximum(last - 1, 0), np.arange(len(rows))]
         peak = np.maximum(np.where(finite, values, -np.inf).max(axis=0), start)
         flat = (last == len(_FAR) - 1) & (end >= before)
-        rising = finite.any(axis=0) & ((end >= peak) | flat) & ~bounded
+        rising = finite.any(axis=0) & ((end >= peak) | flat) & ~bounded[rows]
         if rising.any():
-            labels = _labels(target, np.flatnonzero(rising))
+            labels = _labels(target, rows[rising])
             raise ValueError(
                 f"log_joint: expected a proper density, but towards {'+' if sign > 0 else '-'}infinity of {labels} "
                 "(on the unconstrained scale) it does not fall off; use a proper prior, or check the sign of the terms"
@@ -187,7 +156,13 @@ def check_gradient(
     ends = target.values(np.concatenate([mean[None], mean + directions]))
     change = ends[1:] - ends[0]
     points = mean + (0.5 + 0.5 * _NODES)[:, None, None] * directions
-    _, gradients = target.gradients(points.reshape(-1, dim))
+    values, gradients = target.gradients(points.reshape(-1, dim))
+    broken = np.isfinite(values) & ~np.isfinite(gradients).all(axis=1)
+    share = broken.reshape(len(_NODES), -1).mean(axis=0)
+    if share.max(initial=0.0) > _MOST_NAN:
+        worst = int(np.argmax(share))
+        at = points.reshape(-1, dim)[int(np.argmax(broken))]
+        return GradientCheck(False, float(share[worst]), names[worst], nan=True, why=first_nan(target, at))
     slopes = 0.5 * np.einsum("ned,ed->ne", gradients.reshape(len(_NODES), -1, dim), directions)
     with np.errstate(invalid="ignore"):
         integral = _NODE_WEIGHTS @ slopes
@@ -202,14 +177,33 @@ def check_gradient(
     return GradientCheck(False, float(ratio[worst]), names[worst])
 
 
-def _unchanged(target: Target, u: Array) -> Array:
-    """Whether the log joint without log-Jacobians is at draws ``u[1:]`` what it is at ``u[0]``, up to rounding."""
-    values = target.values(u)
+def _moved(u: Array, rows: Array, moves: Array) -> Iterator[Array]:
+    """Draw `u` (D,) with latent ``rows[i]`` alone moved by ``moves[i]``, in blocks (K, D) that memory holds."""
+    block = max(1, _BLOCK // len(u))
+    for start in range(0, len(rows), block):
+        part = slice(start, start + block)
+        moved = np.tile(u, (len(rows[part]), 1))
+        moved[np.arange(len(moved)), rows[part]] += moves[part]
+        yield moved
+
+
+def _unchanged(target: Target, u: Array, rows: Array, moves: Array) -> Array:
+    """Whether the log joint without log-Jacobians is what it is at draw `u` with one latent moved, up to rounding.
+
+    A value that is not finite is another one, and proves that the latent matters.
+    """
+    if not len(rows):
+        return np.zeros(0, dtype=bool)
     with np.errstate(all="ignore"):
-        log_jacobian = np.broadcast_to(target.constrain(u)[1], values.shape)
-        difference = values - log_jacobian
-        size = 1.0 + np.abs(values) + np.abs(log_jacobian)
-        return np.asarray(np.abs(difference[1:] - difference[0]) <= 1e-13 * (size[1:] + size[0]))
+        value, own = target.values(u[None])[0], float(np.broadcast_to(target.constrain(u[None])[1], 1)[0])
+        same = []
+        for moved in _moved(u, rows, moves):
+            values = target.values(moved)
+            log_jacobian = np.broadcast_to(target.constrain(moved)[1], values.shape)
+            size = 2.0 + np.abs(values) + np.abs(log_jacobian) + np.abs(value) + np.abs(own)
+            difference = np.abs((values - log_jacobian) - (value - own))
+            same.append(np.isfinite(values) & np.isfinite(value) & (difference <= 1e-13 * size))
+        return np.concatenate(same)
 
 
 def _bounded(target: Target) -> Array:

@@ -1,0 +1,177 @@
+"""What a user gives as data, as the arrays that functions receive: frames by column, categories by code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# Known by their names, since pandas, polars and xarray are only imported by those who use them.
+_SERIES = ("Series", "Index", "DataArray")
+_MISSING = "NoneType", "NAType", "NaTType"
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a data frame of pandas, polars or the like."""
+    return type(value).__name__ == "DataFrame" and hasattr(value, "columns")
+
+
+def is_categorical(value: Any) -> bool:
+    """Whether a value is a pandas Categorical, or a Series or Index of one."""
+    return type(getattr(value, "dtype", None)).__name__ == "CategoricalDtype"
+
+
+def columns(frame: Any, functions: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
+    """The columns of a data frame that functions name in their signatures; all where one takes ``**kwargs``."""
+    every = {str(name): frame[name] for name in frame.columns}
+    wanted: set[str] = set()
+    for function in functions.values():
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return every
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return every
+        wanted |= {p.name for p in parameters}
+    return {name: column for name, column in every.items() if name in wanted}
+
+
+def labels_of_categories(data: Any) -> dict[str, list[Any]]:
+    """The labels of the data that are categories, by name."""
+    if is_frame(data):
+        data = {str(name): data[name] for name in data.columns}
+    if not isinstance(data, Mapping):
+        return {}
+    return {name: list(_categories(x).categories) for name, x in data.items() if is_categorical(x)}
+
+
+def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
+    """A value as the functions get it: sequences and columns as arrays, all else as it is.
+
+    Categories become their places among `labels`, which are their own by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where an array would hold no numbers; the message names the data, the element, and what to do.
+    """
+    if is_frame(value):
+        return _table(name, value)
+    if is_categorical(value):
+        return _codes(name, value, labels)
+    if isinstance(value, (set, frozenset)):
+        raise TypeError(f"data[{name!r}]: expected a sequence, whose order is certain, got a {type(value).__name__}")
+    if isinstance(value, (list, tuple, range)) or type(value).__name__ in _SERIES:
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"data[{name!r}]: expected a regular array, got a ragged sequence ({error})") from None
+    if not isinstance(value, np.ndarray):
+        return value
+    # A copy, so that neither side's later changes reach the other; and not to be written into, since a function
+    # that did so would have another posterior at every call.
+    value = _numeric(name, value).copy()
+    value.flags.writeable = False
+    return value
+
+
+def as_labels(labels: Sequence[Any]) -> list[Any]:
+    """Coordinates as a list in which dates are NumPy's, whatever library they came from."""
+    return [_as_date(label) for label in labels]
+
+
+def _as_date(label: Any) -> Any:
+    """Dates and times without a time zone as ``numpy.datetime64``; all else as it is."""
+    if type(label).__name__ in ("date", "datetime", "Timestamp") and getattr(label, "tzinfo", None) is None:
+        return np.datetime64(label.to_datetime64() if hasattr(label, "to_datetime64") else label)
+    return label
+
+
+def label_text(label: Any) -> str:
+    """A coordinate in a row name: tuples by their parts, and midnights as dates."""
+    if isinstance(label, tuple):
+        return ",".join(map(label_text, label))
+    if isinstance(label, np.datetime64):
+        day = label.astype("datetime64[D]")
+        return str(day if day == label else label.astype("datetime64[s]") if _whole_seconds(label) else label)
+    return str(label)
+
+
+def _whole_seconds(label: np.datetime64) -> bool:
+    return bool(label.astype("datetime64[s]") == label)
+
+
+def _categories(value: Any) -> Any:
+    return value.cat if hasattr(value, "cat") else value
+
+
+def _codes(name: str, value: Any, labels: Sequence[Any] | None) -> np.ndarray:
+    codes, own = np.array(_categories(value).codes, dtype=np.intp), as_labels(_categories(value).categories)
+    if labels is not None and list(labels) != own:
+        places = {label: place for place, label in enumerate(labels)}
+        unknown = [label for i, label in enumerate(own) if label not in places and (codes == i).any()]
+        if unknown:
+            raise ValueError(f"data[{name!r}]: expected categories among the coords of {name!r}, got {unknown[0]!r}")
+        codes = np.where(codes < 0, codes, np.array([places.get(label, 0) for label in own], dtype=np.intp)[codes])
+    if (codes < 0).any():
+        raise ValueError(
+            f"data[{name!r}]: expected a category for each element, got none at {int(np.argmax(codes < 0))}; "
+            "leave such rows out"
+        )
+    codes.flags.writeable = False
+    return codes
+
+
+def _table(name: str, frame: Any) -> np.ndarray:
+    """The numbers of a data frame, (rows, columns)."""
+    parts = []
+    for column in frame.columns:
+        if is_categorical(frame[column]):
+            raise TypeError(f"data[{name!r}]: column {column!r} is of categories; give it as data of its own")
+        parts.append(as_data(f"{name}[{column!r}]", frame[column]))
+    table = np.column_stack(parts) if parts else np.empty((len(frame), 0))
+    table.flags.writeable = False
+    return table
+
+
+def _numeric(name: str, array: np.ndarray) -> np.ndarray:
+    """The array, or its numbers where it holds them as Python objects."""
+    if array.dtype.kind in "fiubc":
+        return array
+    if array.dtype.kind == "O":
+        return _from_objects(name, array)
+    if array.dtype.kind in "US":
+        raise TypeError(
+            f"data[{name!r}]: expected numbers, got text, {str(array.ravel()[:1].tolist())[1:-1]} first; give codes: "
+            f"labels, {name} = np.unique({name}, return_inverse=True), with the labels as coords"
+        )
+    if array.dtype.kind in "mM":
+        raise TypeError(
+            f"data[{name!r}]: expected numbers, got {array.dtype}; count from a day of your choice: "
+            f"({name} - {name}[0]) / np.timedelta64(1, 'D')"
+        )
+    return array
+
+
+def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
+    flat = array.ravel()
+    for i, item in enumerate(flat):
+        place = ", ".join(map(str, np.unravel_index(i, array.shape)))
+        if type(item).__name__ in _MISSING:
+            raise ValueError(
+                f"data[{name!r}]: expected numbers, got {item!r} at [{place}]; leave missing values out, or give a mask"
+            )
+        if isinstance(item, (str, bytes)):
+            raise TypeError(f"data[{name!r}]: expected numbers, got the text {item!r} at [{place}]")
+        if not hasattr(item, "__float__") or np.ndim(item):
+            raise TypeError(
+                f"data[{name!r}]: expected numbers, got {type(item).__name__} at [{place}] of an array of objects; "
+                "give a regular array, or several data"
+            )
+    kind = int if all(isinstance(item, (int, np.integer)) for item in flat) else float
+    try:
+        return array.astype(kind)
+    except OverflowError:
+        return array.astype(float)

@@ -1,0 +1,96 @@
+"""Values outside the support of their density, by the name of the data and the first such value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bbvi.stats.supports import SUPPORTS, Support
+from bbvi.target.lint.finding import Finding
+from bbvi.target.lint.look import Call, Look, Value
+
+
+def outside(look: Look, latents_too: bool = False) -> Iterator[Finding]:
+    """Data outside the support of their density, and parameters outside their domain.
+
+    Parameters
+    ----------
+    look : Look
+    latents_too : bool
+        Whether values that depend on latents are faults as well: where the log joint is not finite, but not where the
+        draw was only an unlucky one.
+    """
+    seen = set()
+    for call in look.calls:
+        support = SUPPORTS.get(call.name)
+        if support is None:
+            continue
+        finite = np.isfinite(np.asarray(call.value, dtype=float)).all()
+        for finding in () if finite else _of_call(look, call, support, latents_too):
+            if finding.message not in seen:
+                seen.add(finding.message)
+                yield finding
+
+
+def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Iterator[Finding]:
+    arguments = [np.asarray(a.plain) for a in call.arguments]
+    first = call.arguments[0]
+    with np.errstate(all="ignore"):
+        if latents_too or all(look.latent_free(call.arguments[i]) for i in (0, *support.needs)):
+            missing = np.isnan(arguments[0]) if arguments[0].dtype.kind == "f" else np.zeros(1, dtype=bool)
+            if missing.any():
+                # Data that are not finite and masked are right; here the mass or density of one is asked for.
+                index = ", ".join(map(str, np.argwhere(missing)[0]))
+                yield Finding(
+                    "data-not-finite",
+                    "caution",
+                    f"{call.name}: {look.describe(first)} are not finite everywhere: nan{f' at [{index}]' if index else ''}; "
+                    "leave missing values out",
+                )
+            else:
+                yield from _wrong(look, call, first, ~support.inside(*arguments), "outside-support", support.words)
+        for domain in support.parameters:
+            if domain.position < len(arguments):
+                parameter = call.arguments[domain.position]
+                if latents_too or look.latent_free(parameter):
+                    bad = ~np.asarray(domain.test(arguments[domain.position]))
+                    words = f"{domain.name} {domain.words}"
+                    yield from _wrong(look, call, parameter, bad, "outside-domain", words)
+
+
+def _wrong(look: Look, call: Call, value: Value, bad: Any, code: str, words: str) -> Iterator[Finding]:
+    if np.any(bad):
+        yield _finding(look, call, value, np.asarray(bad), code, words)
+
+
+def _finding(look: Look, call: Call, value: Value, bad: Any, code: str, words: str) -> Finding:
+    where = look.describe(value)
+    plain = np.asarray(value.plain)
+    place, shown = "", plain
+    if bad.ndim and bad.shape == plain.shape[: bad.ndim]:
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        place, shown = f"[{', '.join(map(str, index))}]", plain[index]
+    elif bad.ndim and plain.ndim:
+        flat = np.flatnonzero(np.broadcast_to(bad, np.broadcast_shapes(bad.shape, plain.shape)))
+        shown = np.ravel(np.broadcast_to(plain, np.broadcast_shapes(bad.shape, plain.shape)))[flat[0]]
+    text = np.array2string(np.asarray(shown), precision=6, threshold=8)
+    few = f", and {np.count_nonzero(bad)} such values in all" if np.count_nonzero(bad) > 1 else ""
+    return Finding(
+        code,
+        "caution",
+        f"{call.name}: expected {words}, but {where} {'are' if 'data' in where else 'is'} {text}"
+        f"{f' at {place}' if place else ''}{few}; {_way_out(look, call, value)}",
+    )
+
+
+def _way_out(look: Look, call: Call, value: Value) -> str:
+    depends = not look.latent_free(value)
+    if depends:
+        return "declare the latents with a support that fits (Positive, Interval), or write a transform such as np.exp"
+    if value is not call.arguments[0]:
+        return "check the parameter's scale and the order of the arguments"
+    if call.name.endswith("logpmf") or "logpmf_" in call.name:
+        return "check the data, or take a density that has them (norm, gamma, ...)"
+    return "check the data and their units, or take a density that has them"

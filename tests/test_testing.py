@@ -178,7 +178,10 @@ def test_a_scalar_that_counts_once_for_each_term_is_found(make, name):
         # Terms of their own, and a constant in each.
         lambda: _schools(
             lambda z, y, sigma: anp.concatenate(
-                [anp.reshape(norm.logpdf(z.mu, 0, 5), (1,)), norm.logpdf(z.eta) + norm.logpdf(y, z.mu, sigma) - 2.0]
+                [
+                    anp.reshape(norm.logpdf(z.mu, 0, 5), (1,)),
+                    norm.logpdf(z.eta) + norm.logpdf(y, z.mu + z.eta, sigma) - 2.0,
+                ]
             )
         ),
         lambda: _split(lambda z: norm.logpdf(z.mu) - z.s),

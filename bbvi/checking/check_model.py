@@ -13,6 +13,7 @@ from bbvi.model import predictive
 from bbvi.model.model import Model
 from bbvi.search import starts
 from bbvi.target import checks
+from bbvi.target.lint import lint
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -73,7 +74,7 @@ class Report:
 
 
 def check_model(model: Model, seed: int = 0) -> Report:
-    """Try a model out: supports, finiteness, gradients, batching, proper priors, and its optional functions.
+    """Try a model out: supports, finiteness, shapes, gradients, batching, proper priors, and its optional functions.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def check_model(model: Model, seed: int = 0) -> Report:
     point = starts.candidates(target, rng)[0][0]
     _run(report, "repeatable", lambda: _repeatable(target, point))
     _run(report, "one draw and many", lambda: _batching(target, point, rng))
-    _run(report, "terms", lambda: _terms(target, point))
+    _run(report, "lint", lambda: _lint(target, point, rng))
     _run(report, "gradient", lambda: _gradient(target, point, rng))
     _run(report, "every latent matters", lambda: _dependence(target, point, rng))
     _run(report, "proper", lambda: _proper(target, point))
@@ -177,8 +178,6 @@ def _data(model: Model) -> Results:
     for name, x in model.data.items():
         if isinstance(x, np.ndarray) and x.dtype.kind == "f" and not np.isfinite(x).all():
             yield "note", f"{name!r} has {np.count_nonzero(~np.isfinite(x))} values that are not finite"
-        if isinstance(x, np.ndarray) and x.dtype.kind == "O":
-            yield "note", f"{name!r} is an array of Python objects: slow, and it cannot be saved"
 
 
 def _supports(target: Target, rng: np.random.Generator) -> Results:
@@ -241,10 +240,12 @@ def _batching(target: Target, point: Array, rng: np.random.Generator) -> Results
         )
 
 
-def _terms(target: Target, point: Array) -> Results:
-    repeated = checks.repeated_terms(target, point)
-    if repeated:
-        yield "problem", repeated
+def _lint(target: Target, point: Array, rng: np.random.Generator) -> Results:
+    findings = lint(target, point, rng)
+    for finding in findings:
+        yield "problem" if finding.severity == "caution" else "note", f"{finding.code}: {finding.message}"
+    if not findings:
+        yield "ok", "shapes, sums, supports, slopes, and what data reach"
 
 
 def _gradient(target: Target, point: Array, rng: np.random.Generator) -> Results:

@@ -98,6 +98,7 @@ def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
     return Local(value, gradient, product, finite)
 
 
+@np.errstate(all="ignore")
 def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, Array, Array]:
     """F (K,), gradient (K, 2D) and Hessian (K, 2D, 2D) of K problems in natural coordinates.
 
@@ -240,6 +241,7 @@ def conjugate_gradient(
     return x, hx, interior & ~active
 
 
+@np.errstate(all="ignore")
 def iterate(target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2) -> Step:
     """One trust-region Newton-CG iteration of each of K problems.
 

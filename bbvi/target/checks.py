@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from bbvi.model import transforms
 from bbvi.target.lint import first_nan, repeated_terms
-from bbvi.target.target import Target
+from bbvi.target.target import NonFinite, Target
 
 __all__ = ["GradientCheck", "check_batching", "check_dependence", "check_gradient", "check_proper", "repeated_terms"]
 
@@ -128,6 +128,10 @@ def check_proper(target: Target, u: Array) -> None:
         peak = np.maximum(np.where(finite, values, -np.inf).max(axis=0), start)
         flat = (last == len(_FAR) - 1) & (end >= before)
         rising = finite.any(axis=0) & ((end >= peak) | flat) & ~bounded[rows]
+        for i in np.flatnonzero(rising & (last < len(_FAR) - 1)):
+            end_of_support = base.copy()
+            end_of_support[rows[i]] += sign * _FAR[last[i] + 1]
+            rising[i] = not _is_zero_density(target, end_of_support)
         if rising.any():
             labels = _labels(target, rows[rising])
             raise ValueError(
@@ -204,6 +208,14 @@ def _unchanged(target: Target, u: Array, rows: Array, moves: Array) -> Array:
             difference = np.abs((values - log_jacobian) - (value - own))
             same.append(np.isfinite(values) & np.isfinite(value) & (difference <= 1e-13 * size))
         return np.concatenate(same)
+
+
+def _is_zero_density(target: Target, u: Array) -> bool:
+    """Whether the log density at draw `u` is minus infinity, as beyond an edge, and not an overflow or NaN."""
+    before, target.nonfinite = target.nonfinite, None
+    target.values(u[None])
+    found, target.nonfinite = cast(NonFinite | None, target.nonfinite), before
+    return found is not None and found.value == -np.inf
 
 
 def _bounded(target: Target) -> Array:

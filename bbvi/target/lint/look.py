@@ -190,7 +190,7 @@ class Look:
                 parts = vjp_maker(step.fun)(tuple(wanted), step.value, plain, dict(step.kwargs))(gradient)
                 for (position, parent), part in zip(pairs, parts, strict=True):
                     totals[parent] = add_outgrads(totals.get(parent), part)
-                    if not _finite(part) and _finite(step.value):
+                    if not _finite(part):
                         return {key: total[0] for key, total in totals.items()}, (step, position)
         return {key: total[0] for key, total in totals.items()}, None
 

@@ -22,7 +22,7 @@ _INDEFINITE = frozenset(
 
 
 def first_nan(target: Target, u: Array) -> str:
-    """Which operation at draw `u` (D,) has a finite value, and a derivative that is no number; "" if none is found."""
+    """Which operation at draw `u` (D,) has a derivative that is no number; "" if none is found."""
     seen = look(target, u, data_too=False)
     step = broken_step(seen)[1]
     return "" if step is None else _sentence(seen, *step)
@@ -60,7 +60,7 @@ def _sentence(seen: Look, step: Step, position: int) -> str:
         )
     elif step.name == "exp":
         hint = "exp overflows there: work on the log scale (logsumexp, log_expit, softplus)"
-    return f"{step.name} of {names}{at} has a finite value and no finite derivative; {hint}"
+    return f"{step.name} of {names}{at} has no finite derivative; {hint}"
 
 
 def _where_infinite(step: Step, position: int) -> float | None:

@@ -43,11 +43,12 @@ def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Ite
             if missing.any():
                 # Data that are not finite and masked are right; here the mass or density of one is asked for.
                 index = ", ".join(map(str, np.argwhere(missing)[0]))
+                at = f" at [{index}]" if index else ""
                 yield Finding(
                     "data-not-finite",
                     "caution",
-                    f"{call.name}: {look.describe(first)} are not finite everywhere: nan{f' at [{index}]' if index else ''}; "
-                    "leave missing values out",
+                    f"{call.name}: {look.describe(first)} are not finite everywhere: nan{at}; leave missing "
+                    "values out",
                 )
             else:
                 yield from _wrong(look, call, first, ~support.inside(*arguments), "outside-support", support.words)

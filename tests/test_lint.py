@@ -1,0 +1,477 @@
+"""The linter of models: forty wrong models with the finding that names the fault, forty right ones without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+import pandas as pd
+import pytest
+
+import bbvi
+from bbvi import models
+from bbvi.checking.check_model import check_model
+from bbvi.search import starts
+from bbvi.stats import (
+    bernoulli,
+    beta,
+    binom,
+    categorical,
+    dirichlet,
+    expit,
+    expon,
+    gamma,
+    halfnorm,
+    lkj_cholesky,
+    log1mexp,
+    log_expit,
+    log_ndtr,
+    logit,
+    lognorm,
+    logsumexp,
+    multinomial,
+    multivariate_normal,
+    ndtr,
+    norm,
+    ordered_logistic,
+    poisson,
+    t,
+    uniform,
+    weibull_min,
+)
+from bbvi.target.lint import Finding, LintPolicy, first_nan, lint
+from bbvi.target.target import Target
+
+Real, Positive, Interval = bbvi.Real, bbvi.Positive, bbvi.Interval
+RNG = np.random.default_rng(0)
+N = 12
+X = np.linspace(-1.0, 1.0, N)
+Y = 0.5 + 1.3 * X + 0.3 * RNG.normal(size=N)
+COUNTS = RNG.poisson(3.0, size=N)
+BINARY = (X + 0.5 * RNG.normal(size=N) > 0).astype(int)
+GROUP = np.arange(N) % 3
+
+
+def findings(model: bbvi.Model) -> tuple[Finding, ...]:
+    """As a fit would find them: at its best candidate, or where there is none at the origin."""
+    target, rng = Target(model), np.random.default_rng(1)
+    try:
+        point = starts.candidates(target, rng, 9)[0][0]
+    except ValueError:
+        point = np.zeros(target.dim)
+    return lint(target, point, rng)
+
+
+def line(likelihood: Callable[..., Any], latents: dict[str, Any] | None = None, **data: Any) -> bbvi.Model:
+    """A regression with standard priors on a, b and s, and a likelihood of its own."""
+
+    def log_joint(z: Any, **data: Any) -> Any:
+        prior = norm.logpdf(z.a, 0, 5) + norm.logpdf(z.b, 0, 5) + expon.logpdf(z.s)
+        return anp.sum(prior) + likelihood(z, **data)
+
+    latents = {"a": Real(), "b": Real(), "s": Positive()} | (latents or {})
+    return bbvi.Model(log_joint, latents, data or {"x": X, "y": Y})
+
+
+def right_line(z: Any, x: Any, y: Any) -> Any:
+    return anp.sum(norm.logpdf(y, z.a + z.b * x, z.s))
+
+
+def columns(**shapes: tuple[int, ...]) -> bbvi.Model:
+    """Effects of some shape, and data of theirs."""
+
+    def log_joint(z: Any, y: Any) -> Any:
+        return anp.sum(norm.logpdf(z.theta)) + anp.sum(norm.logpdf(y, z.theta, 1.0))
+
+    return bbvi.Model(log_joint, {"theta": Real(shape=shapes["theta"])}, {"y": np.reshape(Y, shapes["y"])})
+
+
+def counts(y: Any, mass: Callable[..., Any] = poisson.logpmf, **data: Any) -> bbvi.Model:
+    """Counts with one positive parameter."""
+
+    def log_joint(z: Any, y: Any, **data: Any) -> Any:
+        return expon.logpdf(z.rate) + anp.sum(mass(y, *data.values(), z.rate))
+
+    return bbvi.Model(log_joint, {"rate": Positive()}, {"y": y, **data})
+
+
+def changed(x: np.ndarray, place: Any, value: Any) -> np.ndarray:
+    out = np.array(x, dtype=float)
+    out[place] = value
+    return out
+
+
+def grouped(index: np.ndarray, size: int = 3) -> bbvi.Model:
+    def log_joint(z: Any, y: Any, index: Any) -> Any:
+        return anp.sum(norm.logpdf(z.effect)) + expon.logpdf(z.s) + anp.sum(norm.logpdf(y, z.effect[index], z.s))
+
+    return bbvi.Model(log_joint, {"effect": Real(shape=size), "s": Positive()}, {"y": Y, "index": index})
+
+
+def one(log_joint: Callable[..., Any], **latents: Any) -> bbvi.Model:
+    return bbvi.Model(log_joint, latents or {"a": Real()})
+
+
+def saturating(term: Callable[[Any], Any]) -> bbvi.Model:
+    return line(lambda z, x, y: right_line(z, x, y) + anp.sum(term(z.a + z.b * x)))
+
+
+# Name: the model, the code of the finding, and what the message names.
+WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
+    "y of a frame in double brackets": (
+        lambda: line(right_line, x=X, y=Y[:, None]), "broadcast", r"data 'y' of shape \(12, 1\).*'y' the shape \(12,\)",
+    ),
+    "x of a frame in double brackets": (
+        lambda: line(right_line, x=X[:, None], y=Y), "broadcast", r"'x'.*of shape \(12, 1\).*data 'y' of shape \(12,\)",
+    ),
+    "y as a column, by log_likelihood of means": (
+        lambda: line(lambda z, x, y: anp.sum(-0.5 * ((y - z.a - z.b * x) / z.s) ** 2 - anp.log(z.s)), x=X, y=Y[:, None]),
+        "broadcast", "subtract joins.*'y'",
+    ),
+    "effects as a column": (
+        lambda: columns(theta=(N, 1), y=(N,)), "broadcast", r"latent 'theta' with shape \(12,\)",
+    ),
+    "y as a column, effects not": (lambda: columns(theta=(N,), y=(N, 1)), "broadcast", "data 'y' of shape"),
+    "coefficients as a column": (
+        lambda: bbvi.Model(
+            lambda z, x, y: anp.sum(norm.logpdf(z.b)) + anp.sum(norm.logpdf(y, anp.dot(x, z.b), 1.0)),
+            {"b": Real(shape=(2, 1))}, {"x": np.column_stack([X, X**2]), "y": Y},
+        ),
+        "broadcast", r"data 'y' of shape \(12,\).*latent 'b' with shape \(2,\)",
+    ),
+    "weights as a column": (
+        lambda: line(lambda z, x, y, w: anp.sum(w * norm.logpdf(y, z.a + z.b * x, z.s)), x=X, y=Y, w=np.ones((N, 1))),
+        "broadcast", "multiply joins the data 'w'",
+    ),
+    "each against each by hand": (
+        lambda: line(lambda z, x, y: anp.sum(norm.logpdf(anp.reshape(y, (-1, 1)), z.a + z.b * x, z.s))),
+        "counted-often", "'y', 12 elements.*counts 12 times",
+    ),
+    "observations against groups": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(z.m)) + anp.sum(norm.logpdf(anp.reshape(y, (-1, 1)), z.m, 1.0)),
+            {"m": Real(shape=3)}, {"y": Y},
+        ),
+        "counted-often", "counts 3 times",
+    ),
+    "forgotten sum": (
+        lambda: bbvi.Model(lambda z, y: norm.logpdf(z.a) + norm.logpdf(y, z.a, 1.0), {"a": Real()}, {"y": Y}),
+        "forgotten-sum", "returned 12 terms",
+    ),
+    "forgotten sum in a prior": (
+        lambda: bbvi.Model(
+            log_prior=lambda z: norm.logpdf(z.a, 0, 5) + norm.logpdf(z.b),
+            log_likelihood=lambda z, y: norm.logpdf(y, z.a + anp.sum(z.b), 1.0),
+            latents={"a": Real(), "b": Real(shape=4)}, data={"y": Y},
+        ),
+        "forgotten-sum", "log_prior returned 4 terms",
+    ),
+    "prior inside the sum": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(z.a, 0, 5) + norm.logpdf(y, z.a, 1.0)), {"a": Real()}, {"y": Y}
+        ),
+        "forgotten-sum", "density of 'a' is added to each of 12 terms",
+    ),
+    "two priors inside the sum": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(y, z.a, z.s) + (norm.logpdf(z.a, 0, 5) + expon.logpdf(z.s))),
+            {"a": Real(), "s": Positive()}, {"y": Y},
+        ),
+        "forgotten-sum", "counts 12 times",
+    ),
+    "half a count": (lambda: counts(changed(COUNTS, 3, 2.5)), "outside-support", r"data 'y' are 2.5 at \[3\]"),
+    "a negative count": (lambda: counts(changed(COUNTS, 7, -1)), "outside-support", r"data 'y' are -1.* at \[7\]"),
+    "negative counts by log rate": (
+        lambda: counts(-COUNTS - 1, lambda y, rate: poisson.logpmf_log_rate(y, anp.log(rate))), "outside-support",
+        "12 such values",
+    ),
+    "more successes than trials": (
+        lambda: bbvi.Model(
+            lambda z, y, n: beta.logpdf(z.p, 2, 2) + anp.sum(binom.logpmf(y, n, z.p)), {"p": Interval(0, 1)},
+            {"y": COUNTS, "n": np.full(N, 2)},
+        ),
+        "outside-support", "whole numbers from 0 to n",
+    ),
+    "outcomes 1 and 2": (
+        lambda: line(lambda z, x, y: anp.sum(bernoulli.logpmf_logits(y, z.a + z.b * x)), x=X, y=BINARY + 1),
+        "outside-support", "expected 0 or 1, but the data 'y' are 2",
+    ),
+    "categories from 1 to K": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(z.eta)) + anp.sum(categorical.logpmf_logits(y, z.eta)),
+            {"eta": Real(shape=3)}, {"y": GROUP + 1},
+        ),
+        "outside-support", "categories 0, 1, ..., K - 1",
+    ),
+    "ratings from 1 to K": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(z.c, 0, 3)) + anp.sum(ordered_logistic.logpmf(y, 0.0, z.c)),
+            {"c": bbvi.Ordered(shape=2)}, {"y": GROUP + 1},
+        ),
+        "outside-support", "categories 0, 1, ..., K",
+    ),
+    "a negative time": (
+        lambda: counts(changed(np.abs(Y), 2, -0.4), lambda y, rate: weibull_min.logpdf(y, 1.5, 0, rate)),
+        "outside-support", r"data 'y' are -0.4 at \[2\]",
+    ),
+    "a time of zero": (
+        lambda: counts(changed(np.abs(Y), 5, 0.0), lambda y, rate: lognorm.logpdf(y, rate)), "outside-support",
+        "numbers above loc",
+    ),
+    "per cent for a share": (
+        lambda: counts(100 * expit(Y), lambda y, rate: beta.logpdf(y, rate, 2.0)), "outside-support", "0 to 1 by default",
+    ),
+    "shares that do not add up": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(expon.logpdf(z.alpha)) + anp.sum(dirichlet.logpdf(y, z.alpha)),
+            {"alpha": Positive(shape=3)}, {"y": np.full((5, 3), 0.5)},
+        ),
+        "outside-support", "add up to 1",
+    ),
+    "counts that are not n": (
+        lambda: bbvi.Model(
+            lambda z, y, n: dirichlet.logpdf(z.p, np.ones(3)) + anp.sum(multinomial.logpmf(y, n, z.p)),
+            {"p": bbvi.Simplex(shape=3)}, {"y": np.full((5, 3), 2), "n": 7},
+        ),
+        "outside-support", "add up to n",
+    ),
+    "a probability of 1.4 as data": (
+        lambda: bbvi.Model(
+            lambda z, y, p: norm.logpdf(z.a) + anp.sum(bernoulli.logpmf(y, p)) + anp.sum(norm.logpdf(y, z.a, 1)),
+            {"a": Real()}, {"y": BINARY, "p": changed(expit(Y), 4, 1.4)},
+        ),
+        "outside-domain", r"p a probability from 0 to 1, but the data 'p' are 1.4 at \[4\]",
+    ),
+    "a negative sd as data": (
+        lambda: bbvi.Model(
+            lambda z, y, sd: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a, sd)), {"a": Real()},
+            {"y": Y, "sd": changed(np.ones(N), 1, -1.0)},
+        ),
+        "outside-domain", r"scale above 0, but the data 'sd' are -1.* at \[1\]",
+    ),
+    "an sd that is a real latent": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(y, z.a, -0.1 - z.s**2)) + norm.logpdf(z.a) + norm.logpdf(z.s),
+            {"a": Real(), "s": Real()}, {"y": Y},
+        ),
+        "outside-domain", "scale above 0, but what is computed from the latent 's'.*Positive",
+    ),
+    "probabilities by a linear predictor": (
+        lambda: bbvi.Model(
+            lambda z, y: norm.logpdf(z.a) + anp.sum(bernoulli.logpmf(y, 1.5 + z.a**2)), {"a": Real()}, {"y": BINARY}
+        ),
+        "outside-domain", "p a probability from 0 to 1.*latent 'a'",
+    ),
+    "a missing value": (
+        lambda: line(right_line, x=X, y=changed(Y, 6, np.nan)), "data-not-finite", r"data 'y' are not finite.* at \[6\]"
+    ),
+    "small integers overflow": (
+        lambda: line(lambda z, x, y: right_line(z, x * x / 1e4, y), x=np.full(N, 100, dtype=np.int8), y=Y),
+        "integer-overflow", r"\(int8\) computed from 'x' overflows.*instead of 10000",
+    ),
+    "unsigned differences": (
+        lambda: line(lambda z, x, y: right_line(z, x[1:] - x[:-1], y[1:]), x=np.arange(N, 0, -1, dtype=np.uint8), y=Y),
+        "integer-overflow", r"uint8.*instead of -1",
+    ),
+    "log in the branch not taken": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + anp.sum(anp.where(x > 0, anp.log(z.s * x), 0.0))),
+        "nan-gradient", "log of what is computed from.*no finite derivative.*np.where",
+    ),
+    "root in the branch not taken": (
+        lambda: one(lambda z: anp.where(z.a**2 >= 0, -0.5 * (z.a - 3) ** 2, anp.sqrt(-1 - z.a**2))),
+        "nan-gradient", "sqrt of what is computed from the latent 'a'",
+    ),
+    "a distance of zero": (
+        lambda: one(lambda z: norm.logpdf(z.a) - anp.sum(anp.sqrt((z.a * np.array([0.0, 1.0])) ** 2))),
+        "nan-gradient", "sqrt",
+    ),
+    "log of one minus expit": (lambda: saturating(lambda eta: anp.log(1 - expit(eta))), "saturates", r"log_expit\(-x\)"),
+    "log of one minus a sigmoid by hand": (
+        lambda: saturating(lambda eta: anp.log(1 - 1 / (1 + anp.exp(-eta)))), "saturates", r"write log_expit\(-x\)",
+    ),
+    "log of ndtr": (lambda: saturating(lambda eta: anp.log(ndtr(eta))), "saturates", r"write log_ndtr\(x\)"),
+    "log of one minus exp": (
+        lambda: saturating(lambda eta: anp.log(1 - anp.exp(-anp.exp(eta)))), "saturates", r"log1mexp\(x\)"
+    ),
+    "expit of large numbers": (
+        lambda: line(lambda z, x, y: anp.sum(bernoulli.logpmf(y, expit(z.a + z.b * x))), x=40 * X, y=BINARY),
+        "saturates", "logpmf_logits",
+    ),
+    "a latent for nothing": (
+        lambda: line(right_line, {"p": Interval(0, 1)}), "unused-latent", "latents 'p' are in no term",
+    ),
+    "a latent without data": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + norm.logpdf(z.c), {"c": Real()}), "prior-only",
+        "latents 'c' with data",
+    ),
+    "two latents without data": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + norm.logpdf(z.c, z.d) + norm.logpdf(z.d), {"c": 1, "d": 1}),
+        "prior-only", "'c', 'd'",
+    ),
+    "an index from 1": (lambda: grouped(GROUP + 1, 4), "prior-only-element", r"'effect\[0\]'"),
+    "a group without observations": (lambda: grouped(GROUP, 5), "prior-only-element", r"'effect\[3\]', 'effect\[4\]'"),
+    "a column of zeros": (
+        lambda: bbvi.Model(
+            lambda z, x, y: anp.sum(norm.logpdf(z.b)) + anp.sum(norm.logpdf(y, anp.dot(x, z.b), 1.0)),
+            {"b": Real(shape=3)}, {"x": np.column_stack([X, np.zeros(N), X**2]), "y": Y},
+        ),
+        "prior-only-element", r"'b\[1\]'",
+    ),
+    "flat around the start": (
+        lambda: one(lambda z: -0.5 * anp.maximum(anp.abs(z.a) - 2.0, 0.0) ** 2 - 0.1 * z.b**2, a=Real(), b=Real()),
+        "flat-start", "constant in 'a' around the start",
+    ),
+    "clipped": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) - anp.clip(z.k, 2.2, 9.0) ** 2, {"k": Real()}), "flat-start",
+        "constant in 'k'",
+    ),
+}  # fmt: skip
+
+
+def gp(x: np.ndarray, distance: Callable[[Any], Any]) -> bbvi.Model:
+    def log_joint(z: Any, x: Any, y: Any) -> Any:
+        cov = z.s**2 * anp.exp(-0.5 * (distance(x) / z.length) ** 2) + 0.1 * np.eye(N)
+        prior = lognorm.logpdf(z.length, 1.0) + expon.logpdf(z.s)
+        return prior + multivariate_normal.logpdf(y, np.zeros(N), cov)
+
+    return bbvi.Model(log_joint, {"s": Positive(), "length": Positive()}, {"x": x, "y": Y})
+
+
+def masked(z: Any, x: Any, y: Any) -> Any:
+    seen = ~np.isnan(getattr(y, "_value", y))
+    return anp.sum(anp.where(seen, norm.logpdf(anp.where(seen, y, 0.0), z.a + z.b * x, z.s), 0.0))
+
+
+RIGHT: dict[str, Callable[[], bbvi.Model]] = {
+    **{f"gallery: {name}": lambda name=name: models.load(name) for name in models.names()},
+    "a line": lambda: line(right_line),
+    "a line, both columns": lambda: line(right_line, x=X[:, None], y=Y[:, None]),
+    "a normal by hand": lambda: line(
+        lambda z, x, y: anp.sum(-0.5 * ((y - z.a - z.b * x) / z.s) ** 2 - anp.log(z.s))
+    ),
+    "terms of a normal by hand": lambda: bbvi.Model(
+        lambda z, y: -0.5 * ((y - z.a) / z.s) ** 2 - anp.log(z.s), {"a": Real(), "s": Positive()}, {"y": Y}
+    ),
+    "a Poisson by hand": lambda: bbvi.Model(
+        lambda z, y: norm.logpdf(z.a) + anp.sum(y * z.a - anp.exp(z.a)), {"a": Real()}, {"y": COUNTS}
+    ),
+    "a rate by exp": lambda: line(lambda z, x, y: anp.sum(poisson.logpmf(y, anp.exp(z.a + z.b * x))), x=X, y=COUNTS)
+    if False
+    else bbvi.Model(
+        lambda z, x, y: norm.logpdf(z.a) + norm.logpdf(z.b) + anp.sum(poisson.logpmf(y, anp.exp(z.a + z.b * x))),
+        {"a": Real(), "b": Real()}, {"x": X, "y": COUNTS},
+    ),
+    "a kernel by a transpose": lambda: gp(X[:, None], lambda x: x - anp.transpose(x)),
+    "a kernel by new axes": lambda: gp(X, lambda x: x[:, None] - x[None, :]),
+    "a kernel by reshaping": lambda: gp(X, lambda x: anp.reshape(x, (-1, 1)) - x),
+    "a mixture": lambda: bbvi.Model(
+        lambda z, y: anp.sum(norm.logpdf(z.m, 0, 3))
+        + anp.sum(logsumexp(norm.logpdf(anp.reshape(y, (-1, 1)), z.m, 1.0), axis=1)),
+        {"m": bbvi.Ordered(shape=2)}, {"y": Y},
+    ),
+    "a mixture of as many as there are data": lambda: bbvi.Model(
+        lambda z, y: anp.sum(norm.logpdf(z.m, 0, 3))
+        + anp.sum(logsumexp(norm.logpdf(anp.reshape(y, (-1, 1)), z.m, 1.0), axis=1)),
+        {"m": bbvi.Ordered(shape=N)}, {"y": Y},
+    ),
+    "groups": lambda: grouped(GROUP),
+    "a table of rows and columns": lambda: bbvi.Model(
+        lambda z, y: anp.sum(norm.logpdf(z.row)) + anp.sum(norm.logpdf(z.column))
+        + anp.sum(norm.logpdf(y, z.row[:, None] + z.column, 0.5)),
+        {"row": Real(shape=3), "column": Real(shape=4)}, {"y": np.reshape(Y, (3, 4))},
+    ),
+    "a square table": lambda: bbvi.Model(
+        lambda z, y: anp.sum(norm.logpdf(z.row)) + anp.sum(norm.logpdf(z.column))
+        + anp.sum(norm.logpdf(y, z.row[:, None] + z.column, 0.5)),
+        {"row": Real(shape=3), "column": Real(shape=3)}, {"y": np.reshape(Y[:9], (3, 3))},
+    ),
+    "missing values, masked": lambda: line(masked, x=X, y=changed(Y, 3, np.nan)),
+    "a logarithm in a branch, guarded": lambda: line(
+        lambda z, x, y: right_line(z, x, y) + anp.sum(anp.where(x > 0, anp.log(z.s * anp.where(x > 0, x, 1.0)), 0.0))
+    ),
+    "accurate tails": lambda: saturating(lambda eta: log_expit(-eta) + log_ndtr(eta) + log1mexp(-anp.exp(eta))),
+    "expit of small numbers": lambda: bbvi.Model(
+        lambda z, x, y: norm.logpdf(z.a) + norm.logpdf(z.b) + anp.sum(bernoulli.logpmf(y, expit(z.a + z.b * x))),
+        {"a": Real(), "b": Real()}, {"x": X, "y": BINARY},
+    ),
+    "zero inflation": lambda: bbvi.Model(
+        lambda z, y: beta.logpdf(z.p, 2, 2) + expon.logpdf(z.rate)
+        + anp.sum(anp.where(
+            y == 0, anp.logaddexp(anp.log(z.p), anp.log1p(-z.p) - z.rate), anp.log1p(-z.p) + poisson.logpmf(y, z.rate)
+        )),
+        {"p": Interval(0, 1), "rate": Positive()}, {"y": COUNTS},
+    ),
+    "a hurdle": lambda: bbvi.Model(
+        lambda z, y: beta.logpdf(z.p, 2, 2) + expon.logpdf(z.s) + anp.sum(
+            anp.where(y > 0, anp.log(z.p) + lognorm.logpdf(anp.where(y > 0, y, 1.0), z.s), anp.log1p(-z.p))
+        ),
+        {"p": Interval(0, 1), "s": Positive()}, {"y": np.maximum(Y, 0.0)},
+    ),
+    "many integers": lambda: line(lambda z, x, y: right_line(z, x * x / 1e4, y), x=np.full(N, 100, dtype=np.int64), y=Y)
+    if False
+    else line(right_line, x=np.arange(N, dtype=np.int8), y=Y),
+    "no data": lambda: one(lambda z: -0.5 * (z.a - 3) ** 2),
+    "data of the surroundings": lambda: one(lambda z: norm.logpdf(z.a) + anp.sum(norm.logpdf(Y, z.a, 1.0))),
+    "one number of data": lambda: bbvi.Model(
+        lambda z, y: norm.logpdf(z.a) + norm.logpdf(y, z.a, 1.0), {"a": Real()}, {"y": 0.7}
+    ),
+    "centred effects": lambda: bbvi.Model(
+        lambda z, y, group: norm.logpdf(z.mu) + halfnorm.logpdf(z.tau) + anp.sum(norm.logpdf(z.effect, z.mu, z.tau))
+        + anp.sum(norm.logpdf(y, z.effect[group], 0.3)),
+        {"mu": Real(), "tau": Positive(), "effect": Real(shape=4)}, {"y": Y, "group": GROUP},
+    ),
+    "a correlation": lambda: bbvi.Model(
+        lambda z, y: lkj_cholesky.logpdf(z.L, 2.0) + anp.sum(multivariate_normal.logpdf_cholesky(y, np.zeros(2), z.L)),
+        {"L": bbvi.CholeskyCorrelation(shape=2)}, {"y": np.column_stack([Y, Y[::-1]])},
+    ),
+    "vectorized": lambda: bbvi.Model(
+        lambda z, y: anp.sum(norm.logpdf(y, z.a[:, None], 1.0), axis=1) + norm.logpdf(z.a), {"a": Real()}, {"y": Y},
+        vectorized=True,
+    ),
+    "foreign code": lambda: bbvi.Model(
+        lambda z, y: float(-0.5 * z.a**2 - 0.5 * np.sum((y - float(z.a)) ** 2)), {"a": Real()}, {"y": Y}
+    ),
+    "a branch on a latent": lambda: bbvi.Model(
+        lambda z, y: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a if z.a > 0 else 0.5 * z.a, 1)), {"a": Real()},
+        {"y": Y},
+    ),
+    "a loop over time": lambda: bbvi.Model(
+        lambda z, y: norm.logpdf(z.a) + expon.logpdf(z.s)
+        + sum(norm.logpdf(y[i], z.a * y[i - 1], z.s) for i in range(1, N)),
+        {"a": Real(), "s": Positive()}, {"y": Y},
+    ),
+    "weights": lambda: line(lambda z, x, y, w: anp.sum(w * norm.logpdf(y, z.a + z.b * x, z.s)), x=X, y=Y, w=np.ones(N)),
+    "priors of arrays": lambda: bbvi.Model(
+        lambda z, y, sd: anp.sum(norm.logpdf(z.b, 0, sd)) + anp.sum(norm.logpdf(y, z.b[0] + z.b[1] * X, 0.3)),
+        {"b": Real(shape=2)}, {"y": Y, "sd": np.array([5.0, 2.0])},
+    ),
+    "heavy tails, bounds and shares": lambda: bbvi.Model(
+        lambda z, y, share: t.logpdf(z.a, 4) + uniform.logpdf(z.p) + gamma.logpdf(z.k, 2.0)
+        + anp.sum(t.logpdf(y, 4, z.a, 1 + z.p)) + anp.sum(beta.logpdf(share, z.k, 2.0)),
+        {"a": Real(), "p": Interval(0, 1), "k": Positive()}, {"y": Y, "share": expit(Y)},
+    ),
+    "pointwise with a scalar in each": lambda: bbvi.Model(
+        log_prior=lambda z: norm.logpdf(z.a) + expon.logpdf(z.s),
+        log_likelihood=lambda z, y: -anp.log(z.s) - 0.5 * ((y - z.a) / z.s) ** 2,
+        latents={"a": Real(), "s": Positive()}, data={"y": Y},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_fault_of_a_wrong_model_is_named(name: str) -> None:
+    make, code, message = WRONG[name]
+    found = findings(make())
+    named = [finding for finding in found if finding.code == code]
+    assert named, found
+    import re
+
+    assert re.search(message, named[0].message), named[0].message
+    assert named[0].severity == ("note" if code in ("prior-only-element",) else named[0].severity)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_nothing_is_found_in_a_right_model(name: str) -> None:
+    assert findings(RIGHT[name]()) == ()

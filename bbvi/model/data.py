@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# Known by their names, since pandas, polars and xarray are only imported by those who use them.
-_SERIES = ("Series", "Index", "DataArray")
+# Columns, indices and arrays of these are arrays; they are only imported by those who use them.
+_LIBRARIES = ("pandas", "polars", "xarray")
 _MISSING = "NoneType", "NAType", "NaTType"
 
 
@@ -63,7 +63,8 @@ def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
         return _codes(name, value, labels)
     if isinstance(value, (set, frozenset)):
         raise TypeError(f"data[{name!r}]: expected a sequence, whose order is certain, got a {type(value).__name__}")
-    if isinstance(value, (list, tuple, range)) or type(value).__name__ in _SERIES:
+    library = type(value).__module__.partition(".")[0]
+    if isinstance(value, (list, tuple, range)) or (library in _LIBRARIES and hasattr(value, "__array__")):
         try:
             value = np.asarray(value)
         except ValueError as error:

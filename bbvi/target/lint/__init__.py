@@ -48,10 +48,11 @@ def lint(
     found = list(shapes.shapes(first))
     looks = [first] if first.steps else []
     if 0 < len(first.steps) <= policy.most_steps:
-        second = look(target, point + rng.uniform(-1.0, 1.0, target.dim), data_too=bool(first.data))
-        looks += [second] if second.steps and np.isfinite(second.value) else []
+        looks.append(look(target, point + rng.uniform(-1.0, 1.0, target.dim), data_too=bool(first.data)))
+    found += slopes.saturation(looks, policy)
+    # A likelihood that saturates may be minus infinity at the second.
+    looks = [seen for seen in looks if seen.steps and np.isfinite(seen.value)]
     if looks:
-        found += slopes.saturation(looks, policy)
         flat = np.ones(target.dim, dtype=bool)
         broken = None
         for seen in looks:

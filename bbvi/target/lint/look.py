@@ -158,9 +158,10 @@ class Look:
         return found
 
     def adds(self, step: Step) -> bool:
-        """Whether a step only adds, rearranges, or scales by a number that is no latent."""
+        """Whether a step only adds, rearranges, or scales by a number that is neither a latent nor data."""
         if step.name in _SCALINGS:
-            free = [self.latent_free(a) for a in step.arguments]
+            # What is multiplied by data is a term that has data in it.
+            free = [self.latent_free(a) and a.size == 1 and not self.source(a) for a in step.arguments]
             return free in ([False, True], [True, False]) if step.name == "multiply" else free == [False, True]
         return step.name in _SUMS
 

@@ -48,9 +48,10 @@ def labels_of_categories(data: Any) -> dict[str, list[Any]]:
 
 
 def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
-    """A value as the functions get it: sequences and columns as arrays, all else as it is.
+    """A value as the functions get it: sequences and columns as arrays of numbers, all else as it is.
 
-    Categories become their places among `labels`, which are their own by default.
+    Text, and arrays of dates, are left as they are; columns of a frame, and arrays of objects, become numbers or are
+    refused. Categories become their places among `labels`, which are their own by default.
 
     Raises
     ------
@@ -63,8 +64,10 @@ def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
         return _codes(name, value, labels)
     if isinstance(value, (set, frozenset)):
         raise TypeError(f"data[{name!r}]: expected a sequence, whose order is certain, got a {type(value).__name__}")
-    library = type(value).__module__.partition(".")[0]
-    if isinstance(value, (list, tuple, range)) or (library in _LIBRARIES and hasattr(value, "__array__")):
+    column = type(value).__module__.partition(".")[0] in _LIBRARIES and hasattr(value, "__array__")
+    # Whoever writes a list of words, or makes an array of dates, means it; of a column numbers are expected.
+    kept = "" if column else "US" if not isinstance(value, np.ndarray) else "USmM"
+    if column or isinstance(value, (list, tuple, range)):
         try:
             value = np.asarray(value)
         except ValueError as error:
@@ -73,7 +76,8 @@ def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
         return value
     # A copy, so that neither side's later changes reach the other; and not to be written into, since a function
     # that did so would have another posterior at every call.
-    value = _numeric(name, value).copy()
+    as_it_is = value.dtype.kind in kept or (kept and _is_text(value))
+    value = (value if as_it_is else _numeric(name, value)).copy()
     value.flags.writeable = False
     return value
 
@@ -137,6 +141,11 @@ def _table(name: str, frame: Any) -> np.ndarray:
     return table
 
 
+def _is_text(array: np.ndarray) -> bool:
+    """Whether an array of objects holds text alone."""
+    return array.dtype.kind == "O" and array.size > 0 and all(isinstance(item, str) for item in array.flat)
+
+
 def _numeric(name: str, array: np.ndarray) -> np.ndarray:
     """The array, or its numbers where it holds them as Python objects."""
     if array.dtype.kind in "fiubc":
@@ -145,8 +154,8 @@ def _numeric(name: str, array: np.ndarray) -> np.ndarray:
         return _from_objects(name, array)
     if array.dtype.kind in "US":
         raise TypeError(
-            f"data[{name!r}]: expected numbers, got text, {str(array.ravel()[:1].tolist())[1:-1]} first; give codes: "
-            f"labels, {name} = np.unique({name}, return_inverse=True), with the labels as coords"
+            f"data[{name!r}]: expected numbers, got text, {str(array.ravel()[:1].tolist())[1:-1]} first; make it a "
+            "category, as by .astype('category'), whose codes and labels are taken"
         )
     if array.dtype.kind in "mM":
         raise TypeError(

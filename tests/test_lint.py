@@ -352,6 +352,11 @@ def masked(z: Any, x: Any, y: Any) -> Any:
     return anp.sum(anp.where(seen, norm.logpdf(anp.where(seen, y, 0.0), z.a + z.b * x, z.s), 0.0))
 
 
+def wanted(y: Any) -> np.ndarray:
+    assert isinstance(y, np.ndarray)
+    return y
+
+
 RIGHT: dict[str, Callable[[], bbvi.Model]] = {
     **{f"gallery: {name}": lambda name=name: models.load(name) for name in models.names()},
     "a line": lambda: line(right_line),
@@ -440,6 +445,10 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
     ),
     "a branch on a latent": lambda: bbvi.Model(
         lambda z, y: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a if z.a > 0 else 0.5 * z.a, 1)), {"a": Real()},
+        {"y": Y},
+    ),
+    "code that wants arrays": lambda: bbvi.Model(
+        lambda z, y: norm.logpdf(z.a) + anp.sum(norm.logpdf(np.sort(y)[: len(wanted(y))], z.a, 1)), {"a": Real()},
         {"y": Y},
     ),
     "a loop over time": lambda: bbvi.Model(

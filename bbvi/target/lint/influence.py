@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bbvi.target.lint.finding import POLICY, Finding, LintPolicy, listed
-from bbvi.target.lint.look import ELSEWHERE, Look
+from bbvi.target.lint.look import ELSEWHERE, UNTRACEABLE, Look
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -82,7 +82,7 @@ def _elements(
         seeds = {slot: rng.uniform(0.5, 1.5, _shape(seen, slot)) for slot in of_data}
         try:
             adjoints, broken = seen.pulled_back(seeds)
-        except (NotImplementedError, TypeError, ValueError, ArithmeticError, np.linalg.LinAlgError):
+        except UNTRACEABLE:
             return []
         if broken is not None:
             return []

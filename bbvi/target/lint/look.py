@@ -22,8 +22,17 @@ from bbvi.target.target import Target
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-# What a function that wants plain arrays may do with autograd's boxes.
-_UNRECORDED = (NotRecordable, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+# What a function that wants plain arrays may do with autograd's boxes, and autograd where it has no derivative.
+UNTRACEABLE = (
+    NotRecordable,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 # What a sum of terms is made of.
 _SUMS = frozenset({"add", "subtract", "negative", "sum", "reshape", "ravel", "concatenate_args", "array_from_args"})
 _SCALINGS = frozenset({"multiply", "divide", "true_divide"})
@@ -217,7 +226,7 @@ def look(target: Target, u: Array, data_too: bool = True) -> Look:
             target.evaluations += 1
             try:
                 return _recorded(model, draw, given)
-            except _UNRECORDED as error:
+            except UNTRACEABLE as error:
                 logger.info("the operations of the log joint are not looked at: %s", error)
     target.evaluations += 1
     notes: list[tuple[str, Sequence[Any], Any]] = []

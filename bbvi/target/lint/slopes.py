@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bbvi.target.lint.finding import POLICY, Finding, LintPolicy, listed
-from bbvi.target.lint.look import Look, Step, Value, look
+from bbvi.target.lint.look import UNTRACEABLE, Look, Step, Value, look
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -34,8 +34,8 @@ def broken_step(seen: Look, policy: LintPolicy = POLICY) -> tuple[dict[int, Any]
         return {}, None
     try:
         return seen.pulled_back({seen.end: 1.0})
-    except (NotImplementedError, TypeError, ValueError, ArithmeticError, np.linalg.LinAlgError):
-        # Autograd has no derivative here, which `Target.has_gradient` says; or one of an unusual operation's failed.
+    except UNTRACEABLE:
+        # Autograd has no derivative here, which `Target.has_gradient` says.
         return {}, None
 
 

@@ -11,7 +11,7 @@ from bbvi.checking.calibration import coverage, simulation_based_calibration
 from bbvi.checking.check_model import check_model
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from bbvi.families import MeanFieldGaussian
-from bbvi.fitting.entry import fit
+from bbvi.fitting.fit import fit
 from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load

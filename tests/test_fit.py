@@ -359,7 +359,7 @@ def test_a_slow_log_joint_keeps_to_the_time(clock, seconds, with_gradient):
 
 @pytest.mark.parametrize("estimator", ["score", "pathwise"])
 def test_weights_are_left_out_once_the_time_is_up_and_the_message_says_so(clock, monkeypatch, estimator):
-    module = sys.modules["bbvi.fitting.entry"]
+    module = sys.modules["bbvi.fitting.fit"]
     fresh = module._fresh_elbo
 
     def late(*args):

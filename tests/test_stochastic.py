@@ -12,7 +12,7 @@ import pytest
 
 import bbvi
 from bbvi.estimators import Estimate, Pathwise, ScoreFunction
-from bbvi.fitting.entry import _seen_from_the_end
+from bbvi.fitting.fit import _seen_from_the_end
 from bbvi.solvers import stopping
 from bbvi.solvers.stochastic import Stochastic, StochasticState, _Anchor, _Anchored
 from bbvi.stats import norm

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbvi.correction.assessment import KHAT_ENOUGH, Assessment, evenly, few, heavy_tails, steered, unsettled, valleys
+from bbvi.correction.pool import Pool
 from bbvi.correction.proposals import (
     Bent,
     Gaussian,
@@ -28,7 +29,7 @@ from bbvi.correction.proposals import (
 )
 from bbvi.correction.psis import effective_sample_size, pareto_shape, psis
 from bbvi.correction.slices import leaders
-from bbvi.correction.weights import moments
+from bbvi.correction.weights import ControlFunctions, moments
 
 Array = np.ndarray
 
@@ -68,6 +69,8 @@ class ImportanceResult:
     tail_khat : (R,)
         k-hat of the weights times the squared deviation: above 0.6 the sd is not to be had from these draws.
     rounds, evaluations : int
+    first : int
+        How many of the draws, at their beginning, come from the Gaussian that was corrected.
     problems : tuple of str
         The checks that failed, a clause each.
     interrupted : bool
@@ -88,13 +91,26 @@ class ImportanceResult:
     tail_khat: Array
     rounds: int
     evaluations: int
+    first: int
     problems: tuple[str, ...]
     interrupted: bool = False
+    name: str = "importance"
+
+    @property
+    def checked(self) -> bool:
+        """Its draws are weighted by the posterior itself."""
+        return True
 
     @property
     def reliable(self) -> bool:
         """Whether every check passed."""
         return not self.problems
+
+    def pool(self, seed: int) -> Pool:
+        """The weighted draws as they are."""
+        log_q = self.proposal.log_density(self.draws)
+        errors = ControlFunctions.at(self.draws, self.log_weights, log_q, self.proposal.components[0])
+        return Pool(self.draws, self.log_weights, errors, self.log_density, log_q)
 
 
 def correct(
@@ -151,7 +167,7 @@ def correct(
         first = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
     size = first if max_evaluations - first >= _SMALLEST_ROUND else max_evaluations
     pool.add(start, int((1 - _STRETCHED) * size), rng)
-    initial_khat = float(psis(pool.log_p - start.log_density(pool.u))[1])
+    initial_khat, from_start = float(psis(pool.log_p - start.log_density(pool.u))[1]), len(pool.u)
     pool.add(Stretched.along_axes(start.mean, start.factor), size - len(pool.u), rng)
     for where, sd in alternatives:
         pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
@@ -198,6 +214,7 @@ def correct(
         tail_khat=found.tail_khat,
         rounds=rounds,
         evaluations=len(pool.u),
+        first=from_start,
         problems=(
             *found.problems(pool.labels),
             *few(len(pool.u)),

@@ -12,7 +12,7 @@ import numpy as np
 from bbvi.model import predictive, transforms
 from bbvi.model.model import Model, labels_of
 from bbvi.result.posterior import DrawSet
-from bbvi.result.standin import available, has_density
+from bbvi.result.standin import available
 from bbvi.target.target import Target
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ _PRIOR_DRAWS = 500
 _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 
-def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
+def to_arviz(
+    fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+) -> Any:
     """The posterior for ArviZ, in one chain.
 
     Parameters
@@ -40,6 +42,8 @@ def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | 
         ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
     seed : int, optional
         None follows from the fit's own seed.
+    evaluate : bool
+        Whether the log joint may be called where the fit does not know it.
 
     Returns
     -------
@@ -53,7 +57,8 @@ def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | 
         ``sample_stats``
             ``lp`` and ``log_q`` (log densities on the unconstrained scale, of the target and of the
             distribution that the draws came from) and ``log_weight``, the weight still to apply: zero for
-            ``"importance"``, whose draws are resampled
+            ``"importance"``, whose draws are resampled; NaN for draws of a Gaussian kind, beyond those that
+            the fit has evaluated, unless `evaluate` is true
         ``log_likelihood``
             pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``;
             `Fit.loo` is right for every kind.
@@ -74,15 +79,17 @@ def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | 
     """
     import arviz as az
 
-    tree = to_datatree(fit, draws, kind, seed)
+    tree = to_datatree(fit, draws, kind, seed, evaluate=evaluate)
     return az.from_datatree(tree) if "from_datatree" in dir(az) else tree
 
 
-def to_datatree(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> xr.DataTree:
+def to_datatree(
+    fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+) -> xr.DataTree:
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
     import xarray as xr
 
-    drawn = fit.draw(draws, kind, seed)
+    drawn = fit.draw(draws, kind, seed, evaluate=evaluate)
     groups = posterior_groups(fit, drawn)
     observed = set(fit.model.observed)
     if available(fit.model, "predict"):
@@ -110,9 +117,6 @@ def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
     if any(not isinstance(latent.transform, transforms.Real) for latent in model.latents.values()):
         groups["unconstrained_posterior"] = _unconstrained(model, drawn.u)
     stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
-    if not has_density(model):
-        # A fit that was loaded without its model knows the density of the draws that it was saved with.
-        stats |= {name: np.where(np.isneginf(drawn.lp), np.nan, stats[name]) for name in ("lp", "log_weight")}
     groups["sample_stats"] = _dataset({name: (("chain", "draw"), x[None]) for name, x in stats.items()}, {})
     if available(model, "log_likelihood"):
         pointwise = target.quantities("pointwise", drawn.u)

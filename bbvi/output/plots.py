@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import psis
 from bbvi.model import predictive
 from bbvi.model.model import labels_of
@@ -34,7 +35,6 @@ from bbvi.output.drawing import (
 )
 from bbvi.result.loo import weighted_draws
 from bbvi.result.posterior import weighted_quantiles
-from bbvi.result.standin import has_density
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,21 +141,22 @@ def plot_weights(fit: FitRecord, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax)
     kinds = {"mean-field": MEAN_FIELD, fit.kind: CORRECTED}
     for kind, colour in kinds.items():
-        if not has_density(fit.model) and kind != "importance":
+        chosen = fit.kinds[kind]
+        if isinstance(chosen, GaussianKind) and chosen.evaluated is None:
             continue
-        log_weights, khat = psis(weighted_draws(fit, kind)[1])
+        log_weights, khat = psis(weighted_draws(fit, kind).log_weights)
         weights = np.sort(np.exp(log_weights))[::-1] * len(log_weights)
         share = np.arange(1, len(weights) + 1) / len(weights)
         tail = weights > 1e-2
         ax.plot(
-            weights[tail], share[tail], color=colour, label=f"{kind}, k-hat {fit.khats.get(kind, khat):.2f}"
+            weights[tail], share[tail], color=colour, label=f"{kind}, k-hat {khat:.2f}"
         )
     ax.set(xscale="log", yscale="log", xlabel="weight, relative to the mean", ylabel="share of draws above")
     ax.set_title("Importance weights")
     top = ax.get_xlim()[1]
     line = np.geomspace(1.0, max(top, 3.0), 10)
     ax.plot(line, 0.2 * line ** (-1 / 0.7), color=FAINT, ls=":", lw=1, label="k = 0.7")
-    ax.set_ylim(0.3 / 8192, 1.5)
+    ax.set_ylim(bottom=0.3 / 8192, top=1.5)
     ax.legend(fontsize=8, loc="lower left")
     return ax
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from bbvi.search.modes import Mode
+from bbvi.solvers.base import S, Solver
 from bbvi.solvers.loop import Limits, run
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
@@ -25,7 +25,7 @@ _BEHIND = 7.0
 
 def challenged(
     target: Target,
-    solver: Any,
+    solver: Solver[S],
     state: State,
     trace: Trace,
     points: Array,
@@ -78,7 +78,7 @@ def challenged(
 
 def _approach(
     target: Target,
-    solver: Any,
+    solver: Solver[S],
     point: Array,
     best: State,
     rng: np.random.Generator,
@@ -87,19 +87,19 @@ def _approach(
 ) -> State | None:
     """Where the first phases lead from a point: `best` itself if they lead there, None if that is no rival of it."""
     rival = solver.init(target, point, np.zeros(target.dim), rng, tolerance)
-    while rival.status is None and rival.phase != "refine" and target.evaluations < allowed:
+    while rival.status is None and rival.approaching and target.evaluations < allowed:
         rival = solver.step(target, rival, rng, tolerance)
         if _together(best, rival):
             return best
-    noise = 3.0 * rival.noise_sd
+    noise = 3.0 * rival.knowledge.noise_sd
     return rival if rival.status is None and rival.elbo > best.elbo - _BEHIND - noise else None
 
 
 def _together(one: State, other: State) -> bool:
     """Whether two means agree to a few sds, those of the regression's covariance where it is known."""
-    covariance = getattr(one, "surrogate_covariance", np.empty((0, 0)))
+    covariance = one.knowledge.surrogate_covariance
     sd = np.exp(one.log_sd)
-    if covariance.size:
+    if covariance is not None:
         sd = np.maximum(sd, np.sqrt(np.diag(covariance)))
     return bool(np.max(np.abs(one.mean - other.mean) / sd) < _APART)
 

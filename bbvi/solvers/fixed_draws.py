@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bbvi.draws import orthogonal
+from bbvi.estimators.pathwise import Pathwise
 from bbvi.solvers import newton
-from bbvi.solvers.state import State
+from bbvi.solvers.base import Traits
+from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
 
 Array = np.ndarray
@@ -41,6 +43,11 @@ class FixedDrawsState(State):
         hessian = count * (dim if count * dim**2 <= newton.ROWS else 1)
         return _FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count)
 
+    @property
+    def knowledge(self) -> Knowledge:
+        """The draws, and the Hessian where the optimum was reached."""
+        return Knowledge(draws=self.eps, hessian=self.hessian if self.hessian.size else None)
+
 
 @dataclass(frozen=True)
 class FixedDraws:
@@ -63,7 +70,8 @@ class FixedDraws:
     draws: int = 32
     max_draws: int = 512
 
-    state_type: ClassVar[type[State]] = FixedDrawsState
+    state_type: ClassVar[type[FixedDrawsState]] = FixedDrawsState
+    traits: ClassVar[Traits] = Traits(estimators=(Pathwise,), gradients=True, search="modes", share=1.0)
 
     def __post_init__(self) -> None:
         for name in ("draws", "max_draws"):

@@ -17,17 +17,10 @@ from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, Evaluator
 from bbvi.target.parallel import Parallel
+from bbvi.target.protocol import Linearization
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
-
-
-class Linearization(NamedTuple):
-    """Values (S,), gradients (S, D) and the Hessian product ``V (S, D) -> (S, D)``, one product per draw."""
-
-    values: Array
-    gradients: Array
-    hessian_product: Callable[[Array], Array]
 
 
 class NonFinite(NamedTuple):
@@ -71,6 +64,11 @@ class Target(Evaluator):
         self._batches = 0
         self._templates: dict[tuple[str, int], Recording | None] = {}
         self.rounding = float(np.finfo(float).eps)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the unconstrained coordinates."""
+        return self.model.unconstrained_labels
 
     # ---- values and derivatives -------------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ without a mode (a funnel) is as good as any.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
+
+from bbvi.target.protocol import Values
 
 Array = np.ndarray
 
@@ -20,16 +21,6 @@ QUADRATURE = np.sqrt(3.0)  # outer node of three-point Gauss-Hermite quadrature
 NOISE_RATIO = 12.0  # with noise, step out until log p is expected to change by so many times the noise
 ON_SCALE = (0.25, 4.0)  # a curvature within these counts as s_i = 1 / sqrt(curvature)
 LARGEST_RESCALE = 100.0  # in one round: further than that, a curvature says little
-
-
-class Values(Protocol):
-    """The part of a target that values-only solvers see."""
-
-    dim: int
-    evaluations: int
-
-    def values(self, u: Array) -> Array:
-        """Log density (S,) of draws (S, D)."""
 
 
 @dataclass(frozen=True)

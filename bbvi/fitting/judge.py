@@ -1,0 +1,190 @@
+"""The stage of the verdict: which kind of posterior to rely on, how far, why, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.pool import Kind
+from bbvi.correction.verdict import Finding, Verdict, gravest
+from bbvi.fitting.records import Corrected, Judged
+from bbvi.fitting.weigh import unweighted
+from bbvi.search.modes import Mode, found_once, near_modes
+from bbvi.status import Status
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class VerdictPolicy:
+    """What decides a verdict, beside the checks that each kind makes of itself.
+
+    Attributes
+    ----------
+    khat : float
+        Above which weights are not relied on: 0.7 (Vehtari, Simpson, Gelman, Yao, Gabry 2024, section 3.2.4).
+    far_khat : float
+        k-hat of the Gaussian above which its correction is not trusted on its own word; calibrated.
+    minor : float
+        Nats below the best mode from which weighted draws that pass every check do for a mode; calibrated.
+    correlated : float
+        Ratio of corrected to mean-field sds from which latents are named as strongly correlated.
+    """
+
+    khat: float = 0.7
+    far_khat: float = 1.5
+    minor: float = 4.0
+    correlated: float = 3.0
+
+
+def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judged:  # noqa: B008
+    """Weigh everything that is known about a fit."""
+    kind, own = _chosen(corrected, policy)
+    weighed = kind.checked and not kind.problems
+    findings = [
+        *(finding for finding in corrected.findings),
+        *_of_status(corrected),
+        *_of_modes(corrected, weighed, policy),
+        *own,
+        *_refused(corrected, kind),
+    ]
+    verdict = gravest(findings)
+    reasons = [finding.reason for finding in findings]
+    if verdict > Verdict.RELIABLE:
+        reasons += _correlated(corrected, policy)
+    else:
+        reasons.append(_agreement(corrected, kind))
+    return Judged(corrected, kind.name, verdict, reasons)
+
+
+def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Finding]]:
+    """The kind to rely on, with what its checks found: the best of those that were checked, else the best Gaussian."""
+    judged = [(kind, _of_kind(kind, policy)) for kind in corrected.kinds if kind.checked]
+    # Of equals the first, which was cheaper.
+    best = min(judged, key=lambda pair: gravest(pair[1]), default=None)
+    if best is not None and best[0].khat < policy.khat:
+        return best
+    gaussian = [kind for kind in corrected.kinds if not kind.checked][-1]
+    if best is not None:
+        return gaussian, best[1]
+    return gaussian, _unchecked(corrected)
+
+
+def _of_kind(kind: Kind, policy: VerdictPolicy) -> list[Finding]:
+    if not kind.problems:
+        if isinstance(kind, ImportanceResult) and kind.initial_khat > policy.far_khat:
+            return [
+                Finding(
+                    Verdict.CAUTION,
+                    "The posterior is far from a Gaussian on the unconstrained scale "
+                    f"(k-hat {kind.initial_khat:.1f} before the correction): the weighted draws agree with each other, "
+                    "but regions that none of them reached would not show. Compare with a reparameterized "
+                    "(non-centred) model, or with MCMC from fit.starts.",
+                )
+            ]
+        return []
+    text = "Importance sampling found: " + "; ".join(kind.problems) + "."
+    if kind.khat > policy.khat:
+        return [
+            Finding(
+                Verdict.UNRELIABLE,
+                f"{text} The approximation misses parts of the posterior: reparameterize (non-centre hierarchical "
+                "latents), use tighter priors, or hand over to MCMC with fit.starts and fit.inverse_metric.",
+            )
+        ]
+    return [
+        Finding(
+            Verdict.CAUTION,
+            f"{text} Report quantiles instead of the sds concerned, raise max_evaluations, or reparameterize.",
+        )
+    ]
+
+
+def _unchecked(corrected: Corrected) -> list[Finding]:
+    noise_sd = corrected.optimum.knowledge.noise_sd
+    if noise_sd > 0:
+        return [
+            Finding(
+                Verdict.CAUTION,
+                f"The log joint is noisy (sd {noise_sd:.2g} nats), so importance weights mean nothing and were not "
+                "used: the sds are mean field's. Average several evaluations in the log joint to go further.",
+            )
+        ]
+    return [unweighted(corrected)]
+
+
+def _of_status(corrected: Corrected) -> Iterator[Finding]:
+    status = corrected.status
+    if status is not Status.CONVERGED:
+        verdict = Verdict.UNRELIABLE if status is Status.DIVERGED else Verdict.CAUTION
+        yield Finding(verdict, f"{corrected.message} {status.sentence}")
+
+
+def _of_modes(corrected: Corrected, weighed: bool, policy: VerdictPolicy) -> Iterator[Finding]:
+    modes = corrected.modes
+    settled = sum(mode.starts for mode in modes)
+    if found_once(modes) and settled > 1:
+        yield Finding(
+            Verdict.CAUTION,
+            f"Of {settled} starts that settled, one alone found the best of {len(modes)} modes, so that a better one "
+            "may have been missed. Fit again with other seeds, or with init= at values that make sense, and compare "
+            "the ELBOs; reparameterize, or split what is independent.",
+        )
+    near = [mode for mode in near_modes(modes) if not (weighed and mode.elbo < modes[0].elbo - policy.minor)]
+    if near:
+        yield _second_mode(corrected.job.target.labels, modes[0], near[0])
+
+
+def _second_mode(labels: Sequence[str], best: Mode, other: Mode) -> Finding:
+    if other.symmetry:
+        return Finding(
+            Verdict.UNRELIABLE,
+            f"There is a second mode, since the log joint has a symmetry: {other.symmetry} without changing it. "
+            "One Gaussian describes only one of the modes. Break the symmetry (an Ordered latent, a Positive one "
+            "for a sign, a stronger prior).",
+        )
+    distance = np.abs(other.mean - best.mean) / np.exp(np.minimum(best.log_sd, other.log_sd))
+    far = np.argsort(-distance)[:3]
+    where = ", ".join(f"{labels[i]} = {other.mean[i]:.3g} instead of {best.mean[i]:.3g}" for i in far)
+    return Finding(
+        Verdict.UNRELIABLE,
+        f"There is a second mode at {where} (unconstrained scale), {best.elbo - other.elbo:.1f} nats below: one "
+        "Gaussian describes only one of them. Break the symmetry (an Ordered latent, a stronger prior), or fit "
+        "each mode with init= and compare their ELBOs.",
+    )
+
+
+def _refused(corrected: Corrected, kind: Kind) -> Iterator[Finding]:
+    refused = corrected.response.refused
+    if refused and corrected.job.method.gradients and not kind.checked:
+        yield Finding(
+            Verdict.UNRELIABLE,
+            f"There is no linear response covariance: {refused}. The sds are mean field's, which are too small where "
+            "latents are correlated: reparameterize, or hand over to MCMC with fit.starts.",
+        )
+
+
+def _correlated(corrected: Corrected, policy: VerdictPolicy) -> list[str]:
+    """Latents that are strongly correlated, which are worth knowing where a fit is in doubt."""
+    covariance = corrected.response.covariance
+    if covariance is None:
+        return []
+    ratio = np.sqrt(np.diag(covariance)) / corrected.optimum.approximation.sd
+    labels = corrected.job.target.labels
+    block = [labels[i] for i in np.argsort(-ratio)[:4] if ratio[i] > policy.correlated]
+    if len(block) < 2:
+        return []
+    return [
+        f"{', '.join(block)} are strongly correlated (mean field's sds are up to {ratio.max():.0f} times too "
+        "small): centre the predictors or reparameterize the block to make the fit easier."
+    ]
+
+
+def _agreement(corrected: Corrected, kind: Kind) -> str:
+    modes = corrected.modes
+    searched = f", and none of the {sum(mode.starts for mode in modes)} starts that settled" if modes else ""
+    other = "" if not modes else " found another mode" if len(modes) == 1 else " found another mode that matters"
+    return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."

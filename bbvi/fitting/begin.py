@@ -75,8 +75,9 @@ def _candidates(job: Job) -> tuple[Array, str]:
     limits, policy = job.limits, job.policy
     count = policy.candidates if job.method.gradients else policy.candidates_from_values
     fewer = int(np.clip(limits.max_evaluations / 8, 3, count))
-    late = None if np.isinf(limits.max_seconds) else lambda: job.late(policy.candidates_until)
-    points = starts.candidates(job.target, job.rng("candidates"), fewer, late)[0]
+    rng, timed = job.rng("candidates"), np.isfinite(limits.max_seconds)
+    late = {"late": lambda: job.late(policy.candidates_until)} if timed else {}
+    points = starts.candidates(job.target, rng, fewer, **late)[0]
     if job.late(policy.candidates_until):
         return points, unsearched("max_seconds", limits.max_seconds)
     if fewer < count or (not job.searchable and job.method.gradients):

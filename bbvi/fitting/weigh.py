@@ -87,7 +87,7 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
         remaining=remaining,
         max_rounds=policy.limited_rounds if limited else policy.rounds,
         # Rounds grow, so that the first can be small where every draw is dear.
-        first=int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)) if gradients else None,
+        first=None if gradients else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
         conditionals=_conditionals(job, target) if gradients else None,
         alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)],
     )

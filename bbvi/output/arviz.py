@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bbvi.model import predictive, transforms
+from bbvi.model import predictive
 from bbvi.model.model import Model, labels_of
 from bbvi.result.posterior import DrawSet
 from bbvi.result.standin import available
@@ -114,7 +114,7 @@ def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
     latents = {name: np.asarray(x) for name, x in target.constrain(drawn.u)[0].items()}
     derived = target.quantities("derived", drawn.u) if "derived" in model.functions else {}
     groups = {"posterior": _draws_dataset(model, latents | derived)}
-    if any(not isinstance(latent.transform, transforms.Real) for latent in model.latents.values()):
+    if any(not latent.transform.whole_line for latent in model.latents.values()):
         groups["unconstrained_posterior"] = _unconstrained(model, drawn.u)
     stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
     groups["sample_stats"] = _dataset({name: (("chain", "draw"), x[None]) for name, x in stats.items()}, {})

@@ -8,7 +8,6 @@ from itertools import combinations, product
 
 import numpy as np
 
-from bbvi.model.transforms import CholeskyCorrelation, Ordered, Real, Transform
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -61,7 +60,7 @@ def _exchanges(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]
     """
     axes: dict[int, dict[str, list[int]]] = {}
     for name, latent in target.model.latents.items():
-        for axis, size in enumerate(latent.shape[: len(latent.shape) - _bound_axes(latent.transform)]):
+        for axis, size in enumerate(latent.shape[: len(latent.shape) - latent.transform.ordered_axes]):
             if 2 <= size <= _MOST_LABELS:
                 axes.setdefault(size, {}).setdefault(name, []).append(axis)
     for size, carriers in axes.items():
@@ -73,11 +72,6 @@ def _exchanges(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]
                     order[[label, label + 1]] = label + 1, label
                     text = f"entries {label} and {label + 1} of {', '.join(group)} can be exchanged"
                     yield text, partial(_reordered, dict(zip(group, along, strict=True)), order)
-
-
-def _bound_axes(transform: Transform) -> int:
-    """How many of the last axes have an order of their own."""
-    return 2 if isinstance(transform, CholeskyCorrelation) else 1 if isinstance(transform, Ordered) else 0
 
 
 def _ways(axes: Sequence[int]) -> list[Sequence[int]]:
@@ -94,7 +88,7 @@ def _reordered(axes: Mapping[str, Sequence[int]], order: Array, draws: Draws) ->
 
 def _signs(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]:
     """Changes of sign of one or two unbounded latents."""
-    names = [name for name, latent in target.model.latents.items() if isinstance(latent.transform, Real)]
+    names = [name for name, latent in target.model.latents.items() if latent.transform.whole_line]
     if len(names) > _MOST_SIGNED:
         return
     for group in (group for count in (1, 2) for group in combinations(names, count)):

@@ -9,7 +9,6 @@ import autograd.numpy as anp
 import numpy as np
 
 from bbvi.batching.tape import NotRecordable, recording, slot_of
-from bbvi.model import transforms
 from bbvi.target.evaluator import NUMERICAL
 from bbvi.target.target import Target
 
@@ -215,9 +214,8 @@ def _unchanged(target: Target, u: Array) -> Array:
 def _bounded(target: Target) -> Array:
     """Which unconstrained coordinates belong to latents of bounded support, (D,)."""
     bounded = np.zeros(target.dim, dtype=bool)
-    kinds = (transforms.Bounded, transforms.Simplex, transforms.CholeskyCorrelation)
     for name, latent in target.model.latents.items():
-        bounded[target.model.slices[name]] = isinstance(latent.transform, kinds)
+        bounded[target.model.slices[name]] = latent.transform.bounded
     return bounded
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from bbvi.batching.autodiff import vjp
 from bbvi.batching.derivatives import equal, linearize, stack
 from bbvi.batching.replay import Recording
-from bbvi.model import transforms
 from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, Evaluator
@@ -80,7 +79,7 @@ class Target(Evaluator):
         """
         largest = np.full(self.dim, np.log(3.0))
         for name, latent in self.model.latents.items():
-            if isinstance(latent.transform, transforms.Real):
+            if latent.transform.whole_line:
                 largest[self.model.slices[name]] = np.inf
         return largest
 

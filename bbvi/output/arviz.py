@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +25,21 @@ Array = np.ndarray
 Variable = tuple[tuple[str, ...], Array]
 logger = logging.getLogger("bbvi")
 
-_PRIOR_DRAWS = 500
+DRAWS, _PRIOR_DRAWS = 1000, 500
 _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 
 def to_arviz(
-    fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+    fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
 ) -> Any:
     """The posterior for ArviZ, in one chain.
 
     Parameters
     ----------
     fit : Fit
-    draws : int
-        Number of draws.
+    draws : int, optional
+        Number of draws, 1,000 by default. If more are asked for than the pool of draws is worth, a RuntimeWarning says
+        so.
     kind : str
         ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
     seed : int, optional
@@ -84,12 +86,17 @@ def to_arviz(
 
 
 def to_datatree(
-    fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+    fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
 ) -> xr.DataTree:
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
     import xarray as xr
 
-    drawn = fit.draw(draws, kind, seed, evaluate=evaluate)
+    with warnings.catch_warnings():
+        if draws is None:
+            # Nobody asked for so many.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            draws = DRAWS
+        drawn = fit.draw(draws, kind, seed, evaluate=evaluate)
     groups = posterior_groups(fit, drawn)
     observed = set(fit.model.observed)
     if available(fit.model, "predict"):

@@ -48,7 +48,7 @@ _RECORDS: dict[str, type] = {
 } | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Trace)}
 
 
-def save(fit: FitRecord, path: str | Path, draws: int = 1000, kind: str = "best") -> None:
+def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str = "best") -> None:
     """Write a fit to disk.
 
     Parameters

@@ -66,7 +66,7 @@ class Fit(FitRecord):
     """
 
     def to_arviz(
-        self, draws: int = 1000, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+        self, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
     ) -> Any:
         """The posterior for ArviZ: `InferenceData` (ArviZ < 1) or `DataTree` (ArviZ >= 1).
 

@@ -1,4 +1,4 @@
-"""What a fit found does not change when it is asked: no figure, draw or picture calls the log joint or moves the verdict."""
+"""What a fit found does not change: no figure, draw or picture calls the log joint again or moves the verdict."""
 
 from __future__ import annotations
 

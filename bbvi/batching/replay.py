@@ -15,7 +15,7 @@ from autograd.tracer import isbox
 
 from bbvi.batching.operations import Batched, NoRule, Operation
 from bbvi.batching.rules import compile_operation, depends_on_values
-from bbvi.batching.tape import NotRecordable, Tape, recording, slot_of
+from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, recording, slot_of, told
 
 __all__ = ["NotRecordable", "Recording"]
 
@@ -81,7 +81,15 @@ class Recording:
         with recording() as tape:
             boxes = {name: tape.root(np.asarray(value, dtype=float)) for name, value in draw.items()}
             given = {name: tape.root(value) for name, value in (data or {}).items()}
-            result = function(boxes) if data is None else function(boxes, given)
+            try:
+                result = function(boxes) if data is None else function(boxes, given)
+            # What a function does with boxes instead of arrays is its own affair, and shows only that it wants arrays.
+            except Exception as error:
+                if is_own_fault(error):
+                    raise
+                raise NotRecordable(tape.refused or told(error)) from error
+            if tape.refused:
+                raise NotRecordable(tape.refused)
         named = result if isinstance(result, dict) else {"": result}
         self._is_dict = isinstance(result, dict)
         self._roots = {name: slot for slot, name in enumerate(draw)}

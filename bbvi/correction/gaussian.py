@@ -86,6 +86,10 @@ class GaussianKind:
         """The same with draws at which the log density is known, and the k-hat of their weights."""
         return replace(self, evaluated=evaluated, khat=khat)
 
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D)."""
+        return self.normal.sample(n, rng)
+
     def pool(self, seed: int, policy: GaussianPolicy = GaussianPolicy()) -> Pool:  # noqa: B008
         """Quasi-random draws, equally weighted."""
         size, dim = policy.size(len(self.mean_se)), len(self.mean_se)

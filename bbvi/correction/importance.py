@@ -106,6 +106,11 @@ class ImportanceResult:
         """Whether every check passed."""
         return not self.problems
 
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D), by importance resampling."""
+        weights = np.exp(self.log_weights)
+        return np.asarray(self.draws[rng.choice(len(weights), n, p=weights / weights.sum())])
+
     def pool(self, seed: int) -> Pool:
         """The weighted draws as they are."""
         log_q = self.proposal.log_density(self.draws)

@@ -108,3 +108,6 @@ class Kind(Protocol):
 
     def pool(self, seed: int) -> Pool:
         """The draws that every figure comes from."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D) of it, equally weighted."""

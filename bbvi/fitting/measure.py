@@ -44,4 +44,4 @@ def measure(corrected: Corrected) -> Corrected:
             "infinity: declare the latents' supports (Positive, Interval) instead of returning -inf."
         )
         corrected = replace(corrected, findings=(*corrected.findings, Finding(Verdict.CAUTION, told)))
-    return replace(corrected, elbo=elbo, elbo_se=elbo_se, nonfinite=nonfinite)
+    return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated, nonfinite=nonfinite)

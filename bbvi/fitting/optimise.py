@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from bbvi.correction.verdict import Finding, Verdict
-from bbvi.draws import orthogonal
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Optimum, Start
 from bbvi.search import rivals
@@ -16,10 +13,6 @@ from bbvi.solvers.loop import Limits, run, unstarted
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
 
-_CHANGED = (
-    "The log joint did not behave as when it was recorded (it branches on values, keeps a state, or draws "
-    "random numbers): the fit is void. Fit again with estimator='score', or make the function pure."
-)
 _UNBEGUN = "The fit made no step: its means are where it started, and its sds say nothing. Fit again."
 
 
@@ -51,7 +44,7 @@ def _limits(job: Job) -> Limits:
 
 
 def _ended(start: Start, state: State, trace: Trace, modes: list[Mode]) -> Optimum:
-    job, findings = start.job, start.findings
+    findings = start.findings
     optimum = Optimum(
         start=start,
         approximation=state.approximation,
@@ -65,10 +58,6 @@ def _ended(start: Start, state: State, trace: Trace, modes: list[Mode]) -> Optim
     )
     if not optimum.begun:
         findings = (*findings, Finding(Verdict.UNRELIABLE, _UNBEGUN))
-    elif job.method.gradients:
-        q = optimum.approximation
-        if not job.target.verify(q.mean + q.sd * orthogonal(4, job.target.dim, np.random.default_rng(job.seed))):
-            findings = (*findings, Finding(Verdict.UNRELIABLE, _CHANGED))
     if start.limited:
         findings = (*findings, Finding(Verdict.CAUTION, start.limited))
     return dataclasses.replace(optimum, findings=findings)

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.begin import begin
 from bbvi.fitting.job import Job
 from bbvi.fitting.judge import judge
 from bbvi.fitting.measure import measure
 from bbvi.fitting.mirror import mirror
 from bbvi.fitting.optimise import optimise
+from bbvi.fitting.prove import Refuted, prove_optimum, prove_posterior
 from bbvi.fitting.records import Corrected, Judged, Optimum
 from bbvi.fitting.respond import respond
 from bbvi.fitting.search import search
@@ -20,12 +22,34 @@ from bbvi.result.fit import Fit
 from bbvi.status import Status
 
 # What lies between an optimum and its verdict. Each stage decides for itself whether it is worth its cost.
-CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (measure, respond, mirror, weigh)
+CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (measure, respond, mirror, weigh, prove_posterior)
 
 
 def run(job: Job) -> Fit:
-    """All stages, one after the other."""
-    return concluded(judge(corrected(optimise(search(begin(job))))))
+    """All stages, one after the other.
+
+    Where the recording of the log joint turns out not to be the function, all that came of it is void, and the fit is
+    made again draw by draw.
+    """
+    try:
+        return staged(job)
+    except Refuted as refuted:
+        if job.limits.checkpoint is not None:
+            job.limits.checkpoint.unlink(missing_ok=True)
+        told = (
+            f"The log joint is not what it was when it was recorded ({refuted}): it depends on more than its "
+            "arguments, or on their types. It was evaluated draw by draw instead, which takes longer; write it as a "
+            "function of its arguments alone."
+        )
+        again = replace(job, target=job.target.unrecorded(str(refuted)))
+        return staged(again, (Finding(Verdict.CAUTION, told),))
+
+
+def staged(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
+    """The stages in their order, with what was found before them."""
+    start = begin(job)
+    start = search(replace(start, findings=(*findings, *start.findings)))
+    return concluded(judge(corrected(prove_optimum(optimise(start)))))
 
 
 def corrected(optimum: Optimum) -> Corrected:
@@ -73,4 +97,5 @@ def concluded(judged: Judged) -> Fit:
         modes=list(known.modes),
         noise_sd=optimum.knowledge.noise_sd,
         eps=optimum.knowledge.draws,
+        looped=target.looped.get("density", ""),
     )

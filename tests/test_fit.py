@@ -577,7 +577,7 @@ def test_a_limit_of_evaluations_is_used_where_the_weights_need_it():
     plain, limited = bbvi.fit(log_joint, 6, seed=1), bbvi.fit(log_joint, 6, seed=1, max_evaluations=150_000)
     assert plain.verdict != "reliable" and "max_evaluations" in " ".join(plain.reasons)
     # What the last slices cost may go over the limit.
-    assert plain.evaluations < 80_000 and 100_000 < limited.evaluations <= 151_000
+    assert plain.importance.evaluations < 60_000 and 100_000 < limited.evaluations <= 151_000
     assert limited.importance.sd_error.max() < plain.importance.sd_error.max()
 
 
@@ -652,7 +652,7 @@ def test_the_correction_leaves_a_gaussian_as_it_is(dim, correlation):
     precision = np.linalg.inv(covariance)
     for seed in (1, 2, 3):
         fit = bbvi.fit(lambda z: -0.5 * anp.dot(z, anp.dot(precision, z)), dim, seed=seed)
-        assert fit.kind == "importance" and abs(fit.summary()["sd"].mean() - 1) < 0.005
+        assert fit.kind == "importance" and abs(fit.summary()["sd"].mean() - 1) < 0.015
 
 
 @pytest.mark.parametrize("limit", [3000, 5000, 8500])

@@ -128,6 +128,7 @@ def correct(
     max_evaluations: int,
     remaining: Callable[[], float] = lambda: math.inf,
     max_rounds: int = 7,
+    worth: int = 0,
     first: int | None = None,
     alternatives: Sequence[tuple[Array, Array]] = (),
     conditionals: Callable[[Array, Array, int], Mixture | None] | None = None,
@@ -149,6 +150,8 @@ def correct(
         Evaluations that are left in all: what `conditionals` costs is no draw, but counts.
     max_rounds : int
         Rounds of draws, each 1.4 times as large as the last.
+    worth : int
+        Effective size that the draws shall have where they are good: what a user may ask for without repetitions.
     first : int, optional
         Draws of the first round, 1000 + 50 D unless given: few where each is dear. Every round is larger than the last.
     alternatives : sequence of (mean, sd), both (D,)
@@ -200,6 +203,11 @@ def correct(
             found = pool.assess()
             moved = found.moved(before)
             rounds += 1
+        if found.enough and found.ess < worth and pool.left >= _SMALLEST_ROUND:
+            share = max(found.ess / len(pool.u), 0.1)
+            extra = [*along.values()] if conditionals is not None else _bent(pool, found)
+            pool.add(_refitted(pool, found, extra), int(min((worth - found.ess) / share, pool.left)), rng)
+            found = pool.assess()
     except KeyboardInterrupt:
         interrupted = True
         found = pool.assess()
@@ -333,7 +341,7 @@ def _heaviest(pool: _Pool, found: Assessment) -> list[int]:
 
 def _moments(pool: _Pool, found: Assessment) -> tuple[Array, Array]:
     """Mean and covariance of the weighted draws, flattened where few of them carry the weight."""
-    log_w, _ = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    log_w, _ = tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
     mean = w @ pool.u
     centred = pool.u - mean
@@ -342,7 +350,7 @@ def _moments(pool: _Pool, found: Assessment) -> tuple[Array, Array]:
 
 def _refitted(pool: _Pool, found: Assessment, along: Sequence[Proposal]) -> Mixture:
     """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
-    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    log_w, ess = tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
     x = pool.u[evenly(w, 1500)]
     mean = w @ pool.u
@@ -363,13 +371,13 @@ def _bent(pool: _Pool, found: Assessment) -> list[Bent]:
     """Proposals that bend and widen along the one or two latents that lead the most."""
     if not 1 < pool.dim <= _MOST_BENT:
         return []
-    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    log_w, ess = tempered(found.log_weights, 100.0 + 8 * pool.dim)
     bent = [Bent.fitted(pool.u, np.exp(log_w), ess, index) for index in range(pool.dim)]
     bent.sort(key=lambda one: -one.strength)
     return [one for one in bent[:2] if one.strength > _BENDS]
 
 
-def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:
+def tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:
     """The weights to the power of b <= 1 at which their effective size is what is wanted; normalised."""
     ess = float(effective_sample_size(log_weights))
     low, high = 0.0, 1.0

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict, gravest
 from bbvi.fitting.records import Corrected, Judged
+from bbvi.fitting.trust import VerdictPolicy, of_kind
 from bbvi.fitting.weigh import unweighted
 from bbvi.search.modes import Mode, found_once, near_modes
 from bbvi.status import Status
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class VerdictPolicy:
-    """What decides a verdict, beside the checks that each kind makes of itself.
-
-    Attributes
-    ----------
-    khat : float
-        Above which weights are not relied on: 0.7 (Vehtari, Simpson, Gelman, Yao, Gabry 2024, section 3.2.4).
-    far_khat : float
-        k-hat of the Gaussian above which its correction is not trusted on its own word; calibrated.
-    minor : float
-        Nats below the best mode from which weighted draws that pass every check do for a mode; calibrated.
-    correlated : float
-        Ratio of corrected to mean-field sds from which latents are named as strongly correlated.
-    """
-
-    khat: float = 0.7
-    far_khat: float = 1.5
-    minor: float = 4.0
-    correlated: float = 3.0
 
 
 def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judged:  # noqa: B008
@@ -62,7 +39,7 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
 
 def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Finding]]:
     """The kind to rely on, with what its checks found: the best of those that were checked, else the best Gaussian."""
-    judged = [(kind, _of_kind(kind, policy)) for kind in corrected.kinds if kind.checked]
+    judged = [(kind, of_kind(kind, policy)) for kind in corrected.kinds if kind.checked]
     # Of equals the first, which was cheaper.
     best = min(judged, key=lambda pair: gravest(pair[1]), default=None)
     if best is not None and best[0].khat < policy.khat:
@@ -71,36 +48,6 @@ def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Fin
     if best is not None:
         return gaussian, best[1]
     return gaussian, _unchecked(corrected)
-
-
-def _of_kind(kind: Kind, policy: VerdictPolicy) -> list[Finding]:
-    if not kind.problems:
-        if isinstance(kind, ImportanceResult) and kind.initial_khat > policy.far_khat:
-            return [
-                Finding(
-                    Verdict.CAUTION,
-                    "The posterior is far from a Gaussian on the unconstrained scale "
-                    f"(k-hat {kind.initial_khat:.1f} before the correction): the weighted draws agree with each other, "
-                    "but regions that none of them reached would not show. Compare with a reparameterized "
-                    "(non-centred) model, or with MCMC from fit.starts.",
-                )
-            ]
-        return []
-    text = "Importance sampling found: " + "; ".join(kind.problems) + "."
-    if kind.khat > policy.khat:
-        return [
-            Finding(
-                Verdict.UNRELIABLE,
-                f"{text} The approximation misses parts of the posterior: reparameterize (non-centre hierarchical "
-                "latents), use tighter priors, or hand over to MCMC with fit.starts and fit.inverse_metric.",
-            )
-        ]
-    return [
-        Finding(
-            Verdict.CAUTION,
-            f"{text} Report quantiles instead of the sds concerned, raise max_evaluations, or reparameterize.",
-        )
-    ]
 
 
 def _unchecked(corrected: Corrected) -> list[Finding]:

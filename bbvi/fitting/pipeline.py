@@ -12,6 +12,7 @@ from bbvi.fitting.job import Job
 from bbvi.fitting.judge import judge
 from bbvi.fitting.measure import measure
 from bbvi.fitting.mirror import mirror
+from bbvi.fitting.mix import mix
 from bbvi.fitting.optimise import optimise
 from bbvi.fitting.prove import Refuted, prove_optimum, prove_posterior
 from bbvi.fitting.records import Corrected, Judged, Optimum
@@ -22,7 +23,7 @@ from bbvi.result.fit import Fit
 from bbvi.status import Status
 
 # What lies between an optimum and its verdict. Each stage decides for itself whether it is worth its cost.
-CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (measure, respond, mirror, weigh, prove_posterior)
+CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (measure, respond, mirror, weigh, mix, prove_posterior)
 
 
 def run(job: Job) -> Fit:

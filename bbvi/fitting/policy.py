@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from bbvi.correction.chains import ChainPolicy
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,23 @@ class BudgetPolicy:
         Weighted draws where the user says what they may cost.
     rounds, limited_rounds : int
         Rounds of weighted draws, and where the user says what they may cost.
+    worth : int
+        Effective size of the weighted draws where a draw costs next to nothing: as many as users commonly ask for.
     values, most_values : int
         Evaluations in all at which a fit from values ends if nobody set a limit and its solver needed no more; and the
         most that its weights may take of any limit.
     fewest_weights : int
         Weighted draws below which none are worth drawing.
+    chains : ChainPolicy
+    chain_candidates : int
+        Draws of a Gaussian for each starting point of chains, of which the weightiest are taken.
+    fewest_chain_gradients : int
+        Gradients below which chains are not begun.
+    chain_gradients, chain_gradients_looped, chain_gradients_share : float
+        The most gradients that chains take where nobody set a limit, where all draws go at once and where they are
+        looped over; more, if the fit itself has taken many.
+    again : int
+        Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
     slices_latents, slices_numbers : int
         Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
     """
@@ -71,9 +85,17 @@ class BudgetPolicy:
     most_limited: int = 200_000
     rounds: int = 8
     limited_rounds: int = 12
+    worth: int = 4_000
     values: int = 5_000
     most_values: int = 20_000
     fewest_weights: int = 100
+    again: int = 4
+    chains: ChainPolicy = field(default_factory=ChainPolicy)
+    chain_candidates: int = 32
+    fewest_chain_gradients: int = 4_000
+    chain_gradients: int = 1_500_000
+    chain_gradients_looped: int = 40_000
+    chain_gradients_share: float = 10.0
     slices_latents: int = 60
     slices_numbers: int = 2**16
 

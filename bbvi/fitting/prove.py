@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +14,6 @@ from bbvi.target.proof import ProofPolicy, prove
 
 Array = np.ndarray
 
-# Draws at which the log joint is evaluated once more, to see whether it gives what it gave.
-_AGAIN = 4
 
 
 class Refuted(Exception):
@@ -32,7 +29,7 @@ def prove_optimum(optimum: Optimum) -> Optimum:
         If it does not.
     """
     if optimum.begun and optimum.status is not Status.INTERRUPTED:
-        _prove(optimum.job, optimum.approximation.sample(ProofPolicy().most, optimum.job.rng("proof")))
+        _prove(optimum.job, optimum.approximation.sample(_calls(optimum.job), optimum.job.rng("proof")))
     return optimum
 
 
@@ -47,14 +44,17 @@ def prove_posterior(corrected: Corrected) -> Corrected:
     if not corrected.optimum.begun or corrected.status is Status.INTERRUPTED:
         return corrected
     job, best = corrected.job, corrected.kinds[-1]
-    _prove(job, best.sample(ProofPolicy().most, job.rng("posterior proof")))
+    _prove(job, best.sample(_calls(job), job.rng("posterior proof")))
     return _repeated(corrected)
 
 
+def _calls(job: Job) -> int:
+    return ProofPolicy().calls(job.target.evaluations)
+
+
 def _prove(job: Job, u: Array) -> None:
-    elapsed = time.perf_counter() - job.started
-    if job.target.recorded and not job.target.model.vectorized:
-        proof = prove(job.target, u, ProofPolicy().share * elapsed)
+    if job.target.recorded and not job.target.model.vectorized and job.left >= len(u):
+        proof = prove(job.target, u)
         if proof.difference:
             raise Refuted(proof.difference)
 
@@ -62,9 +62,9 @@ def _prove(job: Job, u: Array) -> None:
 def _repeated(corrected: Corrected) -> Corrected:
     """A log joint that gives other values than before keeps a state, or is random beyond what was noticed as noise."""
     job, known = corrected.job, corrected.evaluated
-    if known is None or corrected.optimum.knowledge.noise_sd > 0 or job.left < _AGAIN:
+    if known is None or corrected.optimum.knowledge.noise_sd > 0 or job.left < job.policy.again:
         return corrected
-    u, before = known.u[:_AGAIN], known.log_density[:_AGAIN]
+    u, before = known.u[:job.policy.again], known.log_density[:job.policy.again]
     after = job.target.values(u)
     if np.allclose(after, before, rtol=1e-8, atol=1e-8, equal_nan=True):
         return corrected

@@ -19,6 +19,7 @@ from bbvi.fitting.records import Corrected
 from bbvi.result import posterior
 from bbvi.search.modes import near_modes
 from bbvi.status import Status
+from bbvi.target.proof import ProofPolicy
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -66,14 +67,14 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
     target, policy = job.target, job.policy
     surrogate = corrected.optimum.knowledge.surrogate_covariance
     known = corrected.response.covariance if corrected.response.covariance is not None else surrogate
-    budget = int(min(max(_budget(corrected), policy.fewest_weights), min(job.left, job.affordable)))
+    budget = int(min(max(_budget(corrected), policy.fewest_weights), min(job.left - _kept(job), job.affordable)))
     if budget < policy.fewest_weights:
         return None
     begun = target.evaluations
 
     def remaining() -> float:
         """What the limits leave; time is up only once there are draws to go by."""
-        return 0 if job.late() and target.evaluations > begun else job.left
+        return 0 if job.late() and target.evaluations > begun else job.left - _kept(job)
 
     gradients = job.method.gradients
     limited = np.isfinite(job.limits.max_evaluations)
@@ -86,11 +87,17 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
         max_evaluations=budget,
         remaining=remaining,
         max_rounds=policy.limited_rounds if limited else policy.rounds,
+        worth=policy.worth if gradients and target.width <= policy.narrow else 0,
         # Rounds grow, so that the first can be small where every draw is dear.
         first=None if gradients else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
         conditionals=_conditionals(job, target) if gradients else None,
         alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)],
     )
+
+
+def _kept(job: Job) -> int:
+    """Evaluations to keep back for the proofs at the end."""
+    return job.policy.again + (ProofPolicy().calls(job.target.evaluations) if job.target.recorded else 0)
 
 
 def _budget(corrected: Corrected) -> int:
@@ -102,7 +109,7 @@ def _budget(corrected: Corrected) -> int:
         if corrected.status is Status.INTERRUPTED:
             return spent // 4
         total = job.limits.max_evaluations if limited else max(policy.values, 1.25 * spent)
-        return int(np.clip(min(total - spent, job.affordable), 0, policy.most_values))
+        return int(np.clip(min(total - spent - _kept(job), job.affordable), 0, policy.most_values))
     easy = target.dim <= policy.easily_weighted
     if limited and easy:
         return policy.most_limited

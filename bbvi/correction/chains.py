@@ -41,9 +41,9 @@ class ChainPolicy:
     still : float
         Move of a mean from window to window, in sds, below which adaptation ends; beyond the last window it goes on
         with further ones of that length, as many as `more_windows`.
-    acceptance : float
+    acceptance, highest, careful : float
         Mean acceptance that step sizes aim at: 0.8, above the optimum of 0.651 (Beskos et al. 2013) so that chains in
-        narrow places move, too.
+        narrow places move, too; higher, up to the second, while more than a share of the trajectories diverges.
     longest : int
         Leapfrog steps of a trajectory at the most.
     draws : int
@@ -52,10 +52,13 @@ class ChainPolicy:
         Iterations after which chains end that will not pass with the most.
     check : int
         Iterations from one look at the chains to the next.
-    mean_error, sd_error : float
-        Worst Monte Carlo errors at which to stop: three of them are within 0.1 sd and 10 %.
-    passing_mean_error, passing_sd_error : float
-        Worst Monte Carlo errors that pass; calibrated.
+    mean_off, sd_off : float
+        What the worst of all means may be off by, in sds, and the worst of all sds, relative: 0.1 and 10 %, which is what
+        a verdict of reliable says.
+    missed : float
+        Probability that one of them is off by more, at the Monte Carlo errors at which chains end.
+    passing : float
+        Monte Carlo errors that pass, relative to those; calibrated.
     rhat : float
         Excess of nested R-hat over one, beyond Monte Carlo error, that passes: 0.01 (Margossian et al. 2024).
     drift : float
@@ -79,15 +82,17 @@ class ChainPolicy:
     still: float = 0.15
     more_windows: int = 6
     acceptance: float = 0.8
+    highest: float = 0.95
+    careful: float = 0.005
     longest: int = 96
     draws: int = 128
     hopeless: int = 48
     fewest: int = 12
     check: int = 4
-    mean_error: float = 0.025
-    sd_error: float = 0.022
-    passing_mean_error: float = 0.034
-    passing_sd_error: float = 0.034
+    mean_off: float = 0.1
+    sd_off: float = 0.1
+    missed: float = 0.02
+    passing: float = 1.15
     rhat: float = 0.01
     drift: float = 0.04
     divergent: float = 0.02
@@ -103,6 +108,10 @@ class ChainPolicy:
         """Chains in all."""
         return self.superchains * self.size
 
+    def errors(self, count: int) -> Array:
+        """Worst Monte Carlo errors, of the mean and of the sd of so many quantities, at which chains end."""
+        return np.array([self.mean_off, self.sd_off]) / -ndtri(0.5 * self.missed / count)
+
 
 @dataclass(frozen=True, eq=False)
 class Stand:
@@ -114,6 +123,7 @@ class Stand:
     metric: Metric
     log_step: float
     log_length: float
+    aim: float
     turn: float = 0.5
     lean: float = 0.0
 
@@ -176,6 +186,11 @@ class Chains:
     def khat(self) -> float:
         """Chains have no weights; of equal ones k-hat is zero."""
         return 0.0
+
+    @property
+    def independent(self) -> bool:
+        """Chains leave the place where they began."""
+        return True
 
     @property
     def checked(self) -> bool:
@@ -244,7 +259,7 @@ def run(
     -----
     An interrupt (Ctrl-C) ends with the draws up to then; before the first, it is raised.
     """
-    stand = _begun(gradients, np.repeat(starts, policy.size, axis=0), metric)
+    stand = _begun(gradients, np.repeat(starts, policy.size, axis=0), metric, policy.acceptance)
     spent = len(stand.u)
     adapted = _adapted(gradients, stand, rng, remaining, late, policy)
     if adapted is None:
@@ -269,7 +284,7 @@ def extended(
     return _drawn(gradients, measure, chains.stand, rng, remaining, late, longer, chains.gradients, chains) or chains
 
 
-def _begun(gradients: Gradients, u: Array, metric: Metric) -> Stand:
+def _begun(gradients: Gradients, u: Array, metric: Metric, aim: float) -> Stand:
     """Chains at their starts; those where the density is not finite are moved to where others are."""
     values, slopes = gradients(u)
     good = np.isfinite(values) & np.isfinite(slopes).all(axis=1)
@@ -280,7 +295,7 @@ def _begun(gradients: Gradients, u: Array, metric: Metric) -> Stand:
         u = u.copy()
         u[~good], values[~good], slopes[~good] = u[other], values[other], slopes[other]
     step = math.log(1.0 / u.shape[1] ** 0.25)
-    return Stand(u, values, slopes, metric, step, math.log(math.pi / 2))
+    return Stand(u, values, slopes, metric, step, math.log(math.pi / 2), aim)
 
 
 def _adapted(
@@ -295,7 +310,7 @@ def _adapted(
     spent, before = 0, None
     windows = [*policy.windows, *[policy.windows[-1]] * policy.more_windows]
     for number, length in enumerate(windows):
-        draws, slopes = [], []
+        draws, slopes, divergent = [], [], 0.0
         for k in range(1, length + 1):
             if late() or remaining() < len(stand.u) * (_steps(stand, policy) + 1):
                 return None
@@ -304,11 +319,14 @@ def _adapted(
             if k > length // 2:
                 draws.append(stand.u)
                 slopes.append(stand.gradient)
+                divergent += float(moved.divergent.mean()) / (length - length // 2)
         x, g = np.concatenate(draws), np.concatenate(slopes)
         mean, sd = x.mean(axis=0), x.std(axis=0)
         drift = math.inf if before is None else float(np.max(np.abs(mean - before) / np.maximum(sd, 1e-300)))
         before = mean
-        stand = replace(stand, metric=fitted(x, g, policy.metric))
+        # Where steps are too long for narrow places, shorter ones are called for.
+        aim = min(stand.aim + 0.5 * (1.0 - stand.aim), policy.highest) if divergent > policy.careful else stand.aim
+        stand = replace(stand, metric=fitted(x, g, policy.metric), aim=aim)
         # What drifts less than chance would bring is still.
         if number + 1 >= len(policy.windows) and drift < policy.still + _chance(len(stand.u), x.shape[1]):
             break
@@ -364,12 +382,10 @@ def _drawn(
             divergent.append(moved.divergent)
             if k >= policy.fewest and k % policy.check == 0:
                 found = mixing(_columns(columns), policy.superchains)
-                if found.mean_error.max() < policy.mean_error and found.sd_error.max() < policy.sd_error:
-                    break
+                errors = np.array([found.mean_error.max(), found.sd_error.max()]) / policy.errors(column.shape[1])
                 # Errors fall with the root of the length.
-                least = math.sqrt(k / most) * np.array([found.mean_error.max(), found.sd_error.max()])
-                passing = least < [policy.passing_mean_error, policy.passing_sd_error]
-                if k >= policy.hopeless and not passing.all():
+                hopeless = k >= policy.hopeless and errors.max() * math.sqrt(k / most) > policy.passing
+                if errors.max() < 1.0 or hopeless:
                     break
     except KeyboardInterrupt:
         interrupted = True
@@ -444,7 +460,7 @@ def _trajectory(
         acceptance = np.exp(np.minimum(gain, 0.0))
     moved = replace(stand, turn=turn)
     if rate > 0:
-        moved = _tuned(moved, stand.u, u, p, acceptance, rate, policy)
+        moved = _tuned(moved, stand.u, u, p, acceptance, rate)
     taken = rng.random(chains) < acceptance
     moved = replace(
         moved,
@@ -456,10 +472,10 @@ def _trajectory(
 
 
 def _tuned(
-    stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float, policy: ChainPolicy
+    stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float
 ) -> Stand:
     """Step size by the mean acceptance, length by the sign of the ChEES gradient (Hoffman, Radul, Sountsov 2021)."""
-    log_step = stand.log_step + 1.2 * rate * (float(acceptance.mean()) - policy.acceptance)
+    log_step = stand.log_step + 1.2 * rate * (float(acceptance.mean()) - stand.aim)
     good = np.isfinite(after).all(axis=1) & (acceptance > 0)
     lean = stand.lean
     if good.sum() > 1:
@@ -484,10 +500,8 @@ def _problems(
     if found.drift.max() > policy.drift:
         worst = int(np.argmax(found.drift))
         problems.append(f"the mean of {labels[worst]} was still moving (by {found.drift[worst]:.2f} sds)")
-    for what, errors, limit in (
-        ("mean", found.mean_error, policy.passing_mean_error),
-        ("sd", found.sd_error, policy.passing_sd_error),
-    ):
+    limits = policy.passing * policy.errors(len(labels))
+    for what, errors, limit in (("mean", found.mean_error, limits[0]), ("sd", found.sd_error, limits[1])):
         worst = int(np.argmax(errors))
         if errors[worst] >= limit:
             problems.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")

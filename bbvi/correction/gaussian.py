@@ -64,6 +64,8 @@ class GaussianKind:
         Draws of it at which the target's log density is known.
     khat : float
         Of the weights that would carry it to the posterior; NaN where none were drawn.
+    exact : bool
+        Whether those weights are so nearly equal that it is the posterior.
     """
 
     name: str
@@ -71,11 +73,25 @@ class GaussianKind:
     mean_se: Array
     evaluated: Evaluated | None = None
     khat: float = float("nan")
+    exact: bool = False
+
+    @property
+    def independent(self) -> bool:
+        """It is of the optimum."""
+        return False
 
     @property
     def checked(self) -> bool:
-        """A Gaussian is not checked by itself, but by the weights that start from it."""
-        return False
+        """A Gaussian is checked by the weights that start from it, unless these found nothing to correct."""
+        return self.exact
+
+    @property
+    def log_evidence(self) -> tuple[float, float]:
+        """Log evidence in nats where it is the posterior, and its standard error; NaN elsewhere."""
+        if not self.exact or self.evaluated is None:
+            return float("nan"), float("nan")
+        log_ratio = self.evaluated.log_density - self.normal.log_density(self.evaluated.u)
+        return float(log_ratio.mean() + log_ratio.var() / 2), float(log_ratio.std() / np.sqrt(len(log_ratio)))
 
     @property
     def problems(self) -> tuple[str, ...]:

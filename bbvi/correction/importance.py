@@ -97,6 +97,11 @@ class ImportanceResult:
     name: str = "importance"
 
     @property
+    def independent(self) -> bool:
+        """Its proposals begin at the optimum."""
+        return False
+
+    @property
     def checked(self) -> bool:
         """Its draws are weighted by the posterior itself."""
         return True

@@ -90,6 +90,9 @@ class Kind(Protocol):
         Pareto k-hat of its weights; NaN where none were drawn.
     checked : bool
         Whether its draws were compared with the posterior, so that it may be relied on.
+    independent : bool
+        Whether it stands by itself when it passes its checks, however the optimum was that it began at, and whatever
+        other modes it was begun at.
     problems : tuple of str
         The checks that failed, a clause each.
     """
@@ -102,6 +105,9 @@ class Kind(Protocol):
 
     @property
     def checked(self) -> bool: ...
+
+    @property
+    def independent(self) -> bool: ...
 
     @property
     def problems(self) -> tuple[str, ...]: ...

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bbvi.correction.chains import Chains
+from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict, gravest
 from bbvi.fitting.records import Corrected, Judged
@@ -21,10 +23,11 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
     """Weigh everything that is known about a fit."""
     kind, own = _chosen(corrected, policy)
     weighed = kind.checked and not kind.problems
+    alone = weighed and kind.independent
     findings = [
         *(finding for finding in corrected.findings),
-        *_of_status(corrected),
-        *_of_modes(corrected, weighed, policy),
+        *_of_status(corrected, alone),
+        *_of_modes(corrected, weighed, alone, policy),
         *own,
         *_refused(corrected, kind),
     ]
@@ -42,9 +45,9 @@ def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Fin
     judged = [(kind, of_kind(kind, policy)) for kind in corrected.kinds if kind.checked]
     # Of equals the first, which was cheaper.
     best = min(judged, key=lambda pair: gravest(pair[1]), default=None)
-    if best is not None and best[0].khat < policy.khat:
+    if best is not None and (best[0].khat < policy.khat or not best[0].problems):
         return best
-    gaussian = [kind for kind in corrected.kinds if not kind.checked][-1]
+    gaussian = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
     if best is not None:
         return gaussian, best[1]
     return gaussian, _unchecked(corrected)
@@ -63,14 +66,14 @@ def _unchecked(corrected: Corrected) -> list[Finding]:
     return [unweighted(corrected)]
 
 
-def _of_status(corrected: Corrected) -> Iterator[Finding]:
+def _of_status(corrected: Corrected, alone: bool) -> Iterator[Finding]:
     status = corrected.status
-    if status is not Status.CONVERGED:
+    if status is not Status.CONVERGED and not (alone and status is Status.BUDGET):
         verdict = Verdict.UNRELIABLE if status is Status.DIVERGED else Verdict.CAUTION
         yield Finding(verdict, f"{corrected.message} {status.sentence}")
 
 
-def _of_modes(corrected: Corrected, weighed: bool, policy: VerdictPolicy) -> Iterator[Finding]:
+def _of_modes(corrected: Corrected, weighed: bool, alone: bool, policy: VerdictPolicy) -> Iterator[Finding]:
     modes = corrected.modes
     settled = sum(mode.starts for mode in modes)
     if found_once(modes) and settled > 1:
@@ -81,7 +84,8 @@ def _of_modes(corrected: Corrected, weighed: bool, policy: VerdictPolicy) -> Ite
             "the ELBOs; reparameterize, or split what is independent.",
         )
     near = [mode for mode in near_modes(modes) if not (weighed and mode.elbo < modes[0].elbo - policy.minor)]
-    if near:
+    # Chains that were begun at the other modes, too, and agree, have gone from one to the other.
+    if near and not alone:
         yield _second_mode(corrected.job.target.labels, modes[0], near[0])
 
 
@@ -134,4 +138,11 @@ def _agreement(corrected: Corrected, kind: Kind) -> str:
     modes = corrected.modes
     searched = f", and none of the {sum(mode.starts for mode in modes)} starts that settled" if modes else ""
     other = "" if not modes else " found another mode" if len(modes) == 1 else " found another mode that matters"
+    if isinstance(kind, GaussianKind):
+        return f"The Gaussian of {kind.name} is the posterior: weights would change nothing{searched}{other}."
+    if isinstance(kind, Chains):
+        return (
+            f"{kind.count} chains from {kind.superchains} starts agree (R-hat {kind.rhat.max():.3f}), with errors of "
+            f"at most {kind.mean_error.max():.3f} sd in a mean and {kind.sd_error.max():.1%} in an sd{searched}{other}."
+        )
     return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."

@@ -82,8 +82,8 @@ def _starts(corrected: Corrected, count: int, rng: np.random.Generator) -> Array
         points = kind.sample(job.policy.chain_candidates * count, rng)
         values = job.target.values(points)
         log_weights = np.where(np.isfinite(values), values - kind.normal.log_density(points), -np.inf)
-    weights = np.exp(tempered(log_weights, 2.0 * count)[0])
-    chosen = points[rng.choice(len(points), count, replace=False, p=weights / weights.sum())]
+    weights = _weights(log_weights, 2.0 * count)
+    chosen = points[rng.choice(len(points), count, replace=False, p=weights)]
     others = near_modes(corrected.modes)
     if others:
         # Chains that never meet those from another mode say so.
@@ -92,6 +92,17 @@ def _starts(corrected: Corrected, count: int, rng: np.random.Generator) -> Array
             mode = others[i % len(others)]
             chosen[i] = mode.mean + 0.5 * np.exp(mode.log_sd) * rng.standard_normal(len(mode.mean))
     return np.asarray(chosen)
+
+
+def _weights(log_weights: Array, wanted: float) -> Array:
+    """Weights that are flat enough for so many to count; all the same where the density is finite nowhere."""
+    finite = np.isfinite(log_weights)
+    if finite.sum() < wanted:
+        return np.full(len(log_weights), 1.0 / len(log_weights))
+    log_weights = np.where(finite, log_weights - log_weights[finite].max(), -np.inf)
+    log_weights = log_weights - np.log(np.exp(log_weights).sum())
+    weights = np.exp(tempered(log_weights, wanted)[0])
+    return np.asarray(weights / weights.sum())
 
 
 def _widest(corrected: Corrected) -> GaussianKind:

@@ -31,6 +31,14 @@ class BudgetPolicy:
         Latents above which stochastic steps do without linear response.
     most_weighted : int
         Latents above which importance weights degenerate whatever the approximation.
+    surely_weighted : int
+        Latents up to which weights are drawn without asking; calibrated: between 60 and 200 they were found reliable
+        and wrong.
+    trial, promising : float
+        Draws that show whether weights of more latents can end well, and the share of them that must count.
+    exact : float
+        Sd of log p - log q, in nats, below which a Gaussian is the posterior: where the weights are exp(sd x) with x
+        standard normal, no mean moves by more than this many sds.
     easily_weighted : int
         Latents above which one round of weighted draws shows all that can be had.
     narrow : int
@@ -76,6 +84,10 @@ class BudgetPolicy:
     response_draws: int = 32
     response_latents: int = 200
     most_weighted: int = 1000
+    surely_weighted: int = 50
+    trial: int = 400
+    promising: float = 0.5
+    exact: float = 0.03
     easily_weighted: int = 200
     narrow: int = 1000
     cheap_draws: int = 40_000

@@ -12,6 +12,7 @@ from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Evaluated
 from bbvi.correction.proposals import Mixture
+from bbvi.correction.psis import effective_sample_size, psis
 from bbvi.correction.slices import conditional_mixture
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
@@ -31,6 +32,10 @@ def weigh(corrected: Corrected) -> Corrected:
     if not corrected.worth_checking:
         return corrected
     in_time = job.affordable
+    if _many(job):
+        corrected, promising = _tried(corrected)
+        if not promising:
+            return corrected
     result = _weighted(corrected) if job.target.dim <= job.policy.most_weighted else None
     if (result is None and in_time < job.policy.fewest_weights) or job.late():
         corrected = replace(corrected, message=_out_of_time(corrected.message, result))
@@ -52,6 +57,26 @@ def weigh(corrected: Corrected) -> Corrected:
             )
             corrected = corrected.with_kind(own.with_weights(more, own.khat))
     return corrected.with_kind(result)
+
+
+def _many(job: Job) -> bool:
+    """Whether there are so many latents that weights may not end well, and chains may take their place."""
+    return job.target.dim > job.policy.surely_weighted and job.method.gradients
+
+
+def _tried(corrected: Corrected) -> tuple[Corrected, bool]:
+    """A few weights of the best Gaussian at hand: whether it is the posterior, and whether more of them can end well."""
+    job, policy = corrected.job, corrected.job.policy
+    known = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
+    if job.left < 2 * policy.trial:
+        return corrected, False
+    u = known.sample(policy.trial, job.rng("trial"))
+    log_density = job.target.values(u)
+    log_ratio = log_density - known.normal.log_density(u)
+    smoothed, khat = psis(log_ratio)
+    exact = bool(np.isfinite(log_ratio).all() and np.std(log_ratio) < policy.exact)
+    corrected = corrected.with_kind(replace(known.with_weights(Evaluated(u, log_density), float(khat)), exact=exact))
+    return corrected, not exact and bool(effective_sample_size(smoothed) > policy.promising * policy.trial)
 
 
 def _out_of_time(message: str, result: ImportanceResult | None) -> str:
@@ -129,12 +154,17 @@ def _conditionals(job: Job, target: Target) -> Callable[[Array, Array, int], Mix
 def unweighted(corrected: Corrected) -> Finding:
     """Why there are no weights, and what helps."""
     job = corrected.job
-    if job.target.dim > job.policy.most_weighted:
+    if job.target.dim > job.policy.surely_weighted:
+        chains = (
+            "Give chains room: a larger max_evaluations or max_seconds"
+            if job.method.gradients
+            else "Chains need gradients: write the log joint in autograd.numpy, or give gradient="
+        )
         return Finding(
             Verdict.CAUTION,
-            f"With {job.target.dim} latents no importance weights were drawn, since they degenerate above "
-            f"{job.policy.most_weighted} whatever their number: the approximation was not checked against the "
-            "posterior. Compare with MCMC from fit.starts and fit.inverse_metric.",
+            f"With {job.target.dim} latents importance weights degenerate whatever their number, so that none were "
+            f"drawn, and the approximation was not checked against the posterior. {chains}; or compare with MCMC from "
+            "fit.starts and fit.inverse_metric.",
         )
     return Finding(
         Verdict.CAUTION,

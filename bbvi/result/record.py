@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bbvi.correction import linear_response
+from bbvi.correction.chains import Chains
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
@@ -88,12 +89,30 @@ class FitRecord:
     @property
     def log_evidence(self) -> float:
         """Importance estimate of the log evidence in nats; NaN where there are no weights."""
-        return float("nan") if self.importance is None else self.importance.log_evidence
+        return self._evidence[0]
 
     @property
     def log_evidence_se(self) -> float:
         """Its standard error."""
-        return float("nan") if self.importance is None else self.importance.log_evidence_se
+        return self._evidence[1]
+
+    @property
+    def _evidence(self) -> tuple[float, float]:
+        if self.importance is not None:
+            return self.importance.log_evidence, self.importance.log_evidence_se
+        chosen = self.kinds[self.kind]
+        return chosen.log_evidence if isinstance(chosen, GaussianKind) else (float("nan"), float("nan"))
+
+    @property
+    def chains(self) -> Chains | None:
+        """The chains, where there are any."""
+        found = self.kinds.get("chains")
+        return found if isinstance(found, Chains) else None
+
+    @property
+    def rhat(self) -> float:
+        """Nested R-hat of the chains, the worst row; NaN where there are none."""
+        return float("nan") if self.chains is None else float(self.chains.rhat.max())
 
     # ---- what a user asks of a posterior ----------------------------------------------------------------------------
 

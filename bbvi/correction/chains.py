@@ -53,8 +53,8 @@ class ChainPolicy:
     check : int
         Iterations from one look at the chains to the next.
     mean_off, sd_off : float
-        What the worst of all means may be off by, in sds, and the worst of all sds, relative: 0.1 and 10 %, which is what
-        a verdict of reliable says.
+        What the worst of all means may be off by, in sds, and the worst of all sds, relative: 0.1 and 10 %, which is
+        what a verdict of reliable says.
     missed : float
         Probability that one of them is off by more, at the Monte Carlo errors at which chains end.
     passing : float

@@ -65,7 +65,7 @@ def _many(job: Job) -> bool:
 
 
 def _tried(corrected: Corrected) -> tuple[Corrected, bool]:
-    """A few weights of the best Gaussian at hand: whether it is the posterior, and whether more of them can end well."""
+    """A few weights of the best Gaussian at hand: whether it is the posterior, and whether more can end well."""
     job, policy = corrected.job, corrected.job.policy
     known = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
     if job.left < 2 * policy.trial:

@@ -85,7 +85,7 @@ class ChainPolicy:
     highest: float = 0.95
     careful: float = 0.005
     longest: int = 96
-    draws: int = 128
+    draws: int = 320
     hopeless: int = 48
     fewest: int = 12
     check: int = 4

@@ -216,6 +216,59 @@ def correct(
     except KeyboardInterrupt:
         interrupted = True
         found = pool.assess()
+    told = _told(pool, found, moved)
+    return _result(pool, found, initial_khat, rounds, from_start, told, interrupted)
+
+
+def extended(
+    result: ImportanceResult,
+    values: Callable[[Array], Array],
+    measure: Callable[[Array], tuple[Sequence[str], Array]],
+    rng: np.random.Generator,
+    draws: int,
+    *,
+    remaining: Callable[[], float] = lambda: math.inf,
+) -> ImportanceResult:
+    """The same with so many more draws of its proposal, to which that was not fitted, and judged anew.
+
+    Parameters
+    ----------
+    result : ImportanceResult
+    values, measure, remaining
+        As for `correct`.
+    rng : numpy.random.Generator
+    draws : int
+    """
+    pool = _Pool(values, measure, result.draws.shape[1], len(result.draws) + draws, remaining)
+    pool.restore(result)
+    before = pool.assess()
+    pool.add(result.proposal, draws, rng)
+    found = pool.assess()
+    told = _told(pool, found, found.moved(before))
+    return _result(pool, found, result.initial_khat, result.rounds + 1, result.first, told, False)
+
+
+def _told(pool: _Pool, found: Assessment, moved: float) -> tuple[str, ...]:
+    """The checks that failed, a clause each."""
+    return (
+        *found.problems(pool.labels),
+        *few(len(pool.u)),
+        *steered(found),
+        *unsettled(moved),
+        *heavy_tails(found, pool.columns, pool.labels),
+        *valleys(found),
+    )
+
+
+def _result(
+    pool: _Pool,
+    found: Assessment,
+    initial_khat: float,
+    rounds: int,
+    first: int,
+    problems: tuple[str, ...],
+    interrupted: bool,
+) -> ImportanceResult:
     return ImportanceResult(
         draws=pool.u,
         log_weights=found.controls.adjusted(found.log_weights),
@@ -232,15 +285,8 @@ def correct(
         tail_khat=found.tail_khat,
         rounds=rounds,
         evaluations=len(pool.u),
-        first=from_start,
-        problems=(
-            *found.problems(pool.labels),
-            *few(len(pool.u)),
-            *steered(found),
-            *unsettled(moved),
-            *heavy_tails(found, pool.columns, pool.labels),
-            *valleys(found),
-        ),
+        first=first,
+        problems=problems,
     )
 
 
@@ -302,6 +348,16 @@ class _Pool:
         columns = np.concatenate([self.columns.reshape(len(self.u), columns.shape[1]), columns])
         self.log_p = np.concatenate([self.log_p, log_p])
         self.labels, self.columns, self.u, self.components, self.counts = labels, columns, u, known, shares
+
+    def restore(self, result: ImportanceResult) -> None:
+        """Take over the draws and proposals of an earlier result."""
+        self.u, self.log_p = result.draws, result.log_density
+        self.labels, self.columns = self.measure(result.draws)
+        self.components = list(result.proposal.components)
+        self.counts = [float(count) for count in result.proposal.weights]
+        self.table = np.empty((max(32, len(self.components)), self.budget))
+        for row, component in enumerate(self.components):
+            self.table[row, : len(self.u)] = component.log_density(self.u)
 
     def assess(self) -> Assessment:
         shares = np.array(self.counts) / np.sum(self.counts)

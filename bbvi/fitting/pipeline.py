@@ -99,4 +99,5 @@ def concluded(judged: Judged) -> Fit:
         noise_sd=optimum.knowledge.noise_sd,
         eps=optimum.knowledge.draws,
         looped=target.looped.get("density", ""),
+        origin=known,
     )

@@ -32,7 +32,7 @@ _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
 def to_arviz(
     fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
 ) -> Any:
-    """The posterior for ArviZ, in one chain.
+    """The posterior for ArviZ, in one chain; draws of chains in four, for ArviZ's own diagnostics.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def to_datatree(
         rng = np.random.default_rng([fit.seed, 2] if seed is None else [seed, 2])
         latents = {name: np.asarray(x) for name, x in fit.target.constrain(drawn.u)[0].items()}
         predicted = predictive.predict(fit.model, latents, rng)
-        groups["posterior_predictive"] = _draws_dataset(fit.model, predicted)
+        groups["posterior_predictive"] = _draws_dataset(fit.model, predicted, drawn.chains)
         observed |= set(predicted)
     groups |= data_groups(fit.model, observed)
     groups |= prior_groups(fit.model, min(draws, _PRIOR_DRAWS), fit.seed if seed is None else seed)
@@ -120,15 +120,17 @@ def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
     model, target = fit.model, fit.target
     latents = {name: np.asarray(x) for name, x in target.constrain(drawn.u)[0].items()}
     derived = target.quantities("derived", drawn.u) if "derived" in model.functions else {}
-    groups = {"posterior": _draws_dataset(model, latents | derived)}
+    groups = {"posterior": _draws_dataset(model, latents | derived, drawn.chains)}
     if any(not latent.transform.whole_line for latent in model.latents.values()):
-        groups["unconstrained_posterior"] = _unconstrained(model, drawn.u)
+        groups["unconstrained_posterior"] = _unconstrained(model, drawn.u, drawn.chains)
     stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
-    groups["sample_stats"] = _dataset({name: (("chain", "draw"), x[None]) for name, x in stats.items()}, {})
+    groups["sample_stats"] = _dataset({name: (("chain", "draw"), x.reshape(drawn.chains, -1)) for name, x in stats.items()}, {})
     if available(model, "log_likelihood"):
         pointwise = target.quantities("pointwise", drawn.u)
-        groups["log_likelihood"] = _draws_dataset(model, pointwise)
-        groups["log_prior"] = _draws_dataset(model, {"log_prior": log_prior(target, drawn, pointwise)})
+        groups["log_likelihood"] = _draws_dataset(model, pointwise, drawn.chains)
+        groups["log_prior"] = _draws_dataset(
+            model, {"log_prior": log_prior(target, drawn, pointwise)}, drawn.chains
+        )
     groups["fit"] = _fit_dataset(fit, drawn.kind)
     return groups
 
@@ -176,6 +178,7 @@ def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
         "elbo": fit.elbo,
         "elbo_se": fit.elbo_se,
         "khat": fit.khat,
+        "rhat": fit.rhat,
         "log_evidence": fit.log_evidence,
         "status": str(fit.status),
         "verdict": fit.verdict,
@@ -198,21 +201,21 @@ def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
     return dataset
 
 
-def _unconstrained(model: Model, u: Array) -> xr.Dataset:
+def _unconstrained(model: Model, u: Array, chains: int) -> xr.Dataset:
     variables: dict[str, Variable] = {}
     for name, latent in model.latents.items():
-        x = u[:, model.slices[name]].reshape(1, len(u), *latent.transform.unconstrained_shape)
+        x = u[:, model.slices[name]].reshape(chains, len(u) // chains, *latent.transform.unconstrained_shape)
         variables[name] = (("chain", "draw", *latent.unconstrained_dims), x)
     return _dataset(variables, _coords(model))
 
 
-def _draws_dataset(model: Model, draws: Mapping[str, Array]) -> xr.Dataset:
-    """Draws by name, each (S, *shape), as one chain."""
+def _draws_dataset(model: Model, draws: Mapping[str, Array], chains: int = 1) -> xr.Dataset:
+    """Draws by name, each (S, *shape), in so many chains."""
     variables: dict[str, Variable] = {}
     for name, x in draws.items():
         latent = model.latents.get(name)
         dims = labels_of(model, name, np.shape(x)[1:])[0] if latent is None else latent.dims
-        variables[name] = (("chain", "draw", *dims), np.asarray(x)[None])
+        variables[name] = (("chain", "draw", *dims), np.reshape(x, (chains, len(x) // chains, *np.shape(x)[1:])))
     return _dataset(variables, _coords(model))
 
 

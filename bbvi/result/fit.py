@@ -49,6 +49,8 @@ class Fit(FitRecord):
         Approximations of the posterior by name, the cheapest first.
     evaluations, gradient_evaluations : int
         What the fit cost, per draw; nothing that is asked of it later adds to that.
+    rhat : float
+        Nested R-hat of the chains, the worst row; NaN where there are none.
     looped : str
         Why the log joint is evaluated draw by draw; empty where all draws go at once.
     seconds : float
@@ -115,6 +117,16 @@ class Fit(FitRecord):
         model = self.model.with_data(**new) if new else self.model
         rng = np.random.default_rng([self.seed, 2] if seed is None else seed)
         return predict(model, self.sample(draws, seed=seed), rng)
+
+    def extend(
+        self, draws: int | None = None, *, max_evaluations: int | None = None, max_seconds: float | None = None
+    ) -> Fit:
+        """A fit with longer chains, or more weighted draws, judged anew; this one stays as it is.
+
+        See `bbvi.fitting.extend.extend`.
+        """
+        longer: Fit = way_out("extend")(self, draws, max_evaluations=max_evaluations, max_seconds=max_seconds)
+        return longer
 
     def save(self, path: str | Path) -> None:
         """Write the fit to ``.nc`` (netCDF) or ``.npz``, without pickles; `bbvi.load` reads both."""

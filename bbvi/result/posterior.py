@@ -19,6 +19,8 @@ from bbvi.target.target import Target
 
 Array = np.ndarray
 
+# Into so many chains draws of chains are laid out for ArviZ, which takes each for one.
+_GROUPS = 4
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(100)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -168,26 +170,44 @@ def _columns(model: Model, latents: Mapping[str, Array], derived: Mapping[str, A
 
 
 class DrawSet(NamedTuple):
-    """Draws u (n, D) with log density of the target and of where they came from, and the log weight still to apply."""
+    """Draws u (n, D) with log density of the target and of where they came from, and the log weight still to apply.
+
+    They are laid out in so many chains of one length, one after the other.
+    """
 
     kind: str
     u: Array
     lp: Array
     log_q: Array
     log_weight: Array
+    chains: int = 1
 
 
 def resample(kind: str, pool: Pool, n: int, rng: np.random.Generator) -> tuple[DrawSet, float]:
     """`n` equally weighted draws by importance resampling, and the effective size of the pool they were taken from.
 
     Systematic resampling keeps the counts as near to the weights as whole numbers can be. Of a pool of chains the draws
-    are laid out chain by chain.
+    come in four groups of chains that know nothing of each other, where so many can be divided by four.
     """
+    if pool.chains > 1:
+        return _of_chains(kind, pool, n, rng)
     size = float(effective_sample_size(pool.log_weights))
     positions = (np.arange(n) + rng.random()) / n
     index = np.minimum(np.searchsorted(np.cumsum(np.exp(pool.log_weights)), positions), len(pool.u) - 1)
     index = rng.permutation(index)
     return DrawSet(kind, pool.u[index], pool.log_density[index], pool.log_q[index], np.zeros(n)), size
+
+
+def _of_chains(kind: str, pool: Pool, n: int, rng: np.random.Generator) -> tuple[DrawSet, float]:
+    groups = _GROUPS if n % _GROUPS == 0 else 1
+    size = len(pool.u)
+    if n <= size:
+        positions = np.floor((np.arange(n) + rng.random()) / n * size).astype(int)
+    else:
+        positions = np.sort(rng.permutation(np.arange(n) % size))
+    index = positions if groups > 1 else rng.permutation(positions)
+    drawn = DrawSet(kind, pool.u[index], pool.log_density[index], pool.log_q[index], np.zeros(n), groups)
+    return drawn, float(size)
 
 
 def gaussian_draws(kind: GaussianKind, n: int, rng: np.random.Generator, *, known: bool) -> DrawSet:

@@ -62,6 +62,7 @@ class FitRecord:
     noise_sd: float = 0.0
     eps: Array | None = field(default=None, repr=False)
     looped: str = ""
+    origin: object = field(default=None, repr=False)
 
     # ---- plain facts ------------------------------------------------------------------------------------------------
 

@@ -195,7 +195,7 @@ def _standardized(dim: int, count: int, rng: np.random.Generator, policy: LookPo
 
 
 def _by_shell(distance: Array, height: Array, among: Array, most: int, shells: int) -> Array:
-    """At most so many of some looks, the highest of each shell of distances: a heavy tail must not hide what is near."""
+    """At most so many looks, the highest of each shell of distances: a heavy tail must not hide what is near."""
     if len(among) <= most:
         return among
     order = among[np.argsort(distance[among], kind="stable")]

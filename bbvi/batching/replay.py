@@ -221,6 +221,22 @@ class Recording:
         )  # type: ignore[assignment]
         return other
 
+    def only(self, *names: str) -> Recording:
+        """The part of the recording that these outputs need, which do not depend on the late argument."""
+        other = copy.copy(self)
+        other._outputs = {name: self._outputs[name] for name in names}
+        wanted = {slot for slot in other._outputs.values() if isinstance(slot, int)}
+        needed, kept = set(wanted), []
+        for entry in reversed(self._first):
+            if entry.slot in needed:
+                needed.update(entry.parents)
+                kept.append(entry)
+        other._roots = {name: slot for name, slot in self._roots.items() if slot in needed}
+        other._first, other._second = _mortal(kept[::-1], wanted), []
+        other._traced = None
+        other._plain = other._steps(plain=True)
+        return other
+
     # ---- programs ---------------------------------------------------------------------------------------------------
 
     def _program(self, draws: Mapping[str, Batched]) -> tuple[list[Step], list[Step]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from bbvi.correction.metric import Metric, MetricPolicy, fitted
 from bbvi.correction.pool import Pool
@@ -55,10 +55,9 @@ class ChainPolicy:
     mean_off, sd_off : float
         What the worst of all means may be off by, in sds, and the worst of all sds, relative: 0.1 and 10 %, which is
         what a verdict of reliable says.
-    missed : float
-        Probability that one of them is off by more, at the Monte Carlo errors at which chains end.
-    passing : float
-        Monte Carlo errors that pass, relative to those; calibrated.
+    missed, passing : float
+        How many of them are expected to be off by more, by their Monte Carlo errors, when chains end; and with how many
+        they pass.
     rhat : float
         Excess of nested R-hat over one, beyond Monte Carlo error, that passes: 0.01 (Margossian et al. 2024).
     drift : float
@@ -91,8 +90,8 @@ class ChainPolicy:
     check: int = 4
     mean_off: float = 0.1
     sd_off: float = 0.1
-    missed: float = 0.02
-    passing: float = 1.15
+    missed: float = 0.005
+    passing: float = 0.02
     rhat: float = 0.01
     drift: float = 0.04
     divergent: float = 0.02
@@ -108,9 +107,10 @@ class ChainPolicy:
         """Chains in all."""
         return self.superchains * self.size
 
-    def errors(self, count: int) -> Array:
-        """Worst Monte Carlo errors, of the mean and of the sd of so many quantities, at which chains end."""
-        return np.array([self.mean_off, self.sd_off]) / -ndtri(0.5 * self.missed / count)
+    def off(self, found: Mixing, longer: float = 1.0) -> float:
+        """How many figures are expected to be off by more, if chains were so many times as long."""
+        errors = np.concatenate([found.mean_error / self.mean_off, found.sd_error / self.sd_off]) / math.sqrt(longer)
+        return float(np.sum(2.0 * ndtr(-1.0 / np.maximum(errors, 1e-9))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,7 +312,7 @@ def _adapted(
     for number, length in enumerate(windows):
         draws, slopes, divergent = [], [], 0.0
         for k in range(1, length + 1):
-            if late() or remaining() < len(stand.u) * (_steps(stand, policy) + 1):
+            if late() or remaining() < len(stand.u) * _steps(stand, policy):
                 return None
             moved = _trajectory(gradients, stand, rng, policy, rate=1.0 / math.sqrt(k))
             stand, spent = moved.stand, spent + moved.steps * len(stand.u)
@@ -332,7 +332,7 @@ def _adapted(
             break
     # The last metric wants a step size of its own.
     for k in range(1, policy.windows[0] + 1):
-        if late() or remaining() < len(stand.u) * (_steps(stand, policy) + 1):
+        if late() or remaining() < len(stand.u) * _steps(stand, policy):
             return None
         moved = _trajectory(gradients, stand, rng, policy, rate=1.0 / math.sqrt(k))
         stand, spent = moved.stand, spent + moved.steps * len(stand.u)
@@ -368,7 +368,7 @@ def _drawn(
     found: Mixing | None = None
     try:
         for k in range(1, most + 1):
-            short = late() or remaining() < chains * (_steps(stand, policy) + 1)
+            short = late() or remaining() < chains * _steps(stand, policy)
             if short:
                 break
             moved = _trajectory(gradients, stand, rng, policy, rate=0.0)
@@ -382,10 +382,8 @@ def _drawn(
             divergent.append(moved.divergent)
             if k >= policy.fewest and k % policy.check == 0:
                 found = mixing(_columns(columns), policy.superchains)
-                errors = np.array([found.mean_error.max(), found.sd_error.max()]) / policy.errors(column.shape[1])
-                # Errors fall with the root of the length.
-                hopeless = k >= policy.hopeless and errors.max() * math.sqrt(k / most) > policy.passing
-                if errors.max() < 1.0 or hopeless:
+                hopeless = k >= policy.hopeless and policy.off(found, most / k) > policy.passing
+                if policy.off(found) < policy.missed or hopeless:
                     break
     except KeyboardInterrupt:
         interrupted = True
@@ -428,8 +426,9 @@ def _columns(columns: list[Array]) -> Array:
 
 
 def _steps(stand: Stand, policy: ChainPolicy) -> int:
-    """Leapfrog steps of a trajectory of full length."""
-    return int(np.clip(math.ceil(math.exp(stand.log_length - stand.log_step)), 1, policy.longest))
+    """Leapfrog steps of the next trajectory: around the length, by the golden section."""
+    steps = math.exp(stand.log_length - stand.log_step) * (0.3 + 1.4 * ((stand.turn + _GOLDEN) % 1.0))
+    return int(np.clip(math.ceil(steps), 1, policy.longest))
 
 
 def _trajectory(
@@ -441,8 +440,7 @@ def _trajectory(
     own step size, in part shorter, so that some get through narrow places.
     """
     chains, dim = stand.u.shape
-    metric, turn = stand.metric, (stand.turn + _GOLDEN) % 1.0
-    steps = int(np.clip(math.ceil(math.exp(stand.log_length - stand.log_step) * (0.3 + 1.4 * turn)), 1, policy.longest))
+    metric, steps = stand.metric, _steps(stand, policy)
     size = math.exp(stand.log_step) * np.exp(rng.uniform(-0.7, 0.2, (chains, 1)))
     start = rng.standard_normal((chains, dim))
     u, g = stand.u, stand.gradient
@@ -458,7 +456,7 @@ def _trajectory(
         gain = values - stand.log_density - 0.5 * np.sum(p**2 - start**2, axis=1)
         gain = np.where(np.isfinite(gain), gain, -np.inf)
         acceptance = np.exp(np.minimum(gain, 0.0))
-    moved = replace(stand, turn=turn)
+    moved = replace(stand, turn=(stand.turn + _GOLDEN) % 1.0)
     if rate > 0:
         moved = _tuned(moved, stand.u, u, p, acceptance, rate)
     taken = rng.random(chains) < acceptance
@@ -500,11 +498,12 @@ def _problems(
     if found.drift.max() > policy.drift:
         worst = int(np.argmax(found.drift))
         problems.append(f"the mean of {labels[worst]} was still moving (by {found.drift[worst]:.2f} sds)")
-    limits = policy.passing * policy.errors(len(labels))
-    for what, errors, limit in (("mean", found.mean_error, limits[0]), ("sd", found.sd_error, limits[1])):
-        worst = int(np.argmax(errors))
-        if errors[worst] >= limit:
-            problems.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
+    if policy.off(found) > policy.passing:
+        mean, sd = int(np.argmax(found.mean_error)), int(np.argmax(found.sd_error))
+        problems.append(
+            f"the standard errors of the mean of {labels[mean]} ({found.mean_error[mean]:.1%} of its sd) and of the sd of "
+            f"{labels[sd]} ({found.sd_error[sd]:.1%}) are too large"
+        )
     if divergent > policy.divergent:
         problems.append(f"{divergent:.1%} of the trajectories diverged, as in the neck of a funnel")
     stuck = int(np.sum(rates < policy.stuck))

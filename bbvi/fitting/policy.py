@@ -25,8 +25,8 @@ class BudgetPolicy:
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
-    response_draws : int
-        Draws for linear response where stochastic steps end.
+    response_draws, few_response_draws : int
+        Draws for linear response where stochastic steps end, and where the solver left it for the number of latents.
     response_latents : int
         Latents above which stochastic steps do without linear response.
     most_weighted : int
@@ -82,6 +82,7 @@ class BudgetPolicy:
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
     response_draws: int = 32
+    few_response_draws: int = 16
     response_latents: int = 200
     most_weighted: int = 1000
     surely_weighted: int = 50

@@ -31,7 +31,9 @@ def respond(corrected: Corrected) -> Corrected:
         return _answered(corrected, LinearResponse(None, text))
     hessian = knowledge.hessian
     if hessian is None and optimum.status is Status.CONVERGED:
-        hessian = newton.hessian(job.target, q.mean[None], np.log(q.sd)[None], knowledge.draws[None])[2][0]
+        # Of many latents each draw takes as many products; a few draws are enough for a covariance to start from.
+        eps = orthogonal(job.policy.few_response_draws, q.dim, job.rng("response"))
+        hessian = newton.hessian(job.target, q.mean[None], np.log(q.sd)[None], eps[None])[2][0]
     if hessian is None:
         return _answered(corrected, LinearResponse(None, "the optimum was not reached"))
     return _answered(corrected, linear_response.from_hessian(hessian, np.log(q.sd)))

@@ -124,7 +124,8 @@ def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
     if any(not latent.transform.whole_line for latent in model.latents.values()):
         groups["unconstrained_posterior"] = _unconstrained(model, drawn.u, drawn.chains)
     stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
-    groups["sample_stats"] = _dataset({name: (("chain", "draw"), x.reshape(drawn.chains, -1)) for name, x in stats.items()}, {})
+    by_chain = {name: (("chain", "draw"), x.reshape(drawn.chains, -1)) for name, x in stats.items()}
+    groups["sample_stats"] = _dataset(by_chain, {})
     if available(model, "log_likelihood"):
         pointwise = target.quantities("pointwise", drawn.u)
         groups["log_likelihood"] = _draws_dataset(model, pointwise, drawn.chains)

@@ -274,9 +274,9 @@ class Target(Evaluator):
                 return self._users_gradients(u)
             if self._batched("density", u):
                 curvature = self._recordings.get("curvature")
-                if curvature is not None:
-                    both = curvature.bind({"u": u})[0]
-                    return np.column_stack([both["value"], both["gradient"]])
+                if curvature is not None and "gradient" not in self._recordings:
+                    # Without what only second derivatives need, as a trigamma function.
+                    self._recordings["gradient"] = curvature.only("value", "gradient")
                 derivative = self._derivative("gradient", u)
                 if derivative is not None:
                     both = derivative({"u": u})

@@ -501,8 +501,8 @@ def _problems(
     if policy.off(found) > policy.passing:
         mean, sd = int(np.argmax(found.mean_error)), int(np.argmax(found.sd_error))
         problems.append(
-            f"the standard errors of the mean of {labels[mean]} ({found.mean_error[mean]:.1%} of its sd) and of the sd of "
-            f"{labels[sd]} ({found.sd_error[sd]:.1%}) are too large"
+            f"the standard errors of the mean of {labels[mean]} ({found.mean_error[mean]:.1%} of its sd) and of the sd "
+            f"of {labels[sd]} ({found.sd_error[sd]:.1%}) are too large"
         )
     if divergent > policy.divergent:
         problems.append(f"{divergent:.1%} of the trajectories diverged, as in the neck of a funnel")

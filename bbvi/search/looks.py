@@ -136,6 +136,7 @@ def elsewhere(
     return u[chosen]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def climbed(target: Target, points: Array, expansion: Expansion, policy: LookPolicy) -> list[Mode]:
     """Modes of the log density to which Newton steps within a trust region lead from points (K, D), one for each.
 
@@ -195,7 +196,7 @@ def _standardized(dim: int, count: int, rng: np.random.Generator, policy: LookPo
 
 
 def _by_shell(distance: Array, height: Array, among: Array, most: int, shells: int) -> Array:
-    """At most so many of some looks, the highest of each shell of distances: a heavy tail must not hide what is near."""
+    """At most so many of some looks, the highest of each shell of distances: a far tail must not hide what is near."""
     if len(among) <= most:
         return among
     order = among[np.argsort(distance[among], kind="stable")]

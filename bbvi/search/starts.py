@@ -233,6 +233,8 @@ def _without_stragglers(modes: Sequence[Mode]) -> list[Mode]:
     return [mode for i, mode in enumerate(modes) if i == 0 or mode.starts]
 
 
+# Far out, gradients overflow; what is not finite is not stepped on.
+@np.errstate(over="ignore", invalid="ignore")
 def _pulled(
     target: Target,
     points: Array,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bbvi.search.modes import Mode
 from bbvi.solvers import newton
 from bbvi.target.target import Target
 
@@ -19,11 +20,11 @@ class LookPolicy:
 
     Attributes
     ----------
-    numbers : int
-        Looks times elements per draw: how many looks a log joint is worth; calibrated by the time that a small one
-        takes, of which 4,096 looks are 2 %.
-    fewest, most : int
-        Looks, whatever a draw costs.
+    numbers, coordinates : int
+        Looks times elements per draw, and looks times latents: so many that they take some per cent of the time of a
+        fit. Among many latents a narrow mode is a needle in a haystack, so that looks pay where there are few.
+    fewest, line : int
+        Looks whatever they cost, and looks that one latent is worth; another makes them four times as many.
     share : float
         Of a limit of evaluations, for looks.
     inside : float
@@ -53,15 +54,16 @@ class LookPolicy:
     """
 
     numbers: int = 2**18
+    coordinates: int = 2**15
     fewest: int = 512
-    most: int = 4096
+    line: int = 2048
     share: float = 0.1
-    inside: float = 0.4
-    reach: float = 12.0
+    inside: float = 0.5
+    reach: float = 10.0
     along: tuple[float, ...] = (3.0, 6.0, 12.0, 24.0)
     excess: float = 0.5
     deep: float = 60.0
-    followed: int = 256
+    followed: int = 128
     shells: int = 4
     way: tuple[float, ...] = (0.03, 0.08, 0.2, 0.4, 0.7)
     rise: float = 0.5
@@ -72,8 +74,10 @@ class LookPolicy:
 
     def looks(self, target: Target, max_evaluations: float) -> int:
         """How many looks this target is worth."""
-        wanted = np.clip(self.numbers / max(target.width, 1), self.fewest, self.most)
-        return int(min(wanted, self.share * max_evaluations))
+        # A line and a plane are soon looked over.
+        most = self.line * 4.0 ** min(target.dim - 1, 8)
+        wanted = min(most, self.numbers / max(target.width, 1), self.coordinates / target.dim)
+        return int(min(max(wanted, self.fewest), self.share * max_evaluations))
 
 
 class Expansion(NamedTuple):
@@ -92,19 +96,9 @@ class Expansion(NamedTuple):
         """Points (K, D) that standardized ones stand for."""
         return self.mean + (e * self.factor if self.factor.ndim == 1 else e @ self.factor.T)
 
-    def predicted(self, u: Array) -> Array:
-        """The quadratic expansion (K,) at points (K, D)."""
-        away = u - self.mean
-        e = away / self.factor if self.factor.ndim == 1 else np.linalg.solve(self.factor, away.T).T
-        return np.asarray(self.value + away @ self.gradient - 0.5 * np.sum(e**2, axis=1))
-
-
-class Peak(NamedTuple):
-    """A mode of the log density: its place (D,), log conditional sds (D,), and Laplace's evidence in nats."""
-
-    mean: Array
-    log_sd: Array
-    evidence: float
+    def predicted(self, u: Array, e: Array) -> Array:
+        """The quadratic expansion (K,) at points (K, D), which are standardized `e`."""
+        return np.asarray(self.value + (u - self.mean) @ self.gradient - 0.5 * np.einsum("kd,kd->k", e, e))
 
 
 def expanded(target: Target, mean: Array, log_sd: Array, policy: LookPolicy) -> Expansion:
@@ -130,7 +124,7 @@ def elsewhere(
     u = expansion.at(e)
     values = target.values(u)
     with np.errstate(invalid="ignore"):
-        excess = np.where(np.isfinite(values), values - expansion.predicted(u), -np.inf)
+        excess = np.where(np.isfinite(values), values - expansion.predicted(u, e), -np.inf)
     worth = np.flatnonzero((excess > policy.excess) & (values > expansion.value - policy.deep))
     kept = _by_shell(np.linalg.norm(e, axis=1), excess, worth, policy.followed, policy.shells)
     if not len(kept):
@@ -142,8 +136,14 @@ def elsewhere(
     return u[chosen]
 
 
-def climbed(target: Target, points: Array, expansion: Expansion, policy: LookPolicy) -> list[Peak]:
-    """Modes of the log density that Newton steps within a trust region lead to from points (K, D), each as often."""
+@np.errstate(over="ignore", invalid="ignore")
+def climbed(target: Target, points: Array, expansion: Expansion, policy: LookPolicy) -> list[Mode]:
+    """Modes of the log density to which Newton steps within a trust region lead from points (K, D), one for each.
+
+    Their scales are the conditional sds, and their evidence, which stands for the ELBO as well, is Laplace's.
+    """
+    if not len(points):
+        return []
     scale = np.linalg.norm(expansion.factor, axis=1) if expansion.factor.ndim > 1 else expansion.factor
     at = points.copy()
     scales = np.tile(scale, (len(at), 1))
@@ -179,7 +179,7 @@ def climbed(target: Target, points: Array, expansion: Expansion, policy: LookPol
         if sign > 0 and (diagonal > 0).all():
             half = 0.5 * (log_det - 2 * np.log(scale).sum())
             evidence = float(values[k] + 0.5 * target.dim * np.log(2 * np.pi) - half)
-            peaks.append(Peak(at[k], np.log(scale) - 0.5 * np.log(diagonal), evidence))
+            peaks.append(Mode(at[k], np.log(scale) - 0.5 * np.log(diagonal), evidence, 1, evidence=evidence))
     return peaks
 
 
@@ -189,13 +189,14 @@ def _standardized(dim: int, count: int, rng: np.random.Generator, policy: LookPo
     e = rng.standard_normal((count, dim))
     e[:within] *= rng.uniform(0.5, 1.5, (within, 1))
     beyond = e[within:]
-    beyond *= rng.uniform(1.0, np.sqrt(dim) + policy.reach, (len(beyond), 1)) / np.linalg.norm(beyond, axis=1)[:, None]
+    distance = rng.uniform(1.0, np.sqrt(dim) + policy.reach, len(beyond))
+    beyond *= (distance / np.sqrt(np.einsum("kd,kd->k", beyond, beyond)))[:, None]
     axes = np.concatenate([sign * distance * np.eye(dim) for distance in policy.along for sign in (1.0, -1.0)])
     return np.concatenate([e, axes])
 
 
 def _by_shell(distance: Array, height: Array, among: Array, most: int, shells: int) -> Array:
-    """At most so many looks, the highest of each shell of distances: a heavy tail must not hide what is near."""
+    """At most so many of some looks, the highest of each shell of distances: a far tail must not hide what is near."""
     if len(among) <= most:
         return among
     order = among[np.argsort(distance[among], kind="stable")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,11 +16,27 @@ from bbvi.target.target import Target
 
 Array = np.ndarray
 
-# Of the evaluations that the fit has taken, for all approaches from other starts.
-_SHARE = 0.5
-# Sds between means that are not one mode, and nats below the fit from which a start is no rival.
-_APART = 3.0
-_BEHIND = 7.0
+
+@dataclass(frozen=True)
+class RivalPolicy:
+    """What other starts may cost, and which of them are rivals.
+
+    Attributes
+    ----------
+    share : float
+        Of the evaluations that the fit has taken, for all approaches from other starts.
+    apart : float
+        Sds between means that are not one mode.
+    behind : float
+        Nats below the fit from which a start is no rival: a thousandth of its share.
+    """
+
+    share: float = 0.5
+    apart: float = 3.0
+    behind: float = 7.0
+
+
+POLICY = RivalPolicy()
 
 
 def challenged(
@@ -43,7 +59,7 @@ def challenged(
     """
     best = state
     modes = [_mode(state)]
-    left = min(_SHARE * target.evaluations, limits.max_evaluations - target.evaluations)
+    left = min(POLICY.share * target.evaluations, limits.max_evaluations - target.evaluations)
     cost = 0
     try:
         # The fit took the first, the best; the others by turns from the whole range.
@@ -92,7 +108,7 @@ def _approach(
         if _together(best, rival):
             return best
     noise = 3.0 * rival.knowledge.noise_sd
-    return rival if rival.status is None and rival.elbo > best.elbo - _BEHIND - noise else None
+    return rival if rival.status is None and rival.elbo > best.elbo - POLICY.behind - noise else None
 
 
 def _together(one: State, other: State) -> bool:
@@ -101,7 +117,7 @@ def _together(one: State, other: State) -> bool:
     sd = np.exp(one.log_sd)
     if covariance is not None:
         sd = np.maximum(sd, np.sqrt(np.diag(covariance)))
-    return bool(np.max(np.abs(one.mean - other.mean) / sd) < _APART)
+    return bool(np.max(np.abs(one.mean - other.mean) / sd) < POLICY.apart)
 
 
 def _mode(state: State) -> Mode:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bbvi.draws import orthogonal
 from bbvi.search import looks
-from bbvi.search.looks import LookPolicy, Peak
+from bbvi.search.looks import LookPolicy
 from bbvi.search.modes import Mode, found_once, merged, near_modes
 from bbvi.solvers import newton
 from bbvi.target.target import Target
@@ -30,9 +30,11 @@ class SearchPolicy:
     starts, wide : int
         Starts that are pulled; half as many where a draw takes more than `wide` elements, so that arithmetic, not
         overhead, is what they cost.
-    draws, steps, settled : int, int, float
-        Draws of the coarse ELBO, its Newton steps at most, and the length of a step, in natural units, at which a start
-        has settled.
+    draws, steps : int
+        Draws of the coarse ELBO, and its Newton steps at most.
+    settled, gain : float
+        Length of a step in natural units, and nats that it gains, below which a start has settled. Down an exponential,
+        steps are short long before the end.
     enough, patience : int
         Starts that have to settle, and the further steps that stragglers get then; those that are already higher than
         any that settled go on.
@@ -51,6 +53,7 @@ class SearchPolicy:
     draws: int = 8
     steps: int = 40
     settled: float = 0.03
+    gain: float = 0.1
     enough: int = 3
     patience: int = 6
     shrunk: int = 12
@@ -142,7 +145,7 @@ def find_modes(
     if sum(mode.starts for mode in modes) < policy.enough <= len(points) and not over():
         nearer = _recovered(target, points, modes, policy)
         modes = merged([*modes, *_pulled(target, nearer, initial_log_sd(target, nearer), eps, late, policy)])
-    if modes and not near_modes(modes) and not over():
+    if modes and not over():
         modes = _with_others(target, modes, eps, rng, max_evaluations, late, policy)
     for _ in range(policy.rounds):
         if not found_once(modes) or over():
@@ -178,33 +181,51 @@ def _with_others(
     best, look = modes[0], policy.looks
     expansion = looks.expanded(target, best.mean, best.log_sd, look)
     points = looks.elsewhere(target, expansion, rng, look, max_evaluations)
-    if not len(points):
+    doubtful = near_modes(modes)
+    if not len(points) and not doubtful:
         return modes
     if target.dim > look.dense:
-        found = _pulled(target, points, initial_log_sd(target, points), eps, late, policy)
+        found = _pulled(target, points, initial_log_sd(target, points), eps, late, policy) if len(points) else []
         return merged([*modes, *found])
     own = looks.climbed(target, best.mean[None], expansion, look)
-    peaks = _worth_pulling(best, own, looks.climbed(target, points, expansion, look))
-    if not peaks:
-        return modes
     if own:
         modes = [best._replace(evidence=own[0].evidence), *modes[1:]]
-    found = _pulled(
-        target, np.array([p.mean for p in peaks]), np.array([p.log_sd for p in peaks]), eps, late, policy, peaks
-    )
-    return merged([*modes, *found])
+        for mode in doubtful:
+            modes = _checked(modes, mode, own[0], looks.climbed(target, mode.mean[None], expansion, look))
+    peaks = _that_matter(own, looks.climbed(target, points, expansion, look))
+    if not peaks:
+        return modes
+    found = _pulled(target, np.array([p.mean for p in peaks]), np.array([p.log_sd for p in peaks]), eps, late, policy)
+    return merged([*modes, *(_counted(mode, peaks) for mode in found)])
 
 
-def _worth_pulling(best: Mode, own: Sequence[Peak], peaks: Sequence[Peak]) -> list[Peak]:
-    """The peaks, each once, that are not the best mode's own and may matter beside it."""
-    mine = [Mode(peak.mean, peak.log_sd, peak.evidence, 0, evidence=peak.evidence) for peak in (*own, *peaks)]
-    if own:
-        # Which peak is the best mode's is known by its place; what matters, by what it adds to that.
-        others = near_modes([mine[0], *(mode for mode in merged(mine) if mode.mean is not mine[0].mean)])
-        kept = [mode for mode in others if len(merged([mine[0], mode])) == 2]
-    else:
-        kept = merged(mine)
-    return [Peak(mode.mean, mode.log_sd, mode.evidence) for mode in kept]
+def _checked(modes: list[Mode], mode: Mode, own: Mode, climbed: Sequence[Mode]) -> list[Mode]:
+    """The modes with one of them joined to the best if the density's peak is the same, else with its own evidence.
+
+    A coarse ELBO has optima that are no modes of the density: wide ones around the tails, or around several modes.
+    """
+    if not climbed:
+        return modes
+    kept = [one for one in modes[1:] if one.mean is not mode.mean]
+    if len(merged([own, climbed[0]])) == 1:
+        return [modes[0]._replace(starts=modes[0].starts + mode.starts), *kept]
+    return [modes[0], *sorted([*kept, mode._replace(evidence=climbed[0].evidence)], key=lambda one: -one.elbo)]
+
+
+def _that_matter(own: Sequence[Mode], peaks: Sequence[Mode]) -> list[Mode]:
+    """The peaks, each once, that are not the best mode's own, if that has one, and may matter beside it."""
+    if not own:
+        return merged(peaks)
+    others = [peak for peak in merged(peaks) if len(merged([own[0], peak])) == 2]
+    return near_modes([own[0], *others])
+
+
+def _counted(mode: Mode, peaks: Sequence[Mode]) -> Mode:
+    """A mode that peaks were pulled into, with the evidence of the highest and the looks that led there."""
+    own = [peak for peak in peaks if np.max(np.abs(peak.mean - mode.mean) / np.exp(mode.log_sd)) < 1.0]
+    if not own or not mode.starts:
+        return mode
+    return mode._replace(starts=sum(peak.starts for peak in own), evidence=max(peak.evidence for peak in own))
 
 
 def _without_stragglers(modes: Sequence[Mode]) -> list[Mode]:
@@ -212,6 +233,8 @@ def _without_stragglers(modes: Sequence[Mode]) -> list[Mode]:
     return [mode for i, mode in enumerate(modes) if i == 0 or mode.starts]
 
 
+# Far out, gradients overflow; what is not finite is not stepped on.
+@np.errstate(over="ignore", invalid="ignore")
 def _pulled(
     target: Target,
     points: Array,
@@ -219,12 +242,11 @@ def _pulled(
     eps: Array,
     late: Callable[[], bool] = lambda: False,
     policy: SearchPolicy = POLICY,
-    peaks: Sequence[Peak] = (),
 ) -> list[Mode]:
     """Newton steps from each of K starts, on shared draws eps (S, D), until most have settled or time is up.
 
     Starts that ran out of steps are no modes; the best of them is kept as a place to begin from where it is better than
-    any mode. `peaks` are what the starts are, where they have been climbed.
+    any mode.
     """
     k, d = points.shape
     mean, log_sd = points.copy(), log_sd.copy()
@@ -244,8 +266,9 @@ def _pulled(
         if not len(rows):
             break
         step = newton.iterate(target, mean[rows], log_sd[rows], eps[rows], radius[rows], precision=0.1)
+        gained = value[rows] - step.value
         mean[rows], log_sd[rows], value[rows], radius[rows] = step.mean, step.log_sd, step.value, step.radius
-        done = step.accepted & step.newton & (step.length < policy.settled)
+        done = step.accepted & step.newton & (step.length < policy.settled) & (gained < policy.gain)
         lost = ~np.isfinite(step.gradient_norm) | (step.radius < 1e-8) | (step.log_sd.max(axis=1) > 60)
         settled[rows[done]] = True
         active[rows[done | lost]] = False
@@ -256,8 +279,7 @@ def _pulled(
         if late():
             break
     elbo = -value + 0.5 * d * (1 + np.log(2 * np.pi))
-    evidence = [peak.evidence for peak in peaks] or [np.nan] * k
-    modes = [Mode(mean[i], log_sd[i], float(elbo[i]), 1, evidence=evidence[i]) for i in np.flatnonzero(settled)]
+    modes = [Mode(mean[i], log_sd[i], float(elbo[i]), 1) for i in np.flatnonzero(settled)]
     finite = np.flatnonzero(np.isfinite(value) & ~settled)
     if len(finite):
         i = finite[np.argmin(value[finite])]

@@ -1,4 +1,4 @@
-"""Verdicts against known answers: ``python tests/calibration [--quick] [--seeds 1,2] [family or name ...]``."""
+"""Verdicts against known answers: ``python tests/calibration [--quick] [--seeds 1] [--traps 5] [name ...]``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "docs" / "figures")]
 import numpy as np  # noqa: E402
 from _write import table  # noqa: E402
 from measure import measured  # noqa: E402
-from tables import BY_FAMILY, by_family, by_statistic, named, totals  # noqa: E402
+from tables import BY_FAMILY, BY_WIDTH, by_family, by_statistic, by_width, named, totals  # noqa: E402
 from targets import Case, families  # noqa: E402
 
 import bbvi  # noqa: E402
@@ -28,6 +28,8 @@ import bbvi  # noqa: E402
 OUT = ROOT / "docs" / "_static" / "figures"
 # Of each family, so many are tried with --quick.
 QUICK = 3
+WRONG = ["case", "family", "row", "raised", "reliable, wrong", "worst mean, sd", "worst sd"]
+STATISTIC = ["statistic", "interval", "fits", "right", "within 0.5", "median error", "nine in ten below"]
 
 
 def chosen(words: list[str], quick: bool) -> list[Case]:
@@ -45,33 +47,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="families or names of cases; all without any")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} cases of each family")
-    parser.add_argument("--seeds", default="1", help="seeds of the fits, with commas between them")
+    parser.add_argument("--seeds", type=int, default=1, help="fits of each case, with seeds from 1 on")
+    parser.add_argument("--traps", type=int, help="fits of each trap; five times as many unless given")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, help="a file for every single outcome")
     given = parser.parse_args()
-    seeds = [int(seed) for seed in given.seeds.split(",")]
+    traps = given.traps or (given.seeds if given.quick else 5 * given.seeds)
     picked = chosen(given.words, given.quick)
+    fits = [(one.name, 1 + i) for one in picked for i in range(given.seeds if one.easy else traps)]
     began = time.perf_counter()
     outcomes = []
-    for one in measured([case.name for case in picked], seeds, given.workers):
+    for one in measured(fits, given.workers):
         outcomes.append(one)
         said = one.failure or f"{one.verdict:10} {one.mean_error:8.3f} {one.sd_error:7.0%} {one.seconds:7.2f} s"
         print(f"{len(outcomes):4} {one.family[:22]:22} {one.name[:44]:44} {one.seed:3} {said}", flush=True)
     if given.json:
         given.json.write_text(json.dumps([asdict(one) for one in outcomes], indent=1), encoding="utf-8")
-    whole = not (given.words or given.quick)
-    out = OUT if whole else Path(os.devnull)
-    columns = ["case", "family", "seed", "worst mean, sd", "worst sd", "row", "raised"]
-    statistics = ["statistic", "interval", "fits", "right", "within 0.5", "median error", "of nine in ten"]
-    said = f"bbvi {bbvi.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, seeds {given.seeds}."
-    if whole:
-        table(out / "calibration.md", BY_FAMILY, by_family(outcomes))
-        table(out / "calibration_wrong.md", columns, named(outcomes), text=2)
-        table(out / "calibration_statistics.md", statistics, by_statistic(outcomes), text=2)
-        (out / "calibration_totals.md").write_text(f"{totals(outcomes)}\n\n{said}\n", encoding="utf-8")
-    for rows in (by_family(outcomes), named(outcomes), by_statistic(outcomes)):
-        print(*("  ".join(row) for row in rows), sep="\n")
-    print(totals(outcomes), f"{time.perf_counter() - began:.0f} s")
+    tables = {
+        "calibration": (BY_FAMILY, by_family(outcomes), 1),
+        "calibration_widths": (BY_WIDTH, by_width(outcomes), 1),
+        "calibration_wrong": (WRONG, named(outcomes), 4),
+        "calibration_statistics": (STATISTIC, by_statistic(outcomes), 2),
+    }
+    for header, rows, _ in tables.values():
+        print("", *("  ".join(row) for row in (header, *rows)), sep="\n")
+    print(f"\n{totals(outcomes)}\n{time.perf_counter() - began:.0f} s")
+    if given.words or given.quick:
+        return
+    for name, (header, rows, text) in tables.items():
+        table(OUT / f"{name}.md", header, rows, text=text)
+    where = f"bbvi {bbvi.__version__}, Python {platform.python_version()}, NumPy {np.__version__}."
+    (OUT / "calibration_totals.md").write_text(f"{totals(outcomes)}\n\n{where}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ class Outcome:
     family: str
     seed: int
     easy: bool
+    ratio: float = np.nan
     verdict: str = ""
     kind: str = ""
     status: str = ""
@@ -109,6 +110,7 @@ def outcome(name: str, seed: int) -> Outcome:
         family=one.family,
         seed=seed,
         easy=one.easy,
+        ratio=one.ratio,
         verdict=fit.verdict,
         kind=fit.kind,
         status=str(fit.status),
@@ -132,15 +134,17 @@ def outcome(name: str, seed: int) -> Outcome:
     )
 
 
-def measured(names: Sequence[str], seeds: Sequence[int], workers: int) -> Iterator[Outcome]:
+def measured(
+    fits: Sequence[tuple[str, int]], workers: int, run: Callable[[str, int], Outcome] = outcome
+) -> Iterator[Outcome]:
     """The outcomes of all cases and seeds, in their order; a fit that raises has its error for an outcome."""
     with ProcessPoolExecutor(workers) as pool:
-        jobs = [(name, seed, pool.submit(outcome, name, seed)) for name in names for seed in seeds]
+        jobs = [(name, seed, pool.submit(run, name, seed)) for name, seed in fits]
         for name, seed, job in jobs:
             error = job.exception()
             if error is None:
                 yield job.result()
             else:
                 one = case(name)
-                said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                yield Outcome(name, one.family, seed, one.easy, failure=said)
+                said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                yield Outcome(name, one.family, seed, one.easy, one.ratio, failure=said)

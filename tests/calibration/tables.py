@@ -9,7 +9,6 @@ from measure import Outcome
 
 Rows = list[list[str]]
 
-VERDICTS = ("reliable", "caution", "unreliable")
 BY_FAMILY = [
     "family",
     "fits",
@@ -32,6 +31,11 @@ STATISTICS: dict[str, tuple[Callable[[Outcome], float], Sequence[float]]] = {
     "reported standard error of a mean": (lambda one: one.mean_se, (0.01, 0.02, 0.03, 0.05, 0.1)),
     "reported standard error of an sd": (lambda one: one.sd_se, (0.01, 0.02, 0.03, 0.05, 0.1)),
 }
+
+
+# Ratios of widths, from and below.
+WIDTHS = [(1.0, 1.5), (1.5, 4.0), (4.0, 7.0), (7.0, 15.0), (15.0, 100.0)]
+BY_WIDTH = ["latents", "1", "2 to 3", "5", "10", "20 and more"]
 
 
 def by_family(outcomes: Sequence[Outcome]) -> Rows:
@@ -70,19 +74,34 @@ def _counted(label: str, chosen: Sequence[Outcome]) -> list[str]:
 
 
 def named(outcomes: Sequence[Outcome]) -> Rows:
-    """Each fit that says reliable and is wrong, and each that raised."""
-    return [
-        [one.name, one.family, str(one.seed), f"{one.mean_error:.2f}", f"{one.sd_error:.0%}", one.row, one.failure]
-        for one in outcomes
-        if one.failure or (one.verdict == "reliable" and not one.right)
-    ]
+    """Each case of which a fit says reliable and is wrong, or raised: how many, and the worst of them."""
+    rows = []
+    for name in dict.fromkeys(one.name for one in outcomes if one.failure or _wrong(one)):
+        fits = [one for one in outcomes if one.name == name]
+        wrong = [one for one in fits if _wrong(one)]
+        worst = max(wrong, key=lambda one: one.error, default=fits[0])
+        rows.append(
+            [
+                name,
+                worst.family,
+                worst.row,
+                next((one.failure for one in fits if one.failure), ""),
+                f"{len(wrong)} of {len(fits)}",
+                f"{worst.mean_error:.2f}" if wrong else "",
+                f"{worst.sd_error:.0%}" if wrong else "",
+            ]
+        )
+    return rows
 
 
 def by_statistic(outcomes: Sequence[Outcome]) -> Rows:
-    """For each interval of each statistic: how many fits, the shares right, and the errors."""
+    """For each interval of each statistic: how many fits that are no traps, the shares right, and the errors.
+
+    A mode that nothing has met shows in no statistic.
+    """
     rows = []
     for name, (statistic, edges) in STATISTICS.items():
-        known = [one for one in outcomes if np.isfinite(statistic(one)) and np.isfinite(one.error)]
+        known = [one for one in outcomes if one.easy and np.isfinite(statistic(one)) and np.isfinite(one.error)]
         for low, high in zip((-np.inf, *edges), (*edges, np.inf), strict=True):
             chosen = [one for one in known if low <= statistic(one) < high]
             if chosen:
@@ -101,20 +120,46 @@ def by_statistic(outcomes: Sequence[Outcome]) -> Rows:
     return rows
 
 
+def by_width(outcomes: Sequence[Outcome]) -> Rows:
+    """Of two modes of unequal width: fits that were reliable and wrong, by latents and by the ratio of the widths."""
+    traps = [one for one in outcomes if one.ratio > 0]
+    dims = sorted({one.dim for one in traps})
+    return [
+        [
+            str(dim),
+            *(_missed([one for one in traps if one.dim == dim and low <= one.ratio < high]) for low, high in WIDTHS),
+        ]
+        for dim in dims
+    ]
+
+
+def _missed(chosen: Sequence[Outcome]) -> str:
+    return f"{sum(_wrong(one) for one in chosen)} of {len(chosen)}" if chosen else ""
+
+
+def _wrong(one: Outcome) -> bool:
+    return one.verdict == "reliable" and not one.right
+
+
 def totals(outcomes: Sequence[Outcome]) -> str:
     """The sentences above the tables."""
-    fits = len(outcomes)
-    cases = len({one.name for one in outcomes})
-    counts = {verdict: [one for one in outcomes if one.verdict == verdict] for verdict in VERDICTS}
-    trusted = counts["reliable"]
-    wrong = sum(not one.right for one in trusted)
+    easy, traps = [one for one in outcomes if one.easy], [one for one in outcomes if not one.easy]
+    trusted = [one for one in easy if one.verdict == "reliable"]
+    kept = sum(one.right for one in trusted)
     rows, covered = sum(one.rows for one in trusted), sum(one.covered for one in trusted)
-    easy = [one for one in outcomes if one.easy]
-    kept = sum(one.verdict == "reliable" and one.right for one in easy)
+    raised = sum(bool(one.failure) for one in outcomes)
     return (
-        f"{cases} posteriors, {fits} fits: {len(trusted)} reliable, {len(counts['caution'])} caution, "
-        f"{len(counts['unreliable'])} unreliable, {sum(bool(one.failure) for one in outcomes)} raised. "
-        f"Reliable and wrong: {wrong}. Of the {len(easy)} fits of posteriors that are no traps, {kept} are reliable "
-        f"and right ({kept / max(len(easy), 1):.0%}). Of the means of reliable fits, {covered / max(rows, 1):.1%} are "
-        "within two of their Monte Carlo errors."
+        f"{_cases(easy)} posteriors that are no traps, {len(easy)} fits: {kept} reliable and right "
+        f"({kept / max(len(easy), 1):.0%}), {len(trusted) - kept} reliable and wrong. {_cases(traps)} traps, "
+        f"{len(traps)} fits: {sum(map(_wrong, traps))} reliable and wrong ({_share(traps)}). {raised} fits raised. "
+        f"Where reliable fits are no traps, {covered / max(rows, 1):.1%} of their means are within two of the Monte "
+        "Carlo errors that they report."
     )
+
+
+def _cases(outcomes: Sequence[Outcome]) -> int:
+    return len({one.name for one in outcomes})
+
+
+def _share(traps: Sequence[Outcome]) -> str:
+    return f"{sum(map(_wrong, traps)) / max(len(traps), 1):.0%}"

@@ -16,7 +16,17 @@ from .known import Array, Case, Moments, moments_of
 
 def cases() -> Iterator[Case]:
     """Thirty-three of them, with closed forms."""
-    for dim, condition in [(2, 10), (2, 1e4), (5, 100), (5, 1e6), (10, 10), (10, 1e4), (30, 100), (30, 1e4), (100, 100)]:
+    for dim, condition in [
+        (2, 10),
+        (2, 1e4),
+        (5, 100),
+        (5, 1e6),
+        (10, 10),
+        (10, 1e4),
+        (30, 100),
+        (30, 1e4),
+        (100, 100),
+    ]:
         yield _normal(f"normal {dim}, condition {condition:g}", *_conditioned(dim, condition))
     for dim, scale in [(3, 1e-4), (3, 1e4), (10, 1.0)]:
         mean, covariance = _conditioned(dim, 10.0)

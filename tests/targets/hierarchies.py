@@ -16,16 +16,34 @@ from .known import Array, Case, Moments, mixed, moments_of
 
 def cases() -> Iterator[Case]:
     """Forty-one of them."""
-    for groups, tau, seed in [(4, 0.2, 0), (5, 2.0, 1), (8, 0.5, 2), (8, 1.5, 3), (15, 0.1, 4), (20, 1.0, 5), (40, 0.4, 6)]:
+    for groups, tau, seed in [
+        (4, 0.2, 0),
+        (5, 2.0, 1),
+        (8, 0.5, 2),
+        (8, 1.5, 3),
+        (15, 0.1, 4),
+        (20, 1.0, 5),
+        (40, 0.4, 6),
+    ]:
         for centred in (False, True):
             yield _known_noise(groups, tau, seed, centred)
-    for groups, size, tau, seed in [(4, 6, 1.0, 7), (6, 5, 0.3, 8), (10, 10, 1.0, 9), (12, 3, 0.6, 10), (30, 4, 0.8, 11)]:
+    for groups, size, tau, seed in [
+        (4, 6, 1.0, 7),
+        (6, 5, 0.3, 8),
+        (10, 10, 1.0, 9),
+        (12, 3, 0.6, 10),
+        (30, 4, 0.8, 11),
+    ]:
         for centred in (False, True):
             yield _unknown_noise(np.full(groups, size), tau, seed, centred)
     for groups, tau, seed in [(60, 0.5, 12), (150, 0.3, 13), (400, 0.5, 14)]:
         yield _known_noise(groups, tau, seed, centred=False)
     yield _known_noise(200, 1.0, 15, centred=True)
-    for groups, most, tau, centred, seed in [(60, 7, 0.4, True, 16), (100, 7, 0.2, False, 17), (200, 7, 0.3, False, 18)]:
+    for groups, most, tau, centred, seed in [
+        (60, 7, 0.4, True, 16),
+        (100, 7, 0.2, False, 17),
+        (200, 7, 0.3, False, 18),
+    ]:
         yield _unknown_noise(np.random.default_rng(seed).integers(1, most + 1, groups), tau, seed, centred)
     for groups, tau, seed in [(10, 0.6, 19), (40, 0.3, 20), (120, 0.5, 21)]:
         yield _proportions(groups, tau, seed)
@@ -175,9 +193,7 @@ def _refined(
         values = np.concatenate([density(*part) for part in parts])
         inside = values > values.max() - 32
         steps = [(high - low) / max(n - 1, 1) for (low, high), n in zip(box, size, strict=True)]
-        box = [
-            (x[inside].min() - step, x[inside].max() + step) for x, step in zip((first, second), steps, strict=True)
-        ]
+        box = [(x[inside].min() - step, x[inside].max() + step) for x, step in zip((first, second), steps, strict=True)]
     raise AssertionError("the last grid returns")
 
 
@@ -231,7 +247,9 @@ def _responses(people: int, items: int, seed: int) -> Case:
         return np.asarray(right * theta - wrong)
 
     name = f"answers of {people} to {items} items"
-    return _counted(name, log_joint, {"answers": answers, "difficulty": difficulty}, log_likelihood, answers.sum(axis=1))
+    return _counted(
+        name, log_joint, {"answers": answers, "difficulty": difficulty}, log_likelihood, answers.sum(axis=1)
+    )
 
 
 def _counted(

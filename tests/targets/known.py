@@ -35,6 +35,8 @@ class Case:
         Where the answer comes from: ``"closed form"`` or ``"quadrature"``.
     easy : bool
         False where the posterior is made to mislead, so that caution is what is wanted.
+    ratio : float
+        Of two modes of unequal width, that of the widths; NaN elsewhere.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Case:
     exact: Callable[[], Moments]
     method: str = "closed form"
     easy: bool = True
+    ratio: float = np.nan
 
 
 def moments_of(name: str, mean: Iterable[float] | float, sd: Iterable[float] | float) -> Moments:

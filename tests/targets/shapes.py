@@ -35,7 +35,9 @@ def _by_quadrature(name: str, family: str, log_joint: Callable[[Any], Any], late
     return Case(name, family, model, lambda: quadrature(model()), "quadrature")
 
 
-def _closed(name: str, family: str, log_joint: Callable[[Any], Any], latents: Any, exact: Moments, easy: bool = True) -> Case:
+def _closed(
+    name: str, family: str, log_joint: Callable[[Any], Any], latents: Any, exact: Moments, easy: bool = True
+) -> Case:
     return Case(name, family, lambda: bbvi.Model(log_joint, latents), lambda: exact, easy=easy)
 
 
@@ -46,14 +48,16 @@ def _skewed() -> Iterator[Case]:
     yield _by_quadrature("Gumbel", family, lambda z: -z[0] - anp.exp(-z[0]), 1)
     for shape in (0.5, 1.0, 3.0, 20.0):
         exact = moments_of("x", shape, np.sqrt(shape))
-        yield _closed(f"gamma {shape:g}", family, lambda z, a=shape: gamma.logpdf(z.x, a), {"x": bbvi.Positive()}, exact)
+        yield _closed(
+            f"gamma {shape:g}", family, lambda z, a=shape: gamma.logpdf(z.x, a), {"x": bbvi.Positive()}, exact
+        )
     for sd in (0.3, 1.0):
         mean = np.exp(sd**2 / 2)
         exact = moments_of("x", mean, mean * np.sqrt(np.expm1(sd**2)))
-        yield _closed(f"lognormal {sd:g}", family, lambda z, s=sd: lognorm.logpdf(z.x, s), {"x": bbvi.Positive()}, exact)
-    yield _by_quadrature(
-        "asymmetric Laplace", family, lambda z: -anp.logaddexp(1.5 * (z[0] - 1), -3 * (z[0] - 1)), 1
-    )
+        yield _closed(
+            f"lognormal {sd:g}", family, lambda z, s=sd: lognorm.logpdf(z.x, s), {"x": bbvi.Positive()}, exact
+        )
+    yield _by_quadrature("asymmetric Laplace", family, lambda z: -anp.logaddexp(1.5 * (z[0] - 1), -3 * (z[0] - 1)), 1)
     yield _by_quadrature(
         "skewed and correlated", family, lambda z: skewnorm.logpdf(z[0], 5) + skewnorm.logpdf(z[1] - z[0], -3), 2
     )
@@ -77,8 +81,10 @@ def _heavy() -> Iterator[Case]:
     yield _closed("logistic", family, lambda z: logistic.logpdf(z[0]), 1, exact)
     yield _closed("Laplace", family, lambda z: laplace.logpdf(z[0]), 1, moments_of("z", np.zeros(1), np.sqrt(2)))
     quartic = np.sqrt(special.gamma(0.75) / special.gamma(0.25))
-    yield _closed("quartic", "light tails", lambda z: -z[0] ** 4, 1, moments_of("z", np.zeros(1), quartic))
-    yield _by_quadrature("quartic in a corner", "light tails", lambda z: -((z[0] + z[1]) ** 4) - 0.1 * (z[0] - z[1]) ** 2, 2)
+    yield _closed("quartic", "light tails", lambda z: -(z[0] ** 4), 1, moments_of("z", np.zeros(1), quartic))
+    yield _by_quadrature(
+        "quartic in a corner", "light tails", lambda z: -((z[0] + z[1]) ** 4) - 0.1 * (z[0] - z[1]) ** 2, 2
+    )
     exact = moments_of("z", np.zeros(2), np.sqrt(0.9 * 0.5**2 + 0.1 * 3.0**2))
     contaminated = lambda z: anp.logaddexp(  # noqa: E731
         anp.log(0.9) + anp.sum(norm.logpdf(z, 0, 0.5)), anp.log(0.1) + anp.sum(norm.logpdf(z, 0, 3))

@@ -71,7 +71,9 @@ def _equal() -> Iterator[Case]:
     yield _mixture("three corners", [0.5, 0.3, 0.2], corners, [1, 1, 0.5], "modes of one width")
     ring = 6 * np.column_stack([np.cos(np.arange(6)), np.sin(np.arange(6))])
     yield _mixture("six on a ring", [1 / 6] * 6, ring, [1] * 6, "modes of one width")
-    yield _mixture("a wide one behind", [0.4, 0.6], np.array([[0.0, 0, 0], [9.0, 0, 0]]), [0.5, 4], "modes of one width")
+    yield _mixture(
+        "a wide one behind", [0.4, 0.6], np.array([[0.0, 0, 0], [9.0, 0, 0]]), [0.5, 4], "modes of one width"
+    )
 
 
 def _mixture(
@@ -87,7 +89,8 @@ def _mixture(
 
     mean = w @ means
     exact = moments_of("z", mean, np.sqrt(w @ (sd**2 + (means - mean) ** 2)))
-    return Case(name, family, lambda: bbvi.Model(log_joint, dim), lambda: exact, easy=False)
+    ratio = max(sds) / min(sds) if len(sds) == 2 else np.nan
+    return Case(name, family, lambda: bbvi.Model(log_joint, dim), lambda: exact, easy=False, ratio=ratio)
 
 
 def _labels() -> Iterator[Case]:

@@ -58,7 +58,7 @@ class Assessment:
 
     @cached_property
     def weights(self) -> Array:
-        return np.exp(self.log_weights)
+        return np.asarray(np.exp(self.log_weights))
 
     @cached_property
     def controls(self) -> ControlFunctions:
@@ -82,7 +82,7 @@ class Assessment:
             return errors
         # Of a heavy tail, few draws miss a part, in the sd and in its standard error alike.
         kurtosis = np.exp(self.log_weights) @ self.standard**4
-        return errors * np.sqrt(np.maximum(kurtosis / 3.0, 1.0))
+        return np.asarray(errors * np.sqrt(np.maximum(kurtosis / 3.0, 1.0)))
 
     @cached_property
     def tail_khat(self) -> Array:

@@ -47,7 +47,7 @@ class MeanErrors:
         """Standard errors (R,) of the weighted means of centred columns (S, R)."""
         scatter = self.u - weights @ self.u
         slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
-        return np.sqrt(self.mean_se**2 @ slopes**2)
+        return np.asarray(np.sqrt(self.mean_se**2 @ slopes**2))
 
 
 @dataclass(frozen=True, eq=False)

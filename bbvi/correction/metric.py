@@ -62,19 +62,19 @@ class Metric:
     def to_position(self, e: Array) -> Array:
         """``e F'``: from whitened moves (S, D) to moves of the latents."""
         inner = e @ self.directions
-        return self.scale * (e + (inner * (self.stretch - 1.0)) @ self.directions.T)
+        return np.asarray(self.scale * (e + (inner * (self.stretch - 1.0)) @ self.directions.T))
 
     def to_whitened(self, g: Array) -> Array:
         """``g F``: from gradients (S, D) in the latents to those in whitened coordinates."""
         scaled = g * self.scale
         inner = scaled @ self.directions
-        return scaled + (inner * (self.stretch - 1.0)) @ self.directions.T
+        return np.asarray(scaled + (inner * (self.stretch - 1.0)) @ self.directions.T)
 
     def whiten(self, u: Array) -> Array:
         """``u F^-T``: positions (S, D) in whitened coordinates."""
         scaled = u / self.scale
         inner = scaled @ self.directions
-        return scaled + (inner * (1.0 / self.stretch - 1.0)) @ self.directions.T
+        return np.asarray(scaled + (inner * (1.0 / self.stretch - 1.0)) @ self.directions.T)
 
 
 def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy()) -> Metric:  # noqa: B008

@@ -36,7 +36,7 @@ class Normal(NamedTuple):
 
     def at(self, e: Array) -> Array:
         """The points that standardized ones (n, D) stand for."""
-        return self.mean + (e * self.factor if self.factor.ndim == 1 else e @ self.factor.T)
+        return np.asarray(self.mean + (e * self.factor if self.factor.ndim == 1 else e @ self.factor.T))
 
     def log_density(self, u: Array) -> Array:
         """Log density (S,) at draws (S, D)."""

@@ -58,7 +58,7 @@ class FunctionCost:
 
     def values(self, z: Array) -> Array:
         """Values (S,) of the cost."""
-        return np.sum(self.terms(z), axis=1)
+        return np.asarray(np.sum(self.terms(z), axis=1))
 
     def terms(self, z: Array) -> Array:
         """Terms (S, T) of the cost."""

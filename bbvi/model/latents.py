@@ -63,7 +63,7 @@ class ResolvedLatent:
     def unconstrain(self, value: Any) -> np.ndarray:
         """Flat unconstrained coordinates, (..., size), of a value; a ValueError names the latent."""
         try:
-            return self.transform.unconstrain(value)
+            return np.asarray(self.transform.unconstrain(value))
         except ValueError as error:
             raise ValueError(f"latent {self.name!r}: {error}") from None
 

@@ -64,7 +64,7 @@ class Posterior:
 
     @cached_property
     def weights(self) -> Array:
-        return np.exp(self.log_weights)
+        return np.asarray(np.exp(self.log_weights))
 
     @cached_property
     def latents(self) -> dict[str, Array]:

@@ -125,7 +125,7 @@ def cumulative_distance(x: Array, first: Array, second: Array) -> Array:
     -------
     ndarray, shape (R,)
     """
-    return np.maximum(_one_sided(x, first, second), _one_sided(-x, first, second))
+    return np.asarray(np.maximum(_one_sided(x, first, second), _one_sided(-x, first, second)))
 
 
 def _one_sided(x: Array, first: Array, second: Array) -> Array:

@@ -94,7 +94,7 @@ class Expansion(NamedTuple):
 
     def at(self, e: Array) -> Array:
         """Points (K, D) that standardized ones stand for."""
-        return self.mean + (e * self.factor if self.factor.ndim == 1 else e @ self.factor.T)
+        return np.asarray(self.mean + (e * self.factor if self.factor.ndim == 1 else e @ self.factor.T))
 
     def predicted(self, u: Array, e: Array) -> Array:
         """The quadratic expansion (K,) at points (K, D), which are standardized `e`."""
@@ -133,7 +133,7 @@ def elsewhere(
     lowest = _lowest(target.values(way.reshape(-1, dim)).reshape(len(policy.way), -1))
     beyond = kept[values[kept] > lowest + policy.rise]
     chosen = _by_shell(np.linalg.norm(e, axis=1), excess, beyond, policy.climbed, policy.shells)
-    return u[chosen]
+    return np.asarray(u[chosen])
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -115,7 +115,7 @@ def chosen(target: Target, points: Array) -> Array:
     if len(points) <= 2 * half:
         return points
     rest = np.linspace(half, len(points) - 1, half).astype(int)
-    return points[np.concatenate([np.arange(half), rest])]
+    return np.asarray(points[np.concatenate([np.arange(half), rest])])
 
 
 def find_modes(
@@ -165,7 +165,7 @@ def _recovered(target: Target, points: Array, modes: Sequence[Mode], policy: Sea
     ways = best + parts[:, None, None] * (points - best)
     values = target.values(np.concatenate([best[None], ways.reshape(-1, target.dim)]))
     near = values[1:].reshape(len(parts), -1) > values[0] - policy.recoverable
-    return ways[np.where(near.any(axis=0), np.argmax(near, axis=0), len(parts) - 1), np.arange(len(points))]
+    return np.asarray(ways[np.where(near.any(axis=0), np.argmax(near, axis=0), len(parts) - 1), np.arange(len(points))])
 
 
 def _with_others(
@@ -304,7 +304,7 @@ def initial_log_sd(target: Target, points: Array) -> Array:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(24, k, d))
         diagonal = np.mean([s * linear.hessian_product(s) for s in signs], axis=0)
     curvature = np.abs(np.where(np.isfinite(diagonal), diagonal, 1.0))
-    return -0.5 * np.log(np.clip(np.where(curvature > 0, curvature, 1.0), 1e-16, 1e16))
+    return np.asarray(-0.5 * np.log(np.clip(np.where(curvature > 0, curvature, 1.0), 1e-16, 1e16)))
 
 
 def _nan_data(target: Target) -> str:

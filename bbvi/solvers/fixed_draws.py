@@ -197,7 +197,7 @@ def _posterior_scale(hessian: Array) -> Array:
     dim = len(hessian) // 2
     if np.linalg.eigvalsh(hessian)[0] <= 0:
         return np.ones(dim)
-    return np.sqrt(np.maximum(np.diag(np.linalg.inv(hessian))[:dim], 1.0))
+    return np.asarray(np.sqrt(np.maximum(np.diag(np.linalg.inv(hessian))[:dim], 1.0)))
 
 
 def _moved(state: FixedDrawsState, direction: Array) -> FixedDrawsState:

@@ -317,7 +317,7 @@ class Stochastic:
         if state.stage == 0:
             return np.zeros_like(error)
         moved, noise = _moved(state, unit, error)
-        return np.sqrt(np.maximum(moved**2 - noise**2, 0.0))
+        return np.asarray(np.sqrt(np.maximum(moved**2 - noise**2, 0.0)))
 
     def _next_stage(self, state: StochasticState, unit: Array, error: Array, tolerance: float) -> StochasticState:
         if self.decay > 0:
@@ -433,7 +433,7 @@ def _natural(gradient: Array, q: MeanFieldGaussian) -> Array:
     """The gradient in coordinates (mean / sd, sqrt(2) log_sd), in which q's Fisher information is the
     identity."""
     natural = gradient * np.concatenate([q.sd, np.full(q.dim, np.sqrt(0.5))])
-    return np.clip(natural, -_STEEPEST, _STEEPEST)
+    return np.asarray(np.clip(natural, -_STEEPEST, _STEEPEST))
 
 
 def _recorded(state: StochasticState) -> StochasticState:

@@ -353,7 +353,7 @@ class Target(Evaluator):
             self.evaluations += len(both)
             self.gradient_evaluations += len(u)
             raw = self._everywhere("_raw_gradients", both)
-            return (raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step)
+            return np.asarray((raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step))
 
         return product
 

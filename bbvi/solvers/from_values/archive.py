@@ -186,7 +186,7 @@ def newton_matrix(regression: Regression) -> Array:
     for part in (1.0, 0.75, 0.5, 0.25):
         matrix = block + part * (regression.hessian - block)
         if np.linalg.eigvalsh(matrix)[0] > floor:
-            return matrix
+            return np.asarray(matrix)
     return block
 
 

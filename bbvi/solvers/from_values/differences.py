@@ -118,13 +118,13 @@ def measure_coupling(target: Values, axes: Axes, h: float, first: Array, second:
     mixed = np.where(np.isfinite(mixed), mixed, 0.0)
     size = np.maximum(np.abs(axes.curvature), 0.1)
     partial = -sign[first] * sign[second] * mixed / h**2 / np.sqrt(size[first] * size[second])
-    return np.clip(partial, -1.0, 1.0)
+    return np.asarray(np.clip(partial, -1.0, 1.0))
 
 
 def positive_definite(matrix: Array, floor: float) -> Array:
     """The symmetric matrix with every eigenvalue replaced by its absolute value, at least ``floor``."""
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(np.abs(values), floor)) @ vectors.T
+    return np.asarray((vectors * np.maximum(np.abs(values), floor)) @ vectors.T)
 
 
 def precision(curvature: Array, coupling: Array, floor: float) -> Array:

@@ -390,7 +390,7 @@ def _partial(precision: Array) -> Array:
     root = np.sqrt(np.maximum(np.abs(np.diag(precision)), 0.1))
     partial = np.clip(precision / np.outer(root, root), -1.0, 1.0)
     np.fill_diagonal(partial, 0.0)
-    return partial
+    return np.asarray(partial)
 
 
 def _moved(before: NaturalGradientState, after: NaturalGradientState) -> float:

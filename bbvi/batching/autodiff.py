@@ -47,7 +47,8 @@ def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
     if fun in _MATRIX_VJPS:
         return _MATRIX_VJPS[fun]
     try:
-        return primitive_vjps[fun]
+        known: Callable[..., Any] = primitive_vjps[fun]
+        return known
     except KeyError:
         raise NotImplementedError(f"autograd has no derivative of {getattr(fun, '__name__', fun)}") from None
 

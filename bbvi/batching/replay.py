@@ -186,7 +186,8 @@ class Recording:
             again[self._roots[late]] = argument
             for step in second:
                 step(again)
-            return self._end(again, count)
+            outputs: dict[str, Any] = self._end(again, count)
+            return outputs
 
         known = {
             name: slot

@@ -101,7 +101,8 @@ class Stretched:
         constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
         stretched = constant - 0.5 * (df + 1.0) * np.log1p(np.square(along / scale) / df)
         ratio = stretched + 0.5 * np.square(along) + 0.5 * LOG_2PI
-        return np.asarray(_log_normal(e) - _log_det(self.factor) + log_sum_exp(ratio.T) - math.log(len(self.directions)))
+        mixed = log_sum_exp(ratio.T) - math.log(len(self.directions))
+        return np.asarray(_log_normal(e) - _log_det(self.factor) + mixed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -392,7 +392,7 @@ def _short(array: Any) -> str:
     flat = np.ravel(array)
     if np.all(flat == flat[0]):
         return f"{flat[0]:.6g}"
-    return np.array2string(np.asarray(array), precision=4, threshold=6)
+    return str(np.array2string(np.asarray(array), precision=4, threshold=6))
 
 
 # The primitives of this file that act on each element by itself, for whoever evaluates many draws at once.
@@ -419,7 +419,8 @@ class Guest(Transform):
         return tuple(getattr(self.own, "unconstrained_shape", self.shape))
 
     def constrain(self, u: Traced) -> tuple[Traced, Traced]:
-        return self.own.constrain(u)
+        pair: tuple[Traced, Traced] = self.own.constrain(u)
+        return pair
 
     def unconstrain(self, x: Any) -> np.ndarray:
         return np.asarray(self.own.unconstrain(np.asarray(x, dtype=float)))

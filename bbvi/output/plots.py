@@ -75,8 +75,8 @@ def plot(fit: FitRecord, reference: Any = None) -> Figure:
     plt = pyplot()
     rows = fit.rows()[:40]
     height = max(7.5, 1.6 + 0.21 * len(rows))
-    figure = plt.figure(figsize=(10.5, height), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.25])
+    figure: Figure = plt.figure(figsize=(10.5, height), layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.25])[0]
     axes = left.subplots(3, 1)
     plot_trace(fit, axes[0])
     plot_weights(fit, axes[1])
@@ -251,7 +251,7 @@ def plot_marginals(
     chosen = chosen_rows(fit, rows)
     known = known_rows(fit, reference)
     if len(chosen) > GRID_ROWS:
-        figure = plt.figure(figsize=(7, 1.3 + 0.24 * len(chosen)), layout="constrained")
+        figure: Figure = plt.figure(figsize=(7, 1.3 + 0.24 * len(chosen)), layout="constrained")
         plot_forest(fit, kind, reference, rows or [fit.rows()[i].label for i in chosen], figure.subplots())
         return figure
     columns = min(len(chosen), 4 if len(chosen) > 6 else 3)
@@ -316,7 +316,7 @@ def plot_pairs(fit: FitRecord, rows: Sequence[str] | int = 4, kind: str = "best"
     if len(chosen) < 2:
         raise ValueError(f"rows: expected two rows or more, got {len(chosen)}")
     count = len(chosen)
-    figure = plt.figure(figsize=(2.1 * count + 0.4, 2.0 * count + 0.5), layout="constrained")
+    figure: Figure = plt.figure(figsize=(2.1 * count + 0.4, 2.0 * count + 0.5), layout="constrained")
     axes = figure.subplots(count, count, squeeze=False)
     for a in range(count):
         for b in range(count):

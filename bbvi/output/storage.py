@@ -292,7 +292,7 @@ def _checked(path: Any) -> Path:
         raise TypeError(f"path: expected a path, got {path!r}") from None
     if path.suffix not in (".nc", ".npz"):
         raise ValueError(f"path: expected a name that ends in .nc or .npz, got {str(path)!r}")
-    return path
+    return Path(path)
 
 
 def _read_npz(path: Path) -> tuple[str, dict[str, Array]]:

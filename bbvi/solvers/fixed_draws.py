@@ -41,7 +41,7 @@ class FixedDrawsState(State):
         """The Hessian at the optimum, and the fresh designs that show its Monte Carlo error; the first step, too."""
         count, dim = self.eps.shape
         hessian = count * (dim if count * dim**2 <= newton.ROWS else 1)
-        return _FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count)
+        return int(_FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count))
 
     @property
     def knowledge(self) -> Knowledge:

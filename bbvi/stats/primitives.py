@@ -59,7 +59,8 @@ def elementwise(
 
     defvjp_argnums(fun, vjps)
     elementwise_primitives.add(fun)
-    return fun
+    made: Function = fun
+    return made
 
 
 def _pullback(partial: Function | None, position: int, target: Any) -> Function:

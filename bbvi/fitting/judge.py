@@ -24,10 +24,12 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
     kind, own = _chosen(corrected, policy)
     weighed = kind.checked and not kind.problems
     alone = weighed and kind.independent
+    # Chains that were begun at other modes, too, and agree closely, have gone from one to the other often enough.
+    mixed = alone and isinstance(kind, Chains) and float(kind.rhat.max()) < policy.mixed
     findings = [
         *(finding for finding in corrected.findings),
         *_of_status(corrected, alone),
-        *_of_modes(corrected, weighed, alone, policy),
+        *_of_modes(corrected, weighed, mixed, policy),
         *own,
         *_refused(corrected, kind),
     ]
@@ -73,7 +75,7 @@ def _of_status(corrected: Corrected, alone: bool) -> Iterator[Finding]:
         yield Finding(verdict, f"{corrected.message} {status.sentence}")
 
 
-def _of_modes(corrected: Corrected, weighed: bool, alone: bool, policy: VerdictPolicy) -> Iterator[Finding]:
+def _of_modes(corrected: Corrected, weighed: bool, mixed: bool, policy: VerdictPolicy) -> Iterator[Finding]:
     modes = corrected.modes
     settled = sum(mode.starts for mode in modes)
     if found_once(modes) and settled > 1:
@@ -84,8 +86,7 @@ def _of_modes(corrected: Corrected, weighed: bool, alone: bool, policy: VerdictP
             "the ELBOs; reparameterize, or split what is independent.",
         )
     near = [mode for mode in near_modes(modes) if not (weighed and mode.elbo < modes[0].elbo - policy.minor)]
-    # Chains that were begun at the other modes, too, and agree, have gone from one to the other.
-    if near and not alone:
+    if near and not mixed:
         yield _second_mode(corrected.job.target.labels, modes[0], near[0])
 
 

@@ -25,6 +25,9 @@ class VerdictPolicy:
     rhat, moving, divergent : float
         Nested R-hat, drift in sds and share of divergent trajectories above which chains are not to be relied on at
         all: 1.1 (Gelman, Rubin 1992), and where means may be half an sd off; calibrated.
+    mixed : float
+        Nested R-hat below which chains have mixed between modes that they were begun at: 1.01 (Margossian et al. 2024),
+        Monte Carlo error included.
     correlated : float
         Ratio of corrected to mean-field sds from which latents are named as strongly correlated.
     """
@@ -35,6 +38,7 @@ class VerdictPolicy:
     rhat: float = 1.1
     moving: float = 0.3
     divergent: float = 0.2
+    mixed: float = 1.01
     correlated: float = 3.0
 
 

@@ -652,7 +652,7 @@ def test_the_correction_leaves_a_gaussian_as_it_is(dim, correlation):
     precision = np.linalg.inv(covariance)
     for seed in (1, 2, 3):
         fit = bbvi.fit(lambda z: -0.5 * anp.dot(z, anp.dot(precision, z)), dim, seed=seed)
-        assert fit.kind == "importance" and abs(fit.summary()["sd"].mean() - 1) < 0.015
+        assert fit.verdict == "reliable" and abs(fit.summary()["sd"].mean() - 1) < 0.015
 
 
 @pytest.mark.parametrize("limit", [3000, 5000, 8500])

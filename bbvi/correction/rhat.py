@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import f as f_distribution
+from scipy.special import fdtri, stdtrit
 
 Array = np.ndarray
 
@@ -63,7 +62,7 @@ def mixing(x: Array, superchains: int, alarm: float = 1e-3) -> Mixing:
     spread = np.sum(within**2, axis=0) / max(chains - superchains, 1)
     w = np.maximum(variance - b, 1e-300)
     # Under stationarity b is spread / size, and their ratio follows an F distribution.
-    bound = f_distribution.isf(level, superchains - 1, max(chains - superchains, 1))
+    bound = fdtri(superchains - 1, max(chains - superchains, 1), 1.0 - level)
     excess = np.maximum(b - spread / size * bound, 0.0) / w
     half = steps // 2
     moved = centred[steps - half :].mean(axis=0) - centred[:half].mean(axis=0)

@@ -198,7 +198,7 @@ def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
     if fit.covariance is not None:
         variables["covariance"] = (("unconstrained", "unconstrained_bis"), fit.covariance)
     dataset = _dataset(variables, {"unconstrained": labels, "unconstrained_bis": labels})
-    dataset.attrs = {name: value for name, value in scalars.items() if name not in ("message", "seed")}
+    dataset.attrs = {name: value for name, value in scalars.items() if name not in ("message", "rhat", "seed")}
     return dataset
 
 

@@ -69,6 +69,9 @@ class ChainPolicy:
         Mean acceptance below which a chain counts as stuck, of which none may be.
     heavy : float
         Pareto shape of a quantity from which its variance may not exist: 1/2, less what samples hide.
+    light, hidden : float
+        Pareto shape of squared deviations from which the error of an sd is larger than draws show, and by how much for
+        each unit of it; as for weights.
     for_tails : int
         Draws, spread over the chains, by which that is judged.
     numbers : int
@@ -98,6 +101,8 @@ class ChainPolicy:
     diverged: float = 1000.0
     stuck: float = 0.1
     heavy: float = 0.35
+    light: float = 0.35
+    hidden: float = 10.0
     for_tails: int = 2000
     numbers: int = 2**25
     metric: MetricPolicy = field(default_factory=MetricPolicy)
@@ -150,6 +155,8 @@ class Chains:
     log_density : (C, T), of the target
     superchains : int
         C is a multiple of it; chains of a superchain are neighbours, and began at one point.
+    mean, sd : (R,)
+        Of the reported quantities.
     rhat, mean_error, sd_error, drift : (R,)
         Of the reported quantities: nested R-hat, standard errors in sds and relative, and drift in sds beyond chance.
     divergent : float
@@ -168,6 +175,8 @@ class Chains:
     draws: Array
     log_density: Array
     superchains: int
+    mean: Array
+    sd: Array
     rhat: Array
     mean_error: Array
     sd_error: Array
@@ -382,9 +391,12 @@ def _drawn(
             divergent.append(moved.divergent)
             if k >= policy.fewest and k % policy.check == 0:
                 found = mixing(_columns(columns), policy.superchains)
-                hopeless = k >= policy.hopeless and policy.off(found, most / k) > policy.passing
-                if policy.off(found) < policy.missed or hopeless:
+                if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
                     break
+                if policy.off(found) < policy.missed:
+                    found = _enlarged(found, _columns(columns), policy)
+                    if policy.off(found) < policy.missed:
+                        break
     except KeyboardInterrupt:
         interrupted = True
     if len(draws) - begun < 2:
@@ -392,7 +404,7 @@ def _drawn(
             raise KeyboardInterrupt
         return None
     x = _columns(columns)
-    found = mixing(x, policy.superchains)
+    found = _enlarged(mixing(x, policy.superchains), x, policy)
     squares = mixing(np.abs(x - np.median(x, axis=(0, 1))), policy.superchains)
     found = found._replace(
         rhat=np.maximum(found.rhat, squares.rhat),
@@ -404,6 +416,8 @@ def _drawn(
         draws=np.moveaxis(np.array(draws), 0, 1),
         log_density=np.array(values).T,
         superchains=policy.superchains,
+        mean=x.mean(axis=(0, 1)),
+        sd=_sd(x),
         rhat=found.rhat,
         mean_error=found.mean_error,
         sd_error=found.sd_error,
@@ -417,6 +431,13 @@ def _drawn(
         stand=stand,
         interrupted=interrupted,
     )
+
+
+def _sd(x: Array) -> Array:
+    """Sds (R,) of quantities (T, C, R), whose squares may overflow."""
+    largest = np.max(np.abs(x), axis=(0, 1))
+    scale = np.where(largest > 0, largest, 1.0)
+    return np.asarray(scale * np.std(x / scale, axis=(0, 1)))
 
 
 def _columns(columns: list[Array]) -> Array:
@@ -509,7 +530,8 @@ def _problems(
     stuck = int(np.sum(rates < policy.stuck))
     if stuck:
         problems.append(f"{stuck} of {len(rates)} chains are stuck")
-    heavy = _heavy(x, policy)
+    chance = max(float(-ndtri(0.01 / x.shape[-1])) - 2.3, 0.0)
+    heavy = np.flatnonzero(_tails(x, policy) > policy.heavy + 0.08 * chance)
     if len(heavy):
         names = ", ".join(labels[i] for i in heavy[:4])
         problems.append(f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist")
@@ -524,12 +546,17 @@ def _infinite(columns: list[Array], labels: Sequence[str]) -> tuple[str, ...]:
     return (f"{', '.join(labels[i] for i in bad[:4])}: infinite or not a number at some draws",)
 
 
-def _heavy(x: Array, policy: ChainPolicy) -> Array:
-    """Quantities (R,) whose tails are too heavy for an sd, as the worst of so many shows by chance."""
+def _enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
+    """The errors of sds with what draws hide of heavy tails: of the terms, which are squares, and so of their error."""
+    hidden = np.maximum(2.0 * _tails(x, policy) - policy.light, 0.0)
+    return found._replace(sd_error=found.sd_error * (1.0 + policy.hidden * hidden))
+
+
+def _tails(x: Array, policy: ChainPolicy) -> Array:
+    """Pareto shape (R,) of the heavier side of quantities (T, C, R), as draws spread over the chains show it."""
     flat = x.reshape(-1, x.shape[-1])
     flat = flat[:: max(len(flat) // policy.for_tails, 1)]
     centred = flat - np.median(flat, axis=0)
     sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
     shape = np.max(np.reshape(np.asarray(pareto_shape(sides)), (2, -1)), axis=0)
-    worst = max(float(-ndtri(0.01 / x.shape[-1])) - 2.3, 0.0)
-    return np.flatnonzero((np.ptp(flat, axis=0) > 0) & (shape > policy.heavy + 0.08 * worst))
+    return np.where((np.ptp(flat, axis=0) > 0) & np.isfinite(shape), shape, -1.0)

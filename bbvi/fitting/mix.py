@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from bbvi.correction import chains
+from bbvi.correction.chains import Chains
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult, tempered
 from bbvi.correction.metric import Metric
 from bbvi.correction.pool import Kind
-from bbvi.correction.verdict import Verdict, gravest
+from bbvi.correction.verdict import Finding, Verdict, gravest
+from bbvi.correction.weights import moments
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.fitting.trust import of_kind
@@ -49,7 +51,29 @@ def mix(corrected: Corrected) -> Corrected:
     if found.interrupted:
         message = "The fit was interrupted while its chains ran: these are the draws up to then."
         corrected = replace(corrected, status=Status.INTERRUPTED, message=message)
-    return corrected.with_kind(found)
+    widest = float(np.max(found.draws.std(axis=(0, 1)) / corrected.optimum.approximation.sd))
+    if widest > job.policy.wandered and corrected.status is not Status.CONVERGED:
+        told = (
+            f"Chains wandered {widest:.0f} times as far as the approximation is wide, which found no optimum: the "
+            "posterior looks improper, or nearly so. Use tighter priors."
+        )
+        return replace(corrected, findings=(*corrected.findings, Finding(Verdict.UNRELIABLE, told)))
+    return corrected.with_kind(replace(found, problems=(*found.problems, *_contradicted(corrected, found))))
+
+
+def _contradicted(corrected: Corrected, found: Chains) -> tuple[str, ...]:
+    """Whether weights that are good contradict the chains: far tails are where chains seldom go, and weights do."""
+    weighed, job = corrected.kind("importance"), corrected.job
+    if not isinstance(weighed, ImportanceResult) or weighed.khat > job.policy.good_khat:
+        return ()
+    labels, columns = posterior.reported(job.target, weighed.draws)
+    sd = moments(columns, np.exp(weighed.log_weights))[1]
+    with np.errstate(all="ignore"):
+        change = np.where((found.sd > 0) & np.isfinite(sd), np.abs(sd / found.sd - 1.0), 0.0)
+    worst = int(np.argmax(change))
+    if not change[worst] > job.policy.contradicted:
+        return ()
+    return (f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}",)
 
 
 def _settled(corrected: Corrected) -> bool:

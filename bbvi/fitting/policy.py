@@ -67,6 +67,11 @@ class BudgetPolicy:
         looped over; more, if the fit itself has taken many.
     again : int
         Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
+    wandered : float
+        Ratio of the chains' sds to those of an approximation that found no optimum, above which a posterior looks
+        improper.
+    good_khat, contradicted : float
+        k-hat of weights that are good enough to contradict chains, and the difference of an sd at which they do.
     slices_latents, slices_numbers : int
         Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
     """
@@ -109,6 +114,9 @@ class BudgetPolicy:
     chain_gradients: int = 1_500_000
     chain_gradients_looped: int = 40_000
     chain_gradients_share: float = 10.0
+    wandered: float = 1000.0
+    good_khat: float = 0.5
+    contradicted: float = 0.06
     slices_latents: int = 60
     slices_numbers: int = 2**16
 

@@ -288,7 +288,8 @@ class Support(Latent):
     transform : callable
         ``transform(shape)`` gives an object with ``constrain(u)``, from unconstrained coordinates ``(..., size)`` to
         values ``(..., *shape)`` and their log-Jacobian ``(...,)``, differentiable by autograd, and ``unconstrain(x)``,
-        its inverse. It may say what it is by the attributes of `bbvi.model.transforms.Transform`, ``unconstrained_shape`` where that is
+        its inverse. It may say
+        what it is by the attributes of `bbvi.model.transforms.Transform`, ``unconstrained_shape`` where that is
         not the shape itself.
     shape, dims
         As for every latent.

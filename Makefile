@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test bridges lint docs figures scoreboard bench clean
+.PHONY: help demo test bridges lint docs figures scoreboard calibrate bench clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -48,6 +48,9 @@ figures: $(VENV)/.installed-docs ## compute the pictures and tables of the docum
 
 scoreboard: $(VENV)/.installed-docs ## fit the whole gallery against its references (a minute or two)
 	@$(BIN)/python docs/figures scoreboard
+
+calibrate: $(VENV)/.installed-docs ## fit some 260 posteriors with known answers, and count right and wrong verdicts (minutes; ARGS="--quick")
+	@$(BIN)/python tests/calibration $(ARGS)
 
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code
 	@$(BIN)/python tests/benchmarks

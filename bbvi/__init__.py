@@ -11,14 +11,14 @@ from bbvi.checking.calibration import coverage, simulation_based_calibration
 from bbvi.checking.check_model import check_model
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from bbvi.families import MeanFieldGaussian
-from bbvi.fitting.entry import fit
-from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex
+from bbvi.fitting.fit import fit
+from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, Support
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load
 from bbvi.solvers.fixed_draws import FixedDraws
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Progress
-from bbvi.solvers.state import Trace
+from bbvi.solvers.state import State, Trace
 from bbvi.solvers.stochastic import Stochastic
 from bbvi.status import Status
 
@@ -53,8 +53,10 @@ __all__ = [
     "Real",
     "ScoreFunction",
     "Simplex",
+    "State",
     "Status",
     "Stochastic",
+    "Support",
     "Trace",
     "check_model",
     "compare_estimators",

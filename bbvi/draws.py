@@ -123,10 +123,10 @@ def _orthogonalized(half: np.ndarray) -> np.ndarray:
     rows, dim = half.shape
     if rows >= dim:
         values, vectors = np.linalg.eigh(half.T @ half / rows)
-        return half @ ((vectors / np.sqrt(values)) @ vectors.T)
+        return np.asarray(half @ ((vectors / np.sqrt(values)) @ vectors.T))
     values, vectors = np.linalg.eigh(half @ half.T)
     half = ((vectors / np.sqrt(values)) @ vectors.T) @ half
-    return half / np.sqrt(np.mean(half**2, axis=0))
+    return np.asarray(half / np.sqrt(np.mean(half**2, axis=0)))
 
 
 def _with_half_normal_scores(half: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ def _with_half_normal_scores(half: np.ndarray) -> np.ndarray:
     magnitudes = np.empty_like(half)
     scores = _half_normal_scores(len(half))[:, None]
     np.put_along_axis(magnitudes, np.argsort(np.abs(half), axis=0), scores, axis=0)
-    return np.copysign(magnitudes, half)
+    return np.asarray(np.copysign(magnitudes, half))
 
 
 @lru_cache(maxsize=32)
@@ -156,7 +156,7 @@ def _half_normal_scores(n: int) -> np.ndarray:
             break
     scores = points * np.exp(powers @ c)
     scores.flags.writeable = False
-    return scores
+    return np.asarray(scores)
 
 
 def _check(n: Any, dim: Any, even: bool = False) -> None:

@@ -67,7 +67,7 @@ class Independent:
         z = np.asarray(z, dtype=float)
         if z.ndim == 0 or z.shape[-1] != self.dim:
             raise ValueError(f"z: expected shape (..., {self.dim}), got {z.shape}")
-        return z
+        return np.asarray(z)
 
 
 class MeanFieldGaussian(Independent):
@@ -113,12 +113,12 @@ class MeanFieldGaussian(Independent):
 
     def standardize(self, z: Any) -> Array:
         """Draws in units of q, ``(z - mean) / sd``."""
-        return (self._draws(z) - self.mean) / self.sd
+        return np.asarray((self._draws(z) - self.mean) / self.sd)
 
     def log_density(self, z: Any) -> Array:
         """Log density in nats at z, shape (..., D) to (...)."""
         eps = self.standardize(z)
-        return -0.5 * np.sum(eps * eps, axis=-1) - np.sum(self.log_sd) - 0.5 * self.dim * np.log(2 * np.pi)
+        return np.asarray(-0.5 * np.sum(eps * eps, axis=-1) - np.sum(self.log_sd) - 0.5 * self.dim * np.log(2 * np.pi))
 
     def score(self, z: Any) -> Array:
         """Derivative of the log density with respect to (mean, log_sd), shape (n, 2D)."""
@@ -160,7 +160,7 @@ class StudentT(Independent):
 
     def log_density(self, z: Any) -> Array:
         """Log density at z, shape (..., D) to (...)."""
-        return np.sum(_student_log_density(self.df, self._standardize(z)) - np.log(self.scale), axis=-1)
+        return np.asarray(np.sum(_student_log_density(self.df, self._standardize(z)) - np.log(self.scale), axis=-1))
 
     def score(self, z: Any) -> Array:
         """Derivative of the log density with respect to (df, loc, scale), shape (n, 3D)."""
@@ -179,7 +179,7 @@ class StudentT(Independent):
         return np.concatenate([gradient * by_df, gradient * np.ones_like(x), gradient * x], axis=-1)
 
     def _standardize(self, z: Any) -> Array:
-        return (self._draws(z) - self.loc) / self.scale
+        return np.asarray((self._draws(z) - self.loc) / self.scale)
 
 
 class Gamma(Independent):
@@ -196,12 +196,12 @@ class Gamma(Independent):
     def sample(self, n: int, rng: np.random.Generator | int | None = None) -> Array:
         """Draws, shape (n, D); a draw that underflows becomes the smallest normal number."""
         draws = np.random.default_rng(rng).standard_gamma(self.concentration, (n, self.dim))
-        return np.maximum(draws, np.finfo(float).tiny) / self.rate
+        return np.asarray(np.maximum(draws, np.finfo(float).tiny) / self.rate)
 
     def log_density(self, z: Any) -> Array:
         """Log density at z, shape (..., D) to (...)."""
         x = self._draws(z) * self.rate
-        return np.sum(_gamma_log_density(self.concentration, x) + np.log(self.rate), axis=-1)
+        return np.asarray(np.sum(_gamma_log_density(self.concentration, x) + np.log(self.rate), axis=-1))
 
     def score(self, z: Any) -> Array:
         """Derivative of the log density with respect to (concentration, rate), shape (n, 2D)."""
@@ -237,7 +237,7 @@ class Beta(Independent):
 
     def log_density(self, z: Any) -> Array:
         """Log density at z, shape (..., D) to (...)."""
-        return np.sum(self._log_density(self._draws(z)), axis=-1)
+        return np.asarray(np.sum(self._log_density(self._draws(z)), axis=-1))
 
     def score(self, z: Any) -> Array:
         """Derivative of the log density with respect to (alpha, beta), shape (n, 2D)."""
@@ -261,7 +261,7 @@ class Beta(Independent):
 
     def _log_density(self, z: Array) -> Array:
         a, b = self.alpha, self.beta
-        return special.xlogy(a - 1, z) + special.xlog1py(b - 1, -z) - special.betaln(a, b)
+        return np.asarray(special.xlogy(a - 1, z) + special.xlog1py(b - 1, -z) - special.betaln(a, b))
 
 
 class VonMises(Independent):
@@ -287,7 +287,7 @@ class VonMises(Independent):
         k = self.concentration
         below_mode = k * (np.cos(self._draws(z) - self.loc) - 1)
         # i0e is exp(-k) I0(k), which does not overflow.
-        return np.sum(below_mode - np.log(2 * np.pi * special.i0e(k)), axis=-1)
+        return np.asarray(np.sum(below_mode - np.log(2 * np.pi * special.i0e(k)), axis=-1))
 
     def score(self, z: Any) -> Array:
         """Derivative of the log density with respect to (loc, concentration), shape (n, 2D)."""
@@ -311,7 +311,7 @@ class VonMises(Independent):
         width = 0.5 * (end - x)
         t = (x + width)[..., None] + width[..., None] * nodes
         growth = np.exp(k[:, None] * (np.cos(t) - np.cos(x)[..., None]))
-        return side * width * (((np.cos(t) - mean_cosine[:, None]) * growth) @ weights)
+        return np.asarray(side * width * (((np.cos(t) - mean_cosine[:, None]) * growth) @ weights))
 
 
 class Bernoulli(Independent):
@@ -333,12 +333,12 @@ class Bernoulli(Independent):
     def log_density(self, z: Any) -> Array:
         """Log probability of z, shape (..., D) to (...)."""
         z, p = self._draws(z), self.probability
-        return np.sum(np.where(z > 0.5, np.log(p), np.log1p(-p)), axis=-1)
+        return np.asarray(np.sum(np.where(z > 0.5, np.log(p), np.log1p(-p)), axis=-1))
 
     def score(self, z: Any) -> Array:
         """Derivative of the log probability with respect to the probability, shape (n, D)."""
         p = self.probability
-        return (self._draws(z) - p) / (p * (1 - p))
+        return np.asarray((self._draws(z) - p) / (p * (1 - p)))
 
 
 def _vector(name: str, value: Any) -> Array:
@@ -359,18 +359,18 @@ def _wrap(angle: Array) -> Array:
 
 def _student_log_density(df: Array, x: Array) -> Array:
     normalizer = special.gammaln((df + 1) / 2) - special.gammaln(df / 2) - 0.5 * np.log(np.pi * df)
-    return normalizer - 0.5 * (df + 1) * np.log1p(x * x / df)
+    return np.asarray(normalizer - 0.5 * (df + 1) * np.log1p(x * x / df))
 
 
 def _gamma_log_density(concentration: Array, x: Array) -> Array:
-    return special.xlogy(concentration - 1, x) - x - special.gammaln(concentration)
+    return np.asarray(special.xlogy(concentration - 1, x) - x - special.gammaln(concentration))
 
 
 def _derivative(function: Callable[[Array], Array], at: Array, step: Array) -> Array:
     """Central difference of fourth order."""
     near = function(at + step) - function(at - step)
     far = function(at + 2 * step) - function(at - 2 * step)
-    return (8 * near - far) / (12 * step)
+    return np.asarray((8 * near - far) / (12 * step))
 
 
 def _implicit(
@@ -384,4 +384,4 @@ def _implicit(
     """
     step = 5e-3 * shape / (1.0 + np.sqrt(shape))
     by_shape = np.where(cdf(shape) < 0.5, -_derivative(cdf, shape, step), _derivative(survival, shape, step))
-    return by_shape / np.exp(log_density)
+    return np.asarray(by_shape / np.exp(log_density))

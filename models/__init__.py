@@ -36,7 +36,8 @@ def load(name: str) -> "Model":
     ValueError
         If there is no such model.
     """
-    return _module(name).model()
+    made: Model = _module(name).model()
+    return made
 
 
 def summary(name: str) -> str:

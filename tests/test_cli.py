@@ -173,7 +173,7 @@ def test_verbose_shows_where_the_model_raised(file, capsys):
 
 
 def test_a_defect_of_the_package_is_not_taken_for_the_models(file, monkeypatch):
-    monkeypatch.setattr(sys.modules["bbvi.fitting.entry"], "fit", lambda *args, **kwargs: {}["defect"])
+    monkeypatch.setattr(sys.modules["bbvi.fitting.fit"], "fit", lambda *args, **kwargs: {}["defect"])
     with pytest.raises(KeyError, match="defect"):
         main(["fit", f"{file}:model"])
 

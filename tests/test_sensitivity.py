@@ -71,8 +71,8 @@ def test_against_exact_normal_posteriors(setting, kind):
 
 def test_density_is_split_into_its_parts():
     fit = bbvi.fit(regression(), seed=1)
-    u = fit.posterior().u[:5]
-    prior, likelihood = split_density(fit, u)
+    u, log_density = fit.posterior().u[:5], fit.posterior().pool.log_density[:5]
+    prior, likelihood = split_density(fit, u, log_density)
     np.testing.assert_allclose(prior, norm.logpdf(u, 0, 2.0).sum(axis=1))
     np.testing.assert_allclose(prior + likelihood, fit.target.values(u))
 

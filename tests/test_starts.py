@@ -3,12 +3,16 @@
 import autograd.numpy as np
 import numpy as onp
 import pytest
+from targets import case
 
 import bbvi
-from bbvi.search import modes, starts, symmetries
+from bbvi.search import looks, modes, starts, symmetries
+from bbvi.search.looks import LookPolicy
 from bbvi.search.modes import Mode
 from bbvi.stats import logsumexp, norm
 from bbvi.target.target import Target
+
+LOOKS = LookPolicy()
 
 
 def mixture_model(means):
@@ -131,10 +135,132 @@ def test_a_mode_beyond_the_starts_is_found_in_few_dimensions(seed):
     onp.testing.assert_allclose(fit.summary()["sd"], onp.sqrt(1 + 0.16 * 81), rtol=0.05)
 
 
-def test_far_looks_do_not_take_a_tail_for_a_mode():
-    target = Target(bbvi.Model(lambda z: -np.sum(np.sqrt(1 + z**2)), 3))
-    mode = Mode(onp.zeros(3), onp.zeros(3), 0.0, 8)
-    assert len(starts._far(target, mode, onp.random.default_rng(0))) == 0
+def looked(model, mode, seed=0):
+    """Where looks around a mode lead: points, and the peaks that they are climbed to."""
+    target = Target(model)
+    expansion = looks.expanded(target, mode.mean, mode.log_sd, LOOKS)
+    points = looks.elsewhere(target, expansion, onp.random.default_rng(seed), LOOKS)
+    return points, looks.climbed(target, points, expansion, LOOKS)
+
+
+def standard(dim):
+    return Mode(onp.zeros(dim), onp.zeros(dim), 0.0, 8)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 10])
+def test_looks_do_not_take_a_tail_for_a_mode(dim):
+    points, _ = looked(bbvi.Model(lambda z: -np.sum(np.sqrt(1 + z**2)), dim), standard(dim))
+    assert len(points) == 0
+
+
+def test_looks_at_a_normal_density_cost_nothing_but_themselves():
+    target = Target(bbvi.Model(lambda z: -0.5 * np.sum(z**2), 5))
+    expansion = looks.expanded(target, onp.zeros(5), onp.zeros(5), LOOKS)
+    before = target.evaluations
+    assert len(looks.elsewhere(target, expansion, onp.random.default_rng(0), LOOKS)) == 0
+    assert target.evaluations - before == LOOKS.looks(target, onp.inf) + 2 * 5 * len(LOOKS.along)
+
+
+def test_looks_keep_to_their_share_of_a_limit():
+    target = Target(bbvi.Model(lambda z: -0.5 * np.sum(z**2), 3))
+    assert LOOKS.looks(target, 5000) == 500 < LOOKS.looks(target, onp.inf)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_looks_are_climbed_to_the_peak_with_its_evidence(dim):
+    """A mode of a fifth of the mass and a third of the width, 8 sds away: its evidence is the log of its share."""
+    away = onp.full(dim, 8 / onp.sqrt(dim))
+
+    def log_joint(z):
+        broad, narrow = np.sum(norm.logpdf(z)), np.sum(norm.logpdf(z, away, 0.33))
+        return np.logaddexp(np.log(0.8) + broad, np.log(0.2) + narrow)
+
+    points, peaks = looked(bbvi.Model(log_joint, dim), standard(dim))
+    assert len(points) > 0
+    best = max(peaks, key=lambda peak: -onp.linalg.norm(peak.mean - away))
+    onp.testing.assert_allclose(best.mean, away, atol=0.01)
+    onp.testing.assert_allclose(onp.exp(best.log_sd), 0.33, rtol=0.01)
+    assert best.evidence == pytest.approx(onp.log(0.2), abs=0.01)
+
+
+def test_a_climb_without_an_end_is_no_peak():
+    # The density of a centred hierarchy grows without bound as its scale shrinks.
+    target = Target(bbvi.Model(lambda z: norm.logpdf(z[0]) - 4 * z[1] - 0.5 * z[0] ** 2 * np.exp(-2 * z[1]), 2))
+    expansion = looks.expanded(target, onp.zeros(2), onp.zeros(2), LOOKS)
+    assert looks.climbed(target, onp.array([[0.1, -1.0]]), expansion, LOOKS) == []
+
+
+NAMED = [
+    "modes at -3.0 and 3.0, 50% in the narrow one",
+    "modes at -2.5 and 2.5, 30% in the narrow one",
+    "spike of 30%, 1/20 as wide, 1.5 away, of 1",
+    "spike of 30%, 1/20 as wide, 1.5 away, of 2",
+    "spike of 30%, 1/20 as wide, 1.5 away, of 3",
+]
+
+
+def is_right(fit, one):
+    """Within 0.1 sd and 10 %, as reliable says."""
+    rows = fit.summary()
+    return all(
+        abs(rows.loc[label, "mean"] - mean) < 0.1 * sd and abs(rows.loc[label, "sd"] / sd - 1) < 0.1
+        for label, (mean, sd) in one.exact().items()
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", NAMED)
+def test_narrow_modes_are_found_and_both_are_weighed(name, seed):
+    one = case(name)
+    fit = bbvi.fit(one.model(), seed=seed)
+    assert len(fit.modes) > 1 and is_right(fit, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMED)
+def test_narrow_modes_are_found_at_many_seeds(name):
+    one = case(name)
+    fits = [bbvi.fit(one.model(), seed=seed) for seed in range(10, 30)]
+    assert all(fit.verdict != "reliable" or is_right(fit, one) for fit in fits)
+    assert all(len(fit.modes) > 1 for fit in fits)
+
+
+def test_a_coarse_optimum_is_no_mode_where_the_density_has_one_peak():
+    one = case("contaminated normal")
+    fit = bbvi.fit(one.model(), seed=1)
+    assert len(fit.modes) == 1 and fit.verdict != "unreliable"
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("spread", [1.0, 1000.0])
+def test_starts_that_ran_out_of_steps_are_no_modes_and_recover(spread, seed):
+    """A log-concave Poisson regression has one mode, whatever the scale of its predictors."""
+    rng = onp.random.default_rng(0)
+    x = onp.column_stack([rng.uniform(0.2, 0.6, 50), rng.uniform(0, 1, 50), rng.normal(1.7, 0.1, 50)])
+    y = rng.poisson(onp.exp(1 + x @ [1.5, 0.5, -0.3]))
+
+    def log_joint(z, x, y):
+        eta = z.a + x @ z.b
+        return norm.logpdf(z.a, 0, 5) + np.sum(norm.logpdf(z.b)) + np.sum(y * eta - np.exp(eta))
+
+    model = bbvi.Model(log_joint, {"a": bbvi.Real(), "b": 3}, {"x": spread * x, "y": y})
+    modes = found_from_candidates(model, seed)
+    assert len(modes) == 1 and modes[0].starts >= 3
+
+
+def test_a_narrow_mode_within_a_broad_one_is_another():
+    broad, spike = standard(2), Mode(onp.full(2, 0.3), onp.full(2, -3.0), -1.0, 1)
+    assert len(modes.merged([broad, spike])) == 2
+    near = Mode(onp.full(2, 0.3), onp.full(2, 0.1), -1.0, 1)
+    (one,) = modes.merged([broad, near])
+    assert one.starts == 9 and one.elbo == 0.0
+
+
+def test_evidence_decides_where_both_are_known():
+    best = Mode(onp.zeros(1), onp.zeros(1), 0.0, 5, evidence=-1.0)
+    far = Mode(onp.full(1, 3.0), onp.zeros(1), -1.0, 1)
+    assert modes.near_modes([best, far]) == [far]
+    assert modes.near_modes([best, far._replace(evidence=-20.0)]) == []
 
 
 @pytest.mark.parametrize(
@@ -198,9 +324,3 @@ def test_the_search_ends_where_no_fresh_start_has_a_finite_density():
     point = onp.array([[30.0]])
     modes = starts.find_modes(Target(model), point, onp.zeros((1, 1)), onp.random.default_rng(0))
     assert len(modes) == 1 and starts.found_once(modes)
-
-
-def test_far_looks_along_one_latent_are_no_two_alike():
-    target = Target(bbvi.Model(two_bumps(9.0, 0.2), 1))
-    far = starts._far(target, Mode(onp.zeros(1), onp.zeros(1), 0.0, 8), onp.random.default_rng(0))
-    assert len(far) > 0 and len(onp.unique(far)) == len(far)

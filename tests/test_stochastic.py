@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from types import SimpleNamespace
 
 import autograd.numpy as anp
 import numpy as np
@@ -12,8 +11,13 @@ import pytest
 
 import bbvi
 from bbvi.estimators import Estimate, Pathwise, ScoreFunction
-from bbvi.fitting.entry import _seen_from_the_end
+from bbvi.fitting import arguments
+from bbvi.fitting.job import Job
+from bbvi.fitting.records import Corrected, Optimum, Start
+from bbvi.fitting.respond import respond
 from bbvi.solvers import stopping
+from bbvi.solvers.loop import Limits
+from bbvi.solvers.state import Trace
 from bbvi.solvers.stochastic import Stochastic, StochasticState, _Anchor, _Anchored
 from bbvi.stats import norm
 from bbvi.status import Status
@@ -240,15 +244,20 @@ def test_iterates_that_settled_elsewhere_are_found_out():
     """A Newton step of all data, where the stochastic steps ended, says how far the optimum is."""
     target = Target(regression(500))
     whole = bbvi.fit(regression(500), seed=1)
-    rng = np.random.default_rng(3)
-    state = Stochastic().init(target, whole.approximation.mean, np.log(whole.approximation.sd), rng, 0.1)
-    state = dataclasses.replace(state, status=Status.CONVERGED)
-    job = SimpleNamespace(target=target, rng=rng, tolerance=0.1)
-    kept, response = _seen_from_the_end(job, state)
+    method = arguments.choose_method("pathwise", Stochastic())
+    job = Job(target, method, None, seed=3, tolerance=0.1, limits=Limits(), started=0.0)
+
+    def seen(q):
+        trace, unknown = Trace(elbo=[0.0]), np.full(q.dim, np.nan)
+        start = Start(job, q.mean[None], np.log(q.sd)[None])
+        optimum = Optimum(start, q, Status.CONVERGED, "settled", unknown, unknown, trace)
+        return respond(Corrected(optimum, optimum.status, optimum.message))
+
+    kept = seen(whole.approximation)
     assert kept.status is Status.CONVERGED
-    np.testing.assert_allclose(response.covariance, whole.covariance, rtol=0.1, atol=1e-4)
-    off = dataclasses.replace(state, mean=state.mean + np.sqrt(np.diag(whole.covariance)) * [1.0, 0.0, 0.0, 0.0])
-    found, _ = _seen_from_the_end(job, off)
+    np.testing.assert_allclose(kept.response.covariance, whole.covariance, rtol=0.1, atol=1e-4)
+    moved = whole.approximation.mean + np.sqrt(np.diag(whole.covariance)) * [1.0, 0.0, 0.0, 0.0]
+    found = seen(bbvi.MeanFieldGaussian(moved, whole.approximation.sd))
     assert found.status is Status.BUDGET
     assert "settled 1 posterior sds from the optimum" in found.message and "init=fit" in found.message
 
@@ -290,6 +299,8 @@ def test_a_log_joint_that_is_never_finite_is_reported():
 
 def test_an_improper_posterior_is_reported():
     class Flat(Poisson):
+        labels = ("z[0]", "z[1]")
+
         def terms(self, u):
             self.evaluations += len(u)
             return np.stack([0 * u[:, 0], -0.5 * u[:, 1] ** 2], axis=1)
@@ -299,7 +310,7 @@ def test_an_improper_posterior_is_reported():
 
     state = run(Flat([1.0, 1.0]), Stochastic())
     assert state.status == Status.DIVERGED
-    assert "The scale of 0 grew" in state.message
+    assert "The scale of z[0] grew" in state.message
 
 
 def test_mini_batches():

@@ -35,9 +35,14 @@ def test_without_the_model_the_posterior_is_the_same(fits, name, path):
     again = load(path)
     assert str(again) == str(fit)
     for item in dataclasses.fields(fit):
-        if item.name not in ("model", "target", "importance", "approximation", "trace", "modes"):
+        if item.name not in ("model", "target", "kinds", "approximation", "trace", "modes", "origin"):
             np.testing.assert_array_equal(getattr(again, item.name), getattr(fit, item.name))
     np.testing.assert_array_equal(again.approximation.sd, fit.approximation.sd)
+    assert list(again.kinds) == list(fit.kinds)
+    for name, kind in fit.kinds.items():
+        for field in ("u", "log_weights", "log_density", "log_q"):
+            found, expected = getattr(again.kinds[name].pool(1), field), getattr(kind.pool(1), field)
+            np.testing.assert_array_equal(found, expected)
     assert again.trace == fit.trace
     assert (again.evaluations, again.gradient_evaluations) == (fit.evaluations, fit.gradient_evaluations)
     for kind in KINDS:
@@ -64,7 +69,10 @@ def test_expectations_and_arviz_without_the_model(fits, path):
 
 def test_unknown_densities_are_nan_in_arviz(fits, path):
     save(fits["supports"], path)
+    known = fits["supports"].kinds["linear-response"].evaluated
     stats = load(path).to_arviz(draws=20, kind="linear-response")["sample_stats"]
+    assert set(stats["lp"].values.ravel()) <= set(known.log_density)
+    stats = load(path).to_arviz(draws=len(known.u) + 1, kind="linear-response")["sample_stats"]
     assert np.isnan(stats["lp"].values).all()
     assert np.isfinite(stats["log_q"].values).all()
 

@@ -54,12 +54,26 @@ def _in_order(places: list[int]) -> Callable[..., Batched]:
     return apply
 
 
+def _by_segments(index: np.ndarray) -> Put:
+    """Adds what has the same position by sorted segments, many times faster than one by one."""
+    order = np.argsort(index, kind="stable")
+    positions, starts = np.unique(index[order], return_index=True)
+    sorted_already = bool(np.all(order[1:] > order[:-1]))
+
+    def put(total: np.ndarray, part: Batched) -> None:
+        total[:, positions] += np.add.reduceat(part if sorted_already else part[:, order], starts, axis=1)
+
+    return put
+
+
 def _put(index: Any) -> Put:
     """Adds to one part of an array with a draws axis."""
     full = batched_index(index)
     arrays = [np.asarray(part) for part in full[1:] if np.ndim(part) > 0]
     # Boolean masks and distinct positions can be assigned to; repeated ones have to be accumulated.
     repeats = any(a.dtype != bool and np.unique(a % (1 << 62)).size < a.size for a in arrays)
+    if repeats and len(full) == 2 and arrays[0].ndim == 1 and (arrays[0] >= 0).all():
+        return _by_segments(arrays[0])
 
     def put(total: np.ndarray, part: Batched) -> None:
         if repeats:

@@ -30,6 +30,10 @@ def _where_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwarg
     return product
 
 
+# Once and for all: to put it there for the time of a trace would leave it there when two threads trace at once.
+primitive_vjps[_where] = _where_vjps
+
+
 def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
     """What makes the adjoint of a primitive: ``maker(argnums, ans, args, kwargs)(g)``, one gradient per argument.
 
@@ -40,12 +44,11 @@ def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
     NotImplementedError
         If autograd has none.
     """
-    if fun is _where:
-        return _where_vjps
     if fun in _MATRIX_VJPS:
         return _MATRIX_VJPS[fun]
     try:
-        return primitive_vjps[fun]
+        known: Callable[..., Any] = primitive_vjps[fun]
+        return known
     except KeyError:
         raise NotImplementedError(f"autograd has no derivative of {getattr(fun, '__name__', fun)}") from None
 
@@ -56,15 +59,12 @@ def vjp(function: Callable[[Any], Any], x: Any) -> tuple[Callable[[Any], Any], A
     Unlike autograd's own it says nothing where the value does not depend on `x` (the product is zero then), and leaves
     autograd's stack of traces in order when the function raises.
     """
-    top, autograds_own = trace_stack.top, primitive_vjps[_where]
-    root = VJPNode.new_root()
+    top, root = trace_stack.top, VJPNode.new_root()
     try:
-        primitive_vjps[_where] = _where_vjps
         with trace_stack.new_trace() as trace:
             end = function(new_box(x, trace, root))
     finally:
         trace_stack.top = top
-        primitive_vjps[_where] = autograds_own
     if not (isbox(end) and end._trace == trace):
         return lambda g: np.zeros(np.shape(getval(x))), end
     node = end._node

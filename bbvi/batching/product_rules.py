@@ -30,12 +30,13 @@ def _dot(operation: Operation) -> Callable[..., Batched]:
         return _left_product(b, ranks)
     if operation.positions == (1,):
         return _right_product(np.asarray(a), ranks)
-    return {
+    products: dict[tuple[int, ...], Callable[..., Batched]] = {
         (1, 1): lambda x, y: anp.sum(x * y, axis=-1),
         (2, 1): lambda x, y: anp.matmul(x, y[:, :, None])[:, :, 0],
         (1, 2): lambda x, y: anp.matmul(x[:, None, :], y)[:, 0],
         (2, 2): anp.matmul,
-    }[ranks]
+    }
+    return products[ranks]
 
 
 def _left_product(b: Any, ranks: tuple[int, int]) -> Callable[..., Batched]:
@@ -137,7 +138,8 @@ def _norm(operation: Operation) -> Callable[..., Batched]:
     if len(operation.args) > 1 or set(operation.kwargs) - {"axis"}:
         raise NoRule
     if operation.ndim(0) == 0:
-        return anp.abs
+        absolute: Callable[..., Any] = anp.abs
+        return absolute
     axis = operation.kwargs.get("axis")
     if axis is not None and not isinstance(axis, (int, np.integer)):
         raise NoRule

@@ -15,7 +15,7 @@ from autograd.tracer import isbox
 
 from bbvi.batching.operations import Batched, NoRule, Operation
 from bbvi.batching.rules import compile_operation, depends_on_values
-from bbvi.batching.tape import NotRecordable, Tape, recording, slot_of
+from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, recording, slot_of, told
 
 __all__ = ["NotRecordable", "Recording"]
 
@@ -81,7 +81,15 @@ class Recording:
         with recording() as tape:
             boxes = {name: tape.root(np.asarray(value, dtype=float)) for name, value in draw.items()}
             given = {name: tape.root(value) for name, value in (data or {}).items()}
-            result = function(boxes) if data is None else function(boxes, given)
+            try:
+                result = function(boxes) if data is None else function(boxes, given)
+            # What a function does with boxes instead of arrays is its own affair, and shows only that it wants arrays.
+            except Exception as error:
+                if is_own_fault(error):
+                    raise
+                raise NotRecordable(tape.refused or told(error)) from error
+            if tape.refused:
+                raise NotRecordable(tape.refused)
         named = result if isinstance(result, dict) else {"": result}
         self._is_dict = isinstance(result, dict)
         self._roots = {name: slot for slot, name in enumerate(draw)}
@@ -178,7 +186,8 @@ class Recording:
             again[self._roots[late]] = argument
             for step in second:
                 step(again)
-            return self._end(again, count)
+            outputs: dict[str, Any] = self._end(again, count)
+            return outputs
 
         known = {
             name: slot
@@ -211,6 +220,22 @@ class Recording:
             _renewed(steps, entries, known, self._loop)
             for steps, entries in zip(self._plain, (self._first, self._second), strict=True)
         )  # type: ignore[assignment]
+        return other
+
+    def only(self, *names: str) -> Recording:
+        """The part of the recording that these outputs need, which do not depend on the late argument."""
+        other = copy.copy(self)
+        other._outputs = {name: self._outputs[name] for name in names}
+        wanted = {slot for slot in other._outputs.values() if isinstance(slot, int)}
+        needed, kept = set(wanted), []
+        for entry in reversed(self._first):
+            if entry.slot in needed:
+                needed.update(entry.parents)
+                kept.append(entry)
+        other._roots = {name: slot for name, slot in self._roots.items() if slot in needed}
+        other._first, other._second = _mortal(kept[::-1], wanted), []
+        other._traced = None
+        other._plain = other._steps(plain=True)
         return other
 
     # ---- programs ---------------------------------------------------------------------------------------------------

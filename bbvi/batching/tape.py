@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
+import autograd
 import autograd.numpy as anp
 import numpy as np
 from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
-from autograd.tracer import Box, Node, isbox, new_box, trace_stack
+from autograd.tracer import Box, Node, getval, isbox, new_box, trace_stack
 
 from bbvi.batching.autodiff import taken_at
 from bbvi.batching.operations import Operation
 
 
-class NotRecordable(Exception):
-    """The function depends on the values of its latents in a way that no recording of one draw can show."""
+class NotRecordable(BaseException):
+    """The function depends on the values of its latents in a way that no recording of one draw can show.
+
+    It is no `Exception`, so that a function's own ``except Exception`` does not take the refusal for one of its errors;
+    and the tape remembers it, whoever swallows it.
+    """
 
 
 class Tape:
@@ -33,13 +42,27 @@ class Tape:
         Each with the slots of its varying arguments, and its own.
     values : list
         By slot, at the draw that was recorded.
+    refused : str
+        Why the function cannot be recorded, and where it was when that showed; empty as long as it can.
     """
 
     def __init__(self) -> None:
         self.operations: list[tuple[Operation, tuple[int, ...], int]] = []
         self.values: list[Any] = []
         self.trace = -1
+        self.refused = ""
         self._known: dict[Any, int] = {}
+
+    def refuse(self, why: str) -> NoReturn:
+        """Give the recording up, and remember it.
+
+        Raises
+        ------
+        NotRecordable
+            Always.
+        """
+        self.refused = self.refused or f"{why}{_place()}"
+        raise NotRecordable(self.refused)
 
     def root(self, value: Any) -> Any:
         """A box for an input."""
@@ -81,12 +104,14 @@ class RecordNode(Node):
         parent_argnums: tuple[int, ...],
         parents: tuple[RecordNode, ...],
     ) -> None:
+        self.tape: Tape = parents[0].tape
         for i, arg in enumerate(args):
             if i not in parent_argnums and type(arg) not in _PLAIN and _holds_box(arg):
-                raise NotRecordable(f"{getattr(fun, '__name__', fun)} hides a latent inside one of its arguments")
+                self.tape.refuse(f"{_name(fun)} hides a latent inside one of its arguments")
         if kwargs and any(map(_holds_box, kwargs.values())):
-            raise NotRecordable(f"{getattr(fun, '__name__', fun)} hides a latent inside one of its arguments")
-        self.tape: Tape = parents[0].tape
+            self.tape.refuse(f"{_name(fun)} hides a latent inside one of its arguments")
+        if _shape_depends_on_values(fun, args, parent_argnums):
+            self.tape.refuse(f"the shape of what {_name(fun)} gives depends on the values of a latent")
         shape = None if isinstance(value, tuple) else getattr(value, "shape", ())
         operation = Operation(fun, tuple(args), kwargs, tuple(parent_argnums), shape)
         self.slot: int = self.tape.add(operation, tuple([parent.slot for parent in parents]), value)
@@ -95,6 +120,49 @@ class RecordNode(Node):
         self.tape, self.slot = tape, slot
 
 
+_GETVAL = getval.__code__
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+_GALLERY = _PACKAGE + "models" + os.sep
+_AUTOGRAD = str(Path(autograd.__file__).parent) + os.sep
+# What has as many elements, or as many axes, as the values say.
+_VALUE_SHAPED = frozenset(
+    getattr(anp, name, None)
+    for name in (
+        "argwhere", "compress", "extract", "flatnonzero", "intersect1d", "nonzero", "setdiff1d", "setxor1d",
+        "trim_zeros", "union1d", "unique",
+    )
+) - {None}  # fmt: skip
+
+
+def _outside(frame: FrameType) -> bool:
+    """Whether code runs that is neither this package's nor autograd's: the user's, or a library's that it calls."""
+    file = frame.f_code.co_filename
+    return not file.startswith((_PACKAGE, _AUTOGRAD)) or file.startswith(_GALLERY)
+
+
+def _place() -> str:
+    """The user's line that is being carried out, in brackets."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not (_outside(frame) and "site-packages" not in frame.f_code.co_filename):
+        frame = frame.f_back
+    return "" if frame is None else f" ({Path(frame.f_code.co_filename).name}, line {frame.f_lineno})"
+
+
+def _name(fun: Callable[..., Any]) -> str:
+    return str(getattr(fun, "__name__", fun))
+
+
+def _shape_depends_on_values(fun: Callable[..., Any], args: tuple[Any, ...], varying: tuple[int, ...]) -> bool:
+    if fun in _VALUE_SHAPED:
+        return True
+    if fun is ArrayBox.__getitem__ or fun is taken_at:
+        return any(i > 0 and np.asarray(args[i]).dtype == bool for i in varying)
+    if fun is _WHERE:
+        return len(args) == 1
+    return fun is anp.repeat and any(i > 0 for i in varying)
+
+
+_WHERE = getattr(anp, "_original_where", anp.where)
 _PLAIN = frozenset({np.ndarray, float, int, np.float64, np.int64, bool, slice, str, type(None)})
 _COPIES = frozenset({numpy_wrapper._array_from_scalar_or_array})
 
@@ -131,20 +199,56 @@ def _identity(operation: Operation, parents: tuple[int, ...]) -> Any:
 
 
 class RecordBox(ArrayBox):
-    """A value under recording. Asking for its truth would freeze one draw's answer, so that is refused."""
+    """A value under recording, which takes part in operations but is not to be looked at.
 
-    __slots__ = []
+    What a function learns of it in any other way (its truth, a number made of it, its hash, the value in the box) would
+    be frozen at the draw that was recorded, so that is refused. Its type is that of its value, as far as a function can
+    ask for it.
+    """
+
+    __slots__ = ["_held"]
+
+    @property
+    def _value(self) -> Any:
+        # Autograd reads it at every operation; a function that reads it takes the value out.
+        frame = sys._getframe(1)
+        if frame.f_code is _GETVAL and frame.f_back is not None:
+            frame = frame.f_back
+        if _outside(frame):
+            self._node.tape.refuse("the function takes the value of a latent out of autograd's box")
+        return self._held
+
+    @_value.setter
+    def _value(self, value: Any) -> None:
+        self._held = value
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._held) if _outside(sys._getframe(1)) else RecordBox
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(self._held, name):
+            self._node.tape.refuse(f"the function asks for .{name} of a latent, which autograd does not know")
+        raise AttributeError(f"{type(self._held).__name__} has no attribute {name!r}")
 
     def __bool__(self) -> bool:
-        raise NotRecordable("the function branches on the value of a latent")
+        return bool(self._node.tape.refuse("the function branches on the value of a latent"))
+
+    def __float__(self) -> float:
+        return float(self._node.tape.refuse("the function makes a plain number of a latent"))
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __hash__(self) -> int:
+        if _outside(sys._getframe(1)):
+            self._node.tape.refuse("the function looks a latent up in a table or a cache")
+        return id(self)
 
     def __getitem__(self, index: Any) -> Any:
         # Inside a tuple data would be hidden from the recording.
         if isinstance(index, tuple) and any(map(isbox, index)):
             return taken_at(self, *index)
         return ArrayBox.__getitem__(self, index)
-
-    __hash__ = ArrayBox.__hash__
 
     def __invert__(self) -> Any:
         return anp.invert(self)
@@ -161,6 +265,28 @@ class RecordBox(ArrayBox):
 
 _RECORDED_TYPES = (np.ndarray, float, int, np.float64, np.float32, np.bool_, np.int64, np.int32, np.intp)
 _lock = threading.RLock()
+# Errors that only a fault in the code that raises them explains.
+_FAULTS = (AssertionError, AttributeError, KeyError, NameError)
+
+
+def is_own_fault(error: Exception) -> bool:
+    """Whether an error that left a function under recording is a fault of the tracer, and not of what it met there."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_code is RecordBox.__getattr__.__code__:
+        return False
+    return isinstance(error, _FAULTS) and trace.tb_frame.f_code.co_filename.startswith(f"{_PACKAGE}batching{os.sep}")
+
+
+def told(error: Exception) -> str:
+    """An error of a function under recording in one line, with the user's line where it arose."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        if _outside(trace.tb_frame) and "site-packages" not in trace.tb_frame.f_code.co_filename:
+            place = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"autograd's boxes met {type(error).__name__}: {error}{place}"
 
 
 @contextmanager

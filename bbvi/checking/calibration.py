@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import kolmogorov
 
-from bbvi.fitting.entry import fit
+from bbvi.fitting.fit import fit
 from bbvi.model import predictive
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit

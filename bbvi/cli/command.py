@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE = 0, 1, 2
 
-_KINDS = ("best", "mean-field", "linear-response", "importance")
+_KINDS = ("best", "mean-field", "linear-response", "importance", "chains")
 _SOLVERS = {
     "auto": "auto",
     "fixed-draws": "FixedDraws",
@@ -121,7 +121,7 @@ def _usage(arguments: argparse.Namespace, message: str, cause: BaseException | N
 
 def fit_command(arguments: argparse.Namespace) -> int:
     """``bbvi fit``."""
-    from bbvi.fitting.entry import fit
+    from bbvi.fitting.fit import fit
 
     model, name = load_model(arguments.model)
     prefix = None if arguments.no_files else _prefix(arguments.out, name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbvi.correction.assessment import KHAT_ENOUGH, Assessment, evenly, few, heavy_tails, steered, unsettled, valleys
+from bbvi.correction.pool import Pool
 from bbvi.correction.proposals import (
     Bent,
     Gaussian,
@@ -28,7 +29,7 @@ from bbvi.correction.proposals import (
 )
 from bbvi.correction.psis import effective_sample_size, pareto_shape, psis
 from bbvi.correction.slices import leaders
-from bbvi.correction.weights import moments
+from bbvi.correction.weights import ControlFunctions, moments
 
 Array = np.ndarray
 
@@ -68,6 +69,8 @@ class ImportanceResult:
     tail_khat : (R,)
         k-hat of the weights times the squared deviation: above 0.6 the sd is not to be had from these draws.
     rounds, evaluations : int
+    first : int
+        How many of the draws, at their beginning, come from the Gaussian that was corrected.
     problems : tuple of str
         The checks that failed, a clause each.
     interrupted : bool
@@ -88,13 +91,36 @@ class ImportanceResult:
     tail_khat: Array
     rounds: int
     evaluations: int
+    first: int
     problems: tuple[str, ...]
     interrupted: bool = False
+    name: str = "importance"
+
+    @property
+    def independent(self) -> bool:
+        """Its proposals begin at the optimum."""
+        return False
+
+    @property
+    def checked(self) -> bool:
+        """Its draws are weighted by the posterior itself."""
+        return True
 
     @property
     def reliable(self) -> bool:
         """Whether every check passed."""
         return not self.problems
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D), by importance resampling."""
+        weights = np.exp(self.log_weights)
+        return np.asarray(self.draws[rng.choice(len(weights), n, p=weights / weights.sum())])
+
+    def pool(self, seed: int) -> Pool:
+        """The weighted draws as they are."""
+        log_q = self.proposal.log_density(self.draws)
+        errors = ControlFunctions.at(self.draws, self.log_weights, log_q, self.proposal.components[0])
+        return Pool(self.draws, self.log_weights, errors, self.log_density, log_q)
 
 
 def correct(
@@ -107,6 +133,7 @@ def correct(
     max_evaluations: int,
     remaining: Callable[[], float] = lambda: math.inf,
     max_rounds: int = 7,
+    worth: int = 0,
     first: int | None = None,
     alternatives: Sequence[tuple[Array, Array]] = (),
     conditionals: Callable[[Array, Array, int], Mixture | None] | None = None,
@@ -128,6 +155,8 @@ def correct(
         Evaluations that are left in all: what `conditionals` costs is no draw, but counts.
     max_rounds : int
         Rounds of draws, each 1.4 times as large as the last.
+    worth : int
+        Effective size that the draws shall have where they are good: what a user may ask for without repetitions.
     first : int, optional
         Draws of the first round, 1000 + 50 D unless given: few where each is dear. Every round is larger than the last.
     alternatives : sequence of (mean, sd), both (D,)
@@ -151,7 +180,7 @@ def correct(
         first = int(min(1000 + 50 * pool.dim, max_evaluations * (0.8 if max_evaluations < 2000 else 0.5)))
     size = first if max_evaluations - first >= _SMALLEST_ROUND else max_evaluations
     pool.add(start, int((1 - _STRETCHED) * size), rng)
-    initial_khat = float(psis(pool.log_p - start.log_density(pool.u))[1])
+    initial_khat, from_start = float(psis(pool.log_p - start.log_density(pool.u))[1]), len(pool.u)
     pool.add(Stretched.along_axes(start.mean, start.factor), size - len(pool.u), rng)
     for where, sd in alternatives:
         pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
@@ -179,9 +208,67 @@ def correct(
             found = pool.assess()
             moved = found.moved(before)
             rounds += 1
+        if found.enough and found.ess < worth and pool.left >= _SMALLEST_ROUND:
+            share = max(found.ess / len(pool.u), 0.1)
+            extra = [*along.values()] if conditionals is not None else _bent(pool, found)
+            pool.add(_refitted(pool, found, extra), int(min((worth - found.ess) / share, pool.left)), rng)
+            found = pool.assess()
     except KeyboardInterrupt:
         interrupted = True
         found = pool.assess()
+    told = _told(pool, found, moved)
+    return _result(pool, found, initial_khat, rounds, from_start, told, interrupted)
+
+
+def extended(
+    result: ImportanceResult,
+    values: Callable[[Array], Array],
+    measure: Callable[[Array], tuple[Sequence[str], Array]],
+    rng: np.random.Generator,
+    draws: int,
+    *,
+    remaining: Callable[[], float] = lambda: math.inf,
+) -> ImportanceResult:
+    """The same with so many more draws of its proposal, to which that was not fitted, and judged anew.
+
+    Parameters
+    ----------
+    result : ImportanceResult
+    values, measure, remaining
+        As for `correct`.
+    rng : numpy.random.Generator
+    draws : int
+    """
+    pool = _Pool(values, measure, result.draws.shape[1], len(result.draws) + draws, remaining)
+    pool.restore(result)
+    before = pool.assess()
+    pool.add(result.proposal, draws, rng)
+    found = pool.assess()
+    told = _told(pool, found, found.moved(before))
+    return _result(pool, found, result.initial_khat, result.rounds + 1, result.first, told, False)
+
+
+def _told(pool: _Pool, found: Assessment, moved: float) -> tuple[str, ...]:
+    """The checks that failed, a clause each."""
+    return (
+        *found.problems(pool.labels),
+        *few(len(pool.u)),
+        *steered(found),
+        *unsettled(moved),
+        *heavy_tails(found, pool.columns, pool.labels),
+        *valleys(found),
+    )
+
+
+def _result(
+    pool: _Pool,
+    found: Assessment,
+    initial_khat: float,
+    rounds: int,
+    first: int,
+    problems: tuple[str, ...],
+    interrupted: bool,
+) -> ImportanceResult:
     return ImportanceResult(
         draws=pool.u,
         log_weights=found.controls.adjusted(found.log_weights),
@@ -198,14 +285,8 @@ def correct(
         tail_khat=found.tail_khat,
         rounds=rounds,
         evaluations=len(pool.u),
-        problems=(
-            *found.problems(pool.labels),
-            *few(len(pool.u)),
-            *steered(found),
-            *unsettled(moved),
-            *heavy_tails(found, pool.columns, pool.labels),
-            *valleys(found),
-        ),
+        first=first,
+        problems=problems,
     )
 
 
@@ -268,6 +349,16 @@ class _Pool:
         self.log_p = np.concatenate([self.log_p, log_p])
         self.labels, self.columns, self.u, self.components, self.counts = labels, columns, u, known, shares
 
+    def restore(self, result: ImportanceResult) -> None:
+        """Take over the draws and proposals of an earlier result."""
+        self.u, self.log_p = result.draws, result.log_density
+        self.labels, self.columns = self.measure(result.draws)
+        self.components = list(result.proposal.components)
+        self.counts = [float(count) for count in result.proposal.weights]
+        self.table = np.empty((max(32, len(self.components)), self.budget))
+        for row, component in enumerate(self.components):
+            self.table[row, : len(self.u)] = component.log_density(self.u)
+
     def assess(self) -> Assessment:
         shares = np.array(self.counts) / np.sum(self.counts)
         log_q = log_sum_exp((self.table[: len(shares), : len(self.u)] + np.log(shares)[:, None]).T)
@@ -311,7 +402,7 @@ def _heaviest(pool: _Pool, found: Assessment) -> list[int]:
 
 def _moments(pool: _Pool, found: Assessment) -> tuple[Array, Array]:
     """Mean and covariance of the weighted draws, flattened where few of them carry the weight."""
-    log_w, _ = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    log_w, _ = tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
     mean = w @ pool.u
     centred = pool.u - mean
@@ -320,7 +411,7 @@ def _moments(pool: _Pool, found: Assessment) -> tuple[Array, Array]:
 
 def _refitted(pool: _Pool, found: Assessment, along: Sequence[Proposal]) -> Mixture:
     """A mixture fitted to the weighted draws: Gaussians along their bends, a Student-t, stretched draws, and slices."""
-    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    log_w, ess = tempered(found.log_weights, 100.0 + 8 * pool.dim)
     w = np.exp(log_w)
     x = pool.u[evenly(w, 1500)]
     mean = w @ pool.u
@@ -341,13 +432,13 @@ def _bent(pool: _Pool, found: Assessment) -> list[Bent]:
     """Proposals that bend and widen along the one or two latents that lead the most."""
     if not 1 < pool.dim <= _MOST_BENT:
         return []
-    log_w, ess = _tempered(found.log_weights, 100.0 + 8 * pool.dim)
+    log_w, ess = tempered(found.log_weights, 100.0 + 8 * pool.dim)
     bent = [Bent.fitted(pool.u, np.exp(log_w), ess, index) for index in range(pool.dim)]
     bent.sort(key=lambda one: -one.strength)
     return [one for one in bent[:2] if one.strength > _BENDS]
 
 
-def _tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:
+def tempered(log_weights: Array, wanted: float) -> tuple[Array, float]:
     """The weights to the power of b <= 1 at which their effective size is what is wanted; normalised."""
     ess = float(effective_sample_size(log_weights))
     low, high = 0.0, 1.0

@@ -65,4 +65,4 @@ def columns(target: Any, mean: Array, log_sd: Array, eps: Array, indices: Array)
     )
     if not interior.all() or np.abs(hx - rhs).max() > 1e-4:
         raise np.linalg.LinAlgError("linear response: the Hessian of the ELBO is not positive definite")
-    return (sd[:, None] * x[:, :dim].T) * sd[indices]
+    return np.asarray((sd[:, None] * x[:, :dim].T) * sd[indices])

@@ -35,7 +35,7 @@ class Gaussian:
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Antithetic draws (n, D) whose sample covariance is exact where n allows."""
-        return self.mean + balanced_normal(n, len(self.mean), rng) @ self.factor.T
+        return np.asarray(self.mean + balanced_normal(n, len(self.mean), rng) @ self.factor.T)
 
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
@@ -53,14 +53,14 @@ class StudentT:
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draws (n, D)."""
         radius = np.sqrt(self.df / rng.chisquare(self.df, size=(n, 1)))
-        return self.mean + (radius * balanced_normal(n, len(self.mean), rng)) @ self.factor.T
+        return np.asarray(self.mean + (radius * balanced_normal(n, len(self.mean), rng)) @ self.factor.T)
 
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
         dim, df = len(self.mean), self.df
         square = _square_norms(whiten(u, self.mean, self.factor))
         constant = gammaln(0.5 * (df + dim)) - gammaln(0.5 * df) - 0.5 * dim * math.log(df * math.pi)
-        return constant - _log_det(self.factor) - 0.5 * (df + dim) * np.log1p(square / df)
+        return np.asarray(constant - _log_det(self.factor) - 0.5 * (df + dim) * np.log1p(square / df))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Stretched:
         chosen = self.directions[rng.permutation(n) % len(self.directions)]
         length = self.scale * rng.standard_t(self.df, size=n)
         base += (length - (base * chosen).sum(axis=1))[:, None] * chosen
-        return self.mean + base @ self.factor.T
+        return np.asarray(self.mean + base @ self.factor.T)
 
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
@@ -101,7 +101,8 @@ class Stretched:
         constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi) - math.log(scale)
         stretched = constant - 0.5 * (df + 1.0) * np.log1p(np.square(along / scale) / df)
         ratio = stretched + 0.5 * np.square(along) + 0.5 * LOG_2PI
-        return _log_normal(e) - _log_det(self.factor) + log_sum_exp(ratio.T) - math.log(len(self.directions))
+        mixed = log_sum_exp(ratio.T) - math.log(len(self.directions))
+        return np.asarray(_log_normal(e) - _log_det(self.factor) + mixed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +160,14 @@ class Bent:
         return float(np.sqrt(2 * np.sum(self.bend**2) + np.sum(self.rate**2)))
 
     def _centre(self, t: Array) -> Array:
-        return np.outer(t, self.slope) + np.outer(t**2 - 1.0, self.bend) @ self.factor.T
+        return np.asarray(np.outer(t, self.slope) + np.outer(t**2 - 1.0, self.bend) @ self.factor.T)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draws (n, D)."""
         t = self.spread * rng.standard_t(self.df, size=n)
         e = balanced_normal(n, len(self.slope), rng) * np.exp(_bounded(np.outer(t, self.rate)))
         r = self._centre(t) + e @ self.factor.T
-        return self.mean + np.insert(r, self.index, self.scale * t, axis=1)
+        return np.asarray(self.mean + np.insert(r, self.index, self.scale * t, axis=1))
 
     def log_density(self, u: Array) -> Array:
         """Log density (n,) at u (n, D)."""
@@ -177,7 +178,7 @@ class Bent:
         constant = gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * math.log(df * math.pi)
         square = np.square(t / self.spread)
         leader = constant - math.log(self.spread * self.scale) - 0.5 * (df + 1.0) * np.log1p(square / df)
-        return leader + _log_normal(e * np.exp(-log_width)) - log_width.sum(axis=1) - _log_det(self.factor)
+        return np.asarray(leader + _log_normal(e * np.exp(-log_width)) - log_width.sum(axis=1) - _log_det(self.factor))
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +265,7 @@ def balanced_normal(n: int, dim: int, rng: np.random.Generator) -> Array:
 
 def whiten(u: Array, mean: Array, factor: Array) -> Array:
     """Coordinates e (n, D) with ``u = mean + factor e``."""
-    return (u - mean) @ np.linalg.inv(factor).T
+    return np.asarray((u - mean) @ np.linalg.inv(factor).T)
 
 
 def log_sum_exp(a: Array) -> Array:
@@ -272,19 +273,19 @@ def log_sum_exp(a: Array) -> Array:
     top = a.max(axis=-1, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
-        return np.log(np.exp(a - top).sum(axis=-1)) + top[..., 0]
+        return np.asarray(np.log(np.exp(a - top).sum(axis=-1)) + top[..., 0])
 
 
 def _unit_rows(factor: Array) -> Array:
-    return factor / np.linalg.norm(factor, axis=1, keepdims=True)
+    return np.asarray(factor / np.linalg.norm(factor, axis=1, keepdims=True))
 
 
 def _log_normal(e: Array) -> Array:
-    return -0.5 * _square_norms(e) - 0.5 * e.shape[1] * LOG_2PI
+    return np.asarray(-0.5 * _square_norms(e) - 0.5 * e.shape[1] * LOG_2PI)
 
 
 def _square_norms(e: Array) -> Array:
-    return np.einsum("nd,nd->n", e, e)
+    return np.asarray(np.einsum("nd,nd->n", e, e))
 
 
 def _log_det(factor: Array) -> float:
@@ -293,7 +294,7 @@ def _log_det(factor: Array) -> float:
 
 
 def _bounded(log_width: Array) -> Array:
-    return np.clip(log_width, -4.0, 4.0)
+    return np.asarray(np.clip(log_width, -4.0, 4.0))
 
 
 def _significant(y: Array, x: Array, weights: Array, ess: float) -> Array:

@@ -172,7 +172,7 @@ def pareto_quantile(levels: Array, shape: Array, scale: Array) -> Array:
     """Quantiles (M, N) of the generalized Pareto distribution at levels (M,), for shapes and scales (N,)."""
     exponential = -np.log1p(-levels)[:, None]
     safe = np.where(np.abs(shape) < 1e-12, 1.0, shape)
-    return scale * np.where(np.abs(shape) < 1e-12, exponential, np.expm1(safe * exponential) / safe)
+    return np.asarray(scale * np.where(np.abs(shape) < 1e-12, exponential, np.expm1(safe * exponential) / safe))
 
 
 def _grid_size(size: int) -> int:
@@ -186,4 +186,4 @@ def _quartile(size: int) -> int:
 def _log_sum_exp(columns: Array) -> Array:
     """Column sums on the log scale, of log ratios whose largest is at most 0; ``-inf`` for columns of zeros."""
     with np.errstate(divide="ignore"):
-        return np.log(np.exp(columns).sum(axis=0))
+        return np.asarray(np.log(np.exp(columns).sum(axis=0)))

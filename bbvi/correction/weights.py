@@ -104,7 +104,7 @@ class ControlFunctions:
         # A factor far from one says that the regression follows noise; it must never turn a weight's sign.
         log_weights = log_weights + np.log(np.clip(1.0 - slope @ self.h, 0.2, 5.0))
         top = log_weights.max()
-        return log_weights - top - np.log(np.exp(log_weights - top).sum())
+        return np.asarray(log_weights - top - np.log(np.exp(log_weights - top).sum()))
 
     def standard_errors(self, weights: Array, centred: Array) -> Array:
         """Standard errors (R,) of weighted means of centred columns (S, R), after the regression."""
@@ -116,7 +116,7 @@ class ControlFunctions:
             moments = (self.h @ y) / lengths[:, None]
             total = total - np.einsum("fr,fr->r", moments, inverse @ moments)
             total = np.maximum(total, 0.0) * (size / max(size - count, 1))
-        return np.sqrt(total)
+        return np.asarray(np.sqrt(total))
 
 
 def moments(x: Array, weights: Array) -> tuple[Array, Array, Array]:

@@ -53,4 +53,4 @@ def entropy_gradient(q: Any) -> Array:
             "q: the ELBO of a model needs a MeanFieldGaussian, or another q with entropy and entropy_gradient; "
             f"got {type(q).__name__}"
         )
-    return q.entropy_gradient()
+    return np.asarray(q.entropy_gradient())

@@ -37,7 +37,7 @@ class Features(NamedTuple):
 
 def plain(costs: Array, score: Array) -> Array:
     """No control variate: ``f h``, for costs and score of shape (N, P)."""
-    return costs * score
+    return np.asarray(costs * score)
 
 
 def optimal_scalar(costs: Array, score: Array) -> Array:
@@ -58,7 +58,7 @@ def optimal_scalar(costs: Array, score: Array) -> Array:
     others = np.sum(square, axis=0) - square
     usable = others > 1e-12 * np.max(square, axis=0)
     coefficient = center + (np.sum(products, axis=0) - products) / np.where(usable, others, 1.0)
-    return np.where(usable, costs - coefficient, costs) * score
+    return np.asarray(np.where(usable, costs - coefficient, costs) * score)
 
 
 def regression(costs: Array, score: Array, coordinate: Array, features: Features) -> Array:
@@ -90,14 +90,14 @@ def regression(costs: Array, score: Array, coordinate: Array, features: Features
     residual = (costs - center) * (n / (n - 1.0))
     mean_only = residual[:, coordinate] * score
     if features.values.shape[1] == 1:
-        return mean_only
+        return np.asarray(mean_only)
     scale = np.sqrt(np.mean(features.values**2, axis=0))
     if not np.all(scale > 0):
-        return mean_only
+        return np.asarray(mean_only)
     basis, triangle = np.linalg.qr(features.values / scale)
     diagonal = np.abs(np.diag(triangle))
     if np.min(diagonal) <= 1e-10 * np.max(diagonal):
-        return mean_only
+        return np.asarray(mean_only)
     moments = np.linalg.solve(triangle.T, features.moments / scale[:, None])
     projected = basis.T @ (costs - center)
     slack = 1.0 - np.sum(basis * basis, axis=1)
@@ -105,7 +105,7 @@ def regression(costs: Array, score: Array, coordinate: Array, features: Features
     residual = (costs - center - basis @ projected) / np.where(determined, slack, 1.0)[:, None]
     fitted = np.sum(moments * projected[:, coordinate], axis=0)
     contributions = residual[:, coordinate] * (score - basis @ moments) + fitted
-    return np.where(determined[:, None], contributions, mean_only)
+    return np.asarray(np.where(determined[:, None], contributions, mean_only))
 
 
 def gaussian_features(q: MeanFieldGaussian, z: Array, members: Array) -> Features:

@@ -58,7 +58,7 @@ class FunctionCost:
 
     def values(self, z: Array) -> Array:
         """Values (S,) of the cost."""
-        return np.sum(self.terms(z), axis=1)
+        return np.asarray(np.sum(self.terms(z), axis=1))
 
     def terms(self, z: Array) -> Array:
         """Terms (S, T) of the cost."""
@@ -73,7 +73,8 @@ class FunctionCost:
         """Values (S,) and gradients by autograd, of the shape of z."""
         self.evaluations += len(z)
         if z.ndim == 2 and self._batched(z.shape[1]).has_gradient:
-            return self._batched(z.shape[1]).gradients(z)
+            pair: tuple[Array, Array] = self._batched(z.shape[1]).gradients(z)
+            return pair
         value_and_gradient = autograd.value_and_grad(self._sum)
         try:
             pairs = [value_and_gradient(np.array(draw)) for draw in z]
@@ -109,13 +110,14 @@ class TargetCost:
     @property
     def evaluations(self) -> int:
         """Evaluations of the target so far, per draw; a gradient counts as one."""
-        return self.target.evaluations
+        return int(self.target.evaluations)
 
     def gradients(self, z: Array) -> tuple[Array, Array]:
         """Values (S,) and gradients (S, D)."""
         if not self.target.has_gradient:
             raise ValueError("estimator: pathwise needs a gradient, which this model has not; use score")
-        return self.target.gradients(z)
+        pair: tuple[Array, Array] = self.target.gradients(z)
+        return pair
 
 
 def as_cost(cost: Any, q: Any = None) -> FunctionCost | TargetCost:

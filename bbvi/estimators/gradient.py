@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,24 @@ from bbvi.estimators.score_function import ScoreFunction
 Array = np.ndarray
 
 
+# What an estimator is called in arguments, beside the object itself.
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {"pathwise": Pathwise, "score": ScoreFunction}
+
+
+def name_of(piece: Any) -> str:
+    """How an estimator or a solver is called: by its name in arguments, by its label, or by its class."""
+    inner = getattr(piece, "solver", piece)
+    for name, made in ESTIMATORS.items():
+        if type(inner) is made:
+            return name
+    return str(getattr(inner, "label", type(inner).__name__))
+
+
+def uses_gradients(estimator: Estimator) -> bool:
+    """Whether an estimator may use gradients of the cost: it says so by its attribute `gradients`, or may."""
+    return bool(getattr(estimator, "gradients", True))
+
+
 def as_estimator(estimator: Any) -> Estimator:
     """The estimator of that name, or the object itself.
 
@@ -23,11 +42,9 @@ def as_estimator(estimator: Any) -> Estimator:
         If there is no such estimator, or the object has no method ``estimate``.
     """
     if isinstance(estimator, str):
-        if estimator == "pathwise":
-            return Pathwise()
-        if estimator == "score":
-            return ScoreFunction()
-        raise ValueError(f"estimator: expected 'pathwise', 'score' or an object, got {estimator!r}")
+        if estimator in ESTIMATORS:
+            return ESTIMATORS[estimator]()
+        raise ValueError(f"estimator: expected {', '.join(map(repr, ESTIMATORS))} or an object, got {estimator!r}")
     if isinstance(estimator, type) or not isinstance(estimator, Estimator):
         raise TypeError(
             f"estimator: expected 'pathwise', 'score' or an object with a method estimate, got {estimator!r}"

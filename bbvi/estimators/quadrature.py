@@ -46,7 +46,7 @@ def _integrate(cost: Cost, q: MeanFieldGaussian, nodes: Array, weights: Array) -
         return np.full(2 * q.dim, np.nan)
     # Any constant may be taken from the cost; the mean leaves the least to cancel.
     gradient = (weight * (values - weight @ values)) @ q.score(z)
-    return gradient + entropy_gradient(q) if cost.entropy else gradient
+    return np.asarray(gradient + entropy_gradient(q) if cost.entropy else gradient)
 
 
 def _hermite(order: int) -> tuple[Array, Array]:

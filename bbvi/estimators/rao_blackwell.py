@@ -69,7 +69,7 @@ def noticeable(left_out: Array, size: Array) -> Array:
     """
     mean = np.mean(left_out, axis=0)
     error = np.std(left_out, axis=0, ddof=1) / np.sqrt(len(left_out))
-    return np.abs(mean) > _NOTICEABLE * error + 1e-9 * size
+    return np.asarray(np.abs(mean) > _NOTICEABLE * error + 1e-9 * size)
 
 
 def guarded(full: Array, reduced: Array, left_out: Array) -> Array:
@@ -91,4 +91,4 @@ def _differ(terms: Array, reference: Array) -> Array:
     comparable = np.isfinite(terms) & np.isfinite(reference)
     size = np.where(comparable, np.maximum(np.abs(terms), np.abs(reference)), 0.0)
     change = np.abs(np.where(comparable, terms, 0.0) - np.where(comparable, reference, 0.0))
-    return ~comparable | (change > 64 * np.finfo(float).eps * size)
+    return np.asarray(~comparable | (change > 64 * np.finfo(float).eps * size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class ScoreFunction:
     ValueError, TypeError
         If there is no such control variate, or `rao_blackwell` is not a bool.
     """
+
+    gradients: ClassVar[bool] = False
 
     control_variate: str = "regression"
     rao_blackwell: bool = True

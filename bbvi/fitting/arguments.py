@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bbvi.estimators import Pathwise, ScoreFunction
+from bbvi.estimators.base import Estimator
+from bbvi.estimators.gradient import ESTIMATORS, as_estimator, name_of, uses_gradients
+from bbvi.estimators.pathwise import Pathwise
+from bbvi.estimators.score_function import ScoreFunction
+from bbvi.fitting.job import Given, Method
 from bbvi.model.model import Model
 from bbvi.result.record import FitRecord
+from bbvi.solvers.base import Solver, as_solver
 from bbvi.solvers.fixed_draws import FixedDraws
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Limits
@@ -23,48 +28,60 @@ Array = np.ndarray
 _PAIRS = "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 
 
-@dataclass(frozen=True)
-class Method:
-    """An estimator and a solver that go together, by object; `name` is the estimator's."""
-
-    name: str
-    estimator: Any
-    solver: Any
-
-
 def choose_method(estimator: Any, solver: Any) -> Method:
     """The estimator and solver that the arguments of `fit` mean; ``"auto"`` is resolved later for the estimator."""
-    named = {"auto": None, "pathwise": Pathwise(), "score": ScoreFunction()}
-    if isinstance(estimator, str):
-        if estimator not in named:
+    chosen = None if isinstance(estimator, str) and estimator == "auto" else _estimator(estimator)
+    if isinstance(solver, str) and solver != "auto":
+        raise TypeError(f"solver: expected 'auto' or a solver such as bbvi.FixedDraws(), got {solver!r}")
+    stepping = None if isinstance(solver, str) else as_solver(solver)
+    own = stepping.estimator if isinstance(stepping, Stochastic) else None
+    if own is not None:
+        own = as_estimator(own)
+        if chosen is not None and chosen != own:
             raise ValueError(
-                f"estimator: expected 'auto', 'pathwise', 'score' or an estimator object, got {estimator!r}"
+                f"estimator: {chosen!r} contradicts the estimator of the solver, {own!r}; give one of them only"
             )
-        chosen = named[estimator]
-    elif isinstance(estimator, (Pathwise, ScoreFunction)):
-        chosen = estimator
-    else:
-        raise TypeError(f"estimator: expected 'auto', 'pathwise', 'score' or an estimator object, got {estimator!r}")
-    solvers = (FixedDraws, NaturalGradient, Stochastic)
-    if isinstance(solver, type) or (not isinstance(solver, solvers) and solver != "auto"):
-        raise TypeError(f"solver: expected 'auto', FixedDraws(), NaturalGradient() or Stochastic(), got {solver!r}")
-    if chosen is None and isinstance(solver, NaturalGradient):
+        chosen = own
+    if chosen is None and stepping is not None and stepping.traits.estimators == (ScoreFunction,):
         chosen = ScoreFunction()
-    if solver == "auto":
-        solver = _default_solver(chosen)
-    name = "auto" if chosen is None else "score" if isinstance(chosen, ScoreFunction) else "pathwise"
-    if (name == "score" and isinstance(solver, FixedDraws)) or (
-        name == "pathwise" and isinstance(solver, NaturalGradient)
-    ):
-        raise ValueError(f"solver: {type(solver).__name__} does not go with the {name} estimator; {_PAIRS}")
-    return Method(name, chosen, solver)
+    if stepping is None:
+        stepping = solver_for(chosen)
+    return settled(chosen, stepping)
 
 
-def _default_solver(estimator: Any) -> Any:
+def settled(estimator: Estimator | None, solver: Solver[Any]) -> Method:
+    """The pair, with the estimator handed to a solver that follows any.
+
+    Raises
+    ------
+    ValueError
+        If the two do not go together; the message says which pairs do.
+    """
+    accepted = solver.traits.estimators
+    if estimator is not None and accepted is not None and not isinstance(estimator, accepted):
+        raise ValueError(
+            f"solver: {name_of(solver)} does not go with the {name_of(estimator)} estimator; {_PAIRS}"
+        )
+    if estimator is None:
+        return Method("auto", None, solver, gradients=True)
+    if isinstance(solver, Stochastic):
+        solver = solver.with_estimator(estimator)
+    return Method(name_of(estimator), estimator, solver, gradients=uses_gradients(estimator))
+
+
+def solver_for(estimator: Estimator | None) -> Solver[Any]:
     """Deterministic or regression solvers where they do what the estimator's options say, else the stochastic one."""
     if estimator is None or estimator == Pathwise():
         return FixedDraws()
     return NaturalGradient() if estimator == ScoreFunction() else Stochastic()
+
+
+def _estimator(estimator: Any) -> Estimator:
+    try:
+        return as_estimator(estimator)
+    except (TypeError, ValueError) as error:
+        named = ", ".join(map(repr, ("auto", *ESTIMATORS)))
+        raise type(error)(f"estimator: expected {named} or an estimator object, got {estimator!r}") from None
 
 
 def as_model(model: Any, latents: Any) -> Model:
@@ -98,6 +115,13 @@ def as_limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: A
     )
 
 
+def as_tolerance(tolerance: Any) -> float:
+    """A positive number."""
+    if not (isinstance(tolerance, (int, float, np.number)) and tolerance > 0):
+        raise ValueError(f"tolerance: expected a positive number, got {tolerance!r}")
+    return float(tolerance)
+
+
 def as_seed(seed: Any) -> int:
     """The seed itself, or a fresh one."""
     if seed is None:
@@ -107,7 +131,7 @@ def as_seed(seed: Any) -> int:
     return int(seed)
 
 
-def start_of(target: Target, init: Any) -> tuple[Array, Array | None] | None:
+def start_of(target: Target, init: Any) -> Given | None:
     """Flat unconstrained mean (D,), and log sds where an earlier fit gives them; None without `init`."""
     if init is None:
         return None
@@ -115,7 +139,7 @@ def start_of(target: Target, init: Any) -> tuple[Array, Array | None] | None:
         q = init.approximation
         if q.dim != target.dim:
             raise ValueError(f"init: expected a fit of {target.dim} latents, got one of {q.dim}")
-        return np.array(q.mean), np.log(q.sd)
+        return Given(np.array(q.mean), np.log(q.sd))
     latents = target.model.latents
     if isinstance(init, Mapping):
         missing = [name for name in latents if name not in init]
@@ -140,4 +164,31 @@ def start_of(target: Target, init: Any) -> tuple[Array, Array | None] | None:
     value = target.values(mean[None])[0]
     if not np.isfinite(value):
         raise ValueError(f"init: the log joint is not finite there: {target.nonfinite}")
-    return mean, None
+    return Given(mean, None)
+
+
+def without_gradient(method: Method) -> Method:
+    """The method for a target of which only values are known.
+
+    Raises
+    ------
+    ValueError
+        If the estimator that was chosen needs a gradient.
+    """
+    if method.estimator is not None and method.gradients:
+        raise ValueError(
+            f"estimator: {method.name!r} needs a gradient, but autograd cannot trace the log joint; write it with "
+            "autograd.numpy and bbvi.stats, give gradient=, or use estimator='score'"
+        )
+    return from_values(method) if method.estimator is None else method
+
+
+def from_values(method: Method) -> Method:
+    """The score function, with the same solver where it goes with that."""
+    score = ScoreFunction()
+    accepted = method.solver.traits.estimators
+    fits = accepted is None or ScoreFunction in accepted
+    solver = method.solver if fits else NaturalGradient()
+    if isinstance(solver, Stochastic):
+        solver = dataclasses.replace(solver, estimator=None)
+    return settled(score, solver)

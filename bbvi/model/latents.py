@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -64,7 +64,7 @@ class ResolvedLatent:
     def unconstrain(self, value: Any) -> np.ndarray:
         """Flat unconstrained coordinates, (..., size), of a value; a ValueError names the latent."""
         try:
-            return self.transform.unconstrain(value)
+            return np.asarray(self.transform.unconstrain(value))
         except ValueError as error:
             raise ValueError(f"latent {self.name!r}: {error}") from None
 
@@ -278,6 +278,43 @@ class CholeskyCorrelation(Latent):
 
     def _transform(self, name: str, shape: Shape) -> Transform:
         return transforms.CholeskyCorrelation(shape)
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Support(Latent):
+    """Latents of a support of one's own.
+
+    Parameters
+    ----------
+    transform : callable
+        ``transform(shape)`` gives an object with ``constrain(u)``, from unconstrained coordinates ``(..., size)`` to
+        values ``(..., *shape)`` and their log-Jacobian ``(...,)``, differentiable by autograd, and ``unconstrain(x)``,
+        its inverse. It may say
+        what it is by the attributes of `bbvi.model.transforms.Transform`, ``unconstrained_shape`` where that is
+        not the shape itself.
+    shape, dims
+        As for every latent.
+    """
+
+    transform: Callable[[Shape], Any]
+
+    def __init__(
+        self,
+        transform: Callable[[Shape], Any],
+        *unnamed: Any,
+        shape: int | Shape = (),
+        dims: str | tuple[str | None, ...] = (),
+    ) -> None:
+        super().__init__(*unnamed, shape=shape, dims=dims)
+        if not callable(transform):
+            raise TypeError(f"Support: expected transform to be a function of the shape, got {transform!r}")
+        object.__setattr__(self, "transform", transform)
+
+    def _transform(self, name: str, shape: Shape) -> Transform:
+        try:
+            return transforms.as_transform(self.transform(shape), shape)
+        except TypeError as error:
+            raise TypeError(f"latent {name!r}: {error}") from None
 
 
 def as_latent(name: str, spec: Any) -> Latent:

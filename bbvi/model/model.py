@@ -340,7 +340,8 @@ class Model:
                 raise TypeError(f"{name}: expected a real number or an array of terms, got {describe(out)}") from None
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"{name}: expected a real number or an array of terms, got {describe(out)}")
-            out = np.asarray(array, dtype=float)
+            # A copy: a function may fill one buffer and return it again and again.
+            out = np.array(array, dtype=float)
         return out
 
 

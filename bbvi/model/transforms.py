@@ -24,12 +24,26 @@ _SUM_TOLERANCE = 1e-6
 class Transform:
     """A bijection from ``R^size`` onto the support of a latent of shape ``shape``.
 
-    Every method works on any number of leading batch axes. The transforms with ``elementwise`` true map each
-    coordinate by itself and are increasing, so that they carry quantiles to quantiles.
+    Every method works on any number of leading batch axes.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    elementwise : bool
+        Whether each coordinate is mapped by itself and increasing, so that quantiles are carried to quantiles.
+    whole_line : bool
+        Whether the support is the whole line, on which values have no scale that is known beforehand.
+    bounded : bool
+        Whether the support is bounded, so that a constant is a proper density on it.
+    ordered_axes : int
+        How many of the last axes have an order of their own, so that their entries cannot be exchanged.
     """
 
     shape: Shape
     elementwise: ClassVar[bool] = True
+    whole_line: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
+    ordered_axes: ClassVar[int] = 0
 
     @property
     def unconstrained_shape(self) -> Shape:
@@ -90,6 +104,8 @@ class Transform:
 class Real(Transform):
     """The identity, reshaped. Its log-Jacobian is the float 0.0."""
 
+    whole_line: ClassVar[bool] = True
+
     def constrain(self, u: Traced) -> tuple[Traced, Traced]:
         return self._shaped(u), 0.0
 
@@ -135,6 +151,8 @@ class Bounded(Transform):
 
     The log-Jacobian is sum(log((upper - lower) p (1 - p))).
     """
+
+    bounded: ClassVar[bool] = True
 
     lower: np.ndarray
     upper: np.ndarray
@@ -214,6 +232,8 @@ class Simplex(Transform):
     additive log-ratios have the Jacobian prod(x), and their map from u has the determinant sqrt(K).
     """
 
+    bounded: ClassVar[bool] = True
+
     elementwise: ClassVar[bool] = False
 
     @property
@@ -250,6 +270,8 @@ class Ordered(Transform):
     The log-Jacobian is sum(u_2, ..., u_K).
     """
 
+    ordered_axes: ClassVar[int] = 1
+
     elementwise: ClassVar[bool] = False
 
     def constrain(self, u: Traced) -> tuple[Traced, Traced]:
@@ -275,6 +297,9 @@ class CholeskyCorrelation(Transform):
     Each row's Jacobian is triangular, so that the log-Jacobian, with respect to the strictly lower triangle
     of L, is sum_{i>j} (i - j + 1) log sech(u_ij).
     """
+
+    bounded: ClassVar[bool] = True
+    ordered_axes: ClassVar[int] = 2
 
     elementwise: ClassVar[bool] = False
 
@@ -367,8 +392,50 @@ def _short(array: Any) -> str:
     flat = np.ravel(array)
     if np.all(flat == flat[0]):
         return f"{flat[0]:.6g}"
-    return np.array2string(np.asarray(array), precision=4, threshold=6)
+    return str(np.array2string(np.asarray(array), precision=4, threshold=6))
 
 
 # The primitives of this file that act on each element by itself, for whoever evaluates many draws at once.
 ELEMENTWISE = frozenset({_tanh, _log_sech})
+
+
+@dataclass(frozen=True, eq=False)
+class Guest(Transform):
+    """A transform of a user's own, by its methods ``constrain`` and ``unconstrain`` alone.
+
+    What it does not say of itself (`unconstrained_shape`, `elementwise`, `whole_line`, `bounded`, `ordered_axes`) is
+    said for it, with caution.
+    """
+
+    own: Any
+
+    def __post_init__(self) -> None:
+        for name in ("elementwise", "whole_line", "bounded"):
+            object.__setattr__(self, name, bool(getattr(self.own, name, False)))
+        object.__setattr__(self, "ordered_axes", int(getattr(self.own, "ordered_axes", len(self.shape))))
+
+    @property
+    def unconstrained_shape(self) -> Shape:
+        return tuple(getattr(self.own, "unconstrained_shape", self.shape))
+
+    def constrain(self, u: Traced) -> tuple[Traced, Traced]:
+        pair: tuple[Traced, Traced] = self.own.constrain(u)
+        return pair
+
+    def unconstrain(self, x: Any) -> np.ndarray:
+        return np.asarray(self.own.unconstrain(np.asarray(x, dtype=float)))
+
+
+def as_transform(own: Any, shape: Shape) -> Transform:
+    """A transform itself, or a user's object that maps to a latent of this shape.
+
+    Raises
+    ------
+    TypeError
+        If it has no methods ``constrain`` and ``unconstrain``.
+    """
+    if isinstance(own, Transform):
+        return own
+    if not all(callable(getattr(own, name, None)) for name in ("constrain", "unconstrain")):
+        raise TypeError(f"transform: expected an object with methods constrain and unconstrain, got {own!r}")
+    return Guest(shape, own)

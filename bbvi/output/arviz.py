@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bbvi.model import predictive, transforms
+from bbvi.model import predictive
 from bbvi.model.model import Model, labels_of
 from bbvi.result.posterior import DrawSet
-from bbvi.result.standin import available, has_density
+from bbvi.result.standin import available
 from bbvi.target.target import Target
 
 if TYPE_CHECKING:
@@ -24,22 +25,27 @@ Array = np.ndarray
 Variable = tuple[tuple[str, ...], Array]
 logger = logging.getLogger("bbvi")
 
-_PRIOR_DRAWS = 500
+DRAWS, _PRIOR_DRAWS = 1000, 500
 _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 
-def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
-    """The posterior for ArviZ, in one chain.
+def to_arviz(
+    fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+) -> Any:
+    """The posterior for ArviZ, in one chain; draws of chains in four, for ArviZ's own diagnostics.
 
     Parameters
     ----------
     fit : Fit
-    draws : int
-        Number of draws.
+    draws : int, optional
+        Number of draws, 1,000 by default. If more are asked for than the pool of draws is worth, a RuntimeWarning says
+        so.
     kind : str
         ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
     seed : int, optional
         None follows from the fit's own seed.
+    evaluate : bool
+        Whether the log joint may be called where the fit does not know it.
 
     Returns
     -------
@@ -53,7 +59,8 @@ def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | 
         ``sample_stats``
             ``lp`` and ``log_q`` (log densities on the unconstrained scale, of the target and of the
             distribution that the draws came from) and ``log_weight``, the weight still to apply: zero for
-            ``"importance"``, whose draws are resampled
+            ``"importance"``, whose draws are resampled; NaN for draws of a Gaussian kind, beyond those that
+            the fit has evaluated, unless `evaluate` is true
         ``log_likelihood``
             pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``;
             `Fit.loo` is right for every kind.
@@ -74,22 +81,29 @@ def to_arviz(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | 
     """
     import arviz as az
 
-    tree = to_datatree(fit, draws, kind, seed)
+    tree = to_datatree(fit, draws, kind, seed, evaluate=evaluate)
     return az.from_datatree(tree) if "from_datatree" in dir(az) else tree
 
 
-def to_datatree(fit: FitRecord, draws: int = 1000, kind: str = "best", seed: int | None = None) -> xr.DataTree:
+def to_datatree(
+    fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+) -> xr.DataTree:
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
     import xarray as xr
 
-    drawn = fit.draw(draws, kind, seed)
+    with warnings.catch_warnings():
+        if draws is None:
+            # Nobody asked for so many.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            draws = DRAWS
+        drawn = fit.draw(draws, kind, seed, evaluate=evaluate)
     groups = posterior_groups(fit, drawn)
     observed = set(fit.model.observed)
     if available(fit.model, "predict"):
         rng = np.random.default_rng([fit.seed, 2] if seed is None else [seed, 2])
         latents = {name: np.asarray(x) for name, x in fit.target.constrain(drawn.u)[0].items()}
         predicted = predictive.predict(fit.model, latents, rng)
-        groups["posterior_predictive"] = _draws_dataset(fit.model, predicted)
+        groups["posterior_predictive"] = _draws_dataset(fit.model, predicted, drawn.chains)
         observed |= set(predicted)
     groups |= data_groups(fit.model, observed)
     groups |= prior_groups(fit.model, min(draws, _PRIOR_DRAWS), fit.seed if seed is None else seed)
@@ -106,18 +120,18 @@ def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
     model, target = fit.model, fit.target
     latents = {name: np.asarray(x) for name, x in target.constrain(drawn.u)[0].items()}
     derived = target.quantities("derived", drawn.u) if "derived" in model.functions else {}
-    groups = {"posterior": _draws_dataset(model, latents | derived)}
-    if any(not isinstance(latent.transform, transforms.Real) for latent in model.latents.values()):
-        groups["unconstrained_posterior"] = _unconstrained(model, drawn.u)
+    groups = {"posterior": _draws_dataset(model, latents | derived, drawn.chains)}
+    if any(not latent.transform.whole_line for latent in model.latents.values()):
+        groups["unconstrained_posterior"] = _unconstrained(model, drawn.u, drawn.chains)
     stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
-    if not has_density(model):
-        # A fit that was loaded without its model knows the density of the draws that it was saved with.
-        stats |= {name: np.where(np.isneginf(drawn.lp), np.nan, stats[name]) for name in ("lp", "log_weight")}
-    groups["sample_stats"] = _dataset({name: (("chain", "draw"), x[None]) for name, x in stats.items()}, {})
+    by_chain = {name: (("chain", "draw"), x.reshape(drawn.chains, -1)) for name, x in stats.items()}
+    groups["sample_stats"] = _dataset(by_chain, {})
     if available(model, "log_likelihood"):
         pointwise = target.quantities("pointwise", drawn.u)
-        groups["log_likelihood"] = _draws_dataset(model, pointwise)
-        groups["log_prior"] = _draws_dataset(model, {"log_prior": log_prior(target, drawn, pointwise)})
+        groups["log_likelihood"] = _draws_dataset(model, pointwise, drawn.chains)
+        groups["log_prior"] = _draws_dataset(
+            model, {"log_prior": log_prior(target, drawn, pointwise)}, drawn.chains
+        )
     groups["fit"] = _fit_dataset(fit, drawn.kind)
     return groups
 
@@ -165,6 +179,7 @@ def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
         "elbo": fit.elbo,
         "elbo_se": fit.elbo_se,
         "khat": fit.khat,
+        "rhat": fit.rhat,
         "log_evidence": fit.log_evidence,
         "status": str(fit.status),
         "verdict": fit.verdict,
@@ -183,25 +198,25 @@ def _fit_dataset(fit: FitRecord, kind: str) -> xr.Dataset:
     if fit.covariance is not None:
         variables["covariance"] = (("unconstrained", "unconstrained_bis"), fit.covariance)
     dataset = _dataset(variables, {"unconstrained": labels, "unconstrained_bis": labels})
-    dataset.attrs = {name: value for name, value in scalars.items() if name not in ("message", "seed")}
+    dataset.attrs = {name: value for name, value in scalars.items() if name not in ("message", "rhat", "seed")}
     return dataset
 
 
-def _unconstrained(model: Model, u: Array) -> xr.Dataset:
+def _unconstrained(model: Model, u: Array, chains: int) -> xr.Dataset:
     variables: dict[str, Variable] = {}
     for name, latent in model.latents.items():
-        x = u[:, model.slices[name]].reshape(1, len(u), *latent.transform.unconstrained_shape)
+        x = u[:, model.slices[name]].reshape(chains, len(u) // chains, *latent.transform.unconstrained_shape)
         variables[name] = (("chain", "draw", *latent.unconstrained_dims), x)
     return _dataset(variables, _coords(model))
 
 
-def _draws_dataset(model: Model, draws: Mapping[str, Array]) -> xr.Dataset:
-    """Draws by name, each (S, *shape), as one chain."""
+def _draws_dataset(model: Model, draws: Mapping[str, Array], chains: int = 1) -> xr.Dataset:
+    """Draws by name, each (S, *shape), in so many chains."""
     variables: dict[str, Variable] = {}
     for name, x in draws.items():
         latent = model.latents.get(name)
         dims = labels_of(model, name, np.shape(x)[1:])[0] if latent is None else latent.dims
-        variables[name] = (("chain", "draw", *dims), np.asarray(x)[None])
+        variables[name] = (("chain", "draw", *dims), np.reshape(x, (chains, len(x) // chains, *np.shape(x)[1:])))
     return _dataset(variables, _coords(model))
 
 

@@ -58,12 +58,17 @@ def _facts(fit: FitRecord) -> Iterator[tuple[str, str]]:
     yield "ELBO", f"{fit.elbo:.2f} ± {fit.elbo_se:.2f} nats"
     if np.isfinite(fit.log_evidence):
         yield "evidence", f"{fit.log_evidence:.2f} ± {fit.log_evidence_se:.2f} nats"
-    yield "k-hat", f"{fit.khat:.2f} ({fit.kind})"
+    if np.isfinite(fit.rhat):
+        yield "R-hat", f"{fit.rhat:.3f} (chains)"
+    if fit.kind != "chains":
+        yield "k-hat", f"{fit.khat:.2f} ({fit.kind})" if np.isfinite(fit.khat) else f"not known ({fit.kind})"
     yield (
         "cost",
         f"{fit.evaluations} evaluations, {fit.gradient_evaluations} gradients, {fit.seconds:.3f} s "
         f"({fit.estimator}, {fit.solver})",
     )
+    if fit.looped:
+        yield "draw by draw", fit.looped
     yield "message", fit.message
 
 

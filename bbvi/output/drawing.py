@@ -67,7 +67,8 @@ def new_axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
     if ax is not None:
         return ax
     plt = pyplot()
-    return plt.figure(figsize=(width, height), layout="constrained").subplots()
+    fresh: Axes = plt.figure(figsize=(width, height), layout="constrained").subplots()
+    return fresh
 
 
 def handles_of(*colours: str, kind: str) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import psis
 from bbvi.model import predictive
 from bbvi.model.model import labels_of
@@ -34,7 +35,6 @@ from bbvi.output.drawing import (
 )
 from bbvi.result.loo import weighted_draws
 from bbvi.result.posterior import weighted_quantiles
-from bbvi.result.standin import has_density
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +75,8 @@ def plot(fit: FitRecord, reference: Any = None) -> Figure:
     plt = pyplot()
     rows = fit.rows()[:40]
     height = max(7.5, 1.6 + 0.21 * len(rows))
-    figure = plt.figure(figsize=(10.5, height), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.25])
+    figure: Figure = plt.figure(figsize=(10.5, height), layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.25])[0]
     axes = left.subplots(3, 1)
     plot_trace(fit, axes[0])
     plot_weights(fit, axes[1])
@@ -141,21 +141,22 @@ def plot_weights(fit: FitRecord, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax)
     kinds = {"mean-field": MEAN_FIELD, fit.kind: CORRECTED}
     for kind, colour in kinds.items():
-        if not has_density(fit.model) and kind != "importance":
+        chosen = fit.kinds[kind]
+        if isinstance(chosen, GaussianKind) and chosen.evaluated is None:
             continue
-        log_weights, khat = psis(weighted_draws(fit, kind)[1])
+        log_weights, khat = psis(weighted_draws(fit, kind).log_weights)
         weights = np.sort(np.exp(log_weights))[::-1] * len(log_weights)
         share = np.arange(1, len(weights) + 1) / len(weights)
         tail = weights > 1e-2
         ax.plot(
-            weights[tail], share[tail], color=colour, label=f"{kind}, k-hat {fit.khats.get(kind, khat):.2f}"
+            weights[tail], share[tail], color=colour, label=f"{kind}, k-hat {khat:.2f}"
         )
     ax.set(xscale="log", yscale="log", xlabel="weight, relative to the mean", ylabel="share of draws above")
     ax.set_title("Importance weights")
     top = ax.get_xlim()[1]
     line = np.geomspace(1.0, max(top, 3.0), 10)
     ax.plot(line, 0.2 * line ** (-1 / 0.7), color=FAINT, ls=":", lw=1, label="k = 0.7")
-    ax.set_ylim(0.3 / 8192, 1.5)
+    ax.set_ylim(bottom=0.3 / 8192, top=1.5)
     ax.legend(fontsize=8, loc="lower left")
     return ax
 
@@ -250,7 +251,7 @@ def plot_marginals(
     chosen = chosen_rows(fit, rows)
     known = known_rows(fit, reference)
     if len(chosen) > GRID_ROWS:
-        figure = plt.figure(figsize=(7, 1.3 + 0.24 * len(chosen)), layout="constrained")
+        figure: Figure = plt.figure(figsize=(7, 1.3 + 0.24 * len(chosen)), layout="constrained")
         plot_forest(fit, kind, reference, rows or [fit.rows()[i].label for i in chosen], figure.subplots())
         return figure
     columns = min(len(chosen), 4 if len(chosen) > 6 else 3)
@@ -315,7 +316,7 @@ def plot_pairs(fit: FitRecord, rows: Sequence[str] | int = 4, kind: str = "best"
     if len(chosen) < 2:
         raise ValueError(f"rows: expected two rows or more, got {len(chosen)}")
     count = len(chosen)
-    figure = plt.figure(figsize=(2.1 * count + 0.4, 2.0 * count + 0.5), layout="constrained")
+    figure: Figure = plt.figure(figsize=(2.1 * count + 0.4, 2.0 * count + 0.5), layout="constrained")
     axes = figure.subplots(count, count, squeeze=False)
     for a in range(count):
         for b in range(count):

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from bbvi.correction import chains, gaussian, linear_response, metric, proposals
 from bbvi.correction import importance as correction
-from bbvi.correction import proposals
+from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import MeanFieldGaussian
 from bbvi.model import transforms
 from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model
+from bbvi.notices import warn
 from bbvi.output.arviz import to_datatree
 from bbvi.result.record import FitRecord
-from bbvi.result.standin import StoredTarget, has_density, stand_in
+from bbvi.result.standin import StoredTarget, stand_in
 from bbvi.search.modes import Mode
 from bbvi.solvers.state import Trace
 from bbvi.status import Status
@@ -35,17 +38,17 @@ Record = TypeVar("Record", bound=FitRecord)
 
 _FORMAT = 1
 _GROUP = "bbvi"
-_NOT_STORED = ("model", "target")
+_NOT_STORED = ("model", "target", "origin")
 _STORABLE = "biufUmM"
 _RECORDS: dict[str, type] = {
     record.__name__: record
-    for module in (correction, proposals, transforms)
+    for module in (chains, correction, gaussian, linear_response, metric, proposals, transforms)
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
-} | {record.__name__: record for record in (MeanFieldGaussian, Mode, ResolvedLatent, Trace)}
+} | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Trace)}
 
 
-def save(fit: FitRecord, path: str | Path, draws: int = 1000, kind: str = "best") -> None:
+def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str = "best") -> None:
     """Write a fit to disk.
 
     Parameters
@@ -64,7 +67,6 @@ def save(fit: FitRecord, path: str | Path, draws: int = 1000, kind: str = "best"
     """
     path = _checked(path)
     arrays: dict[str, Array] = {}
-    before = fit.target.evaluations, fit.target.gradient_evaluations
     header = json.dumps({"format": _FORMAT, "fit": _encode(_content(fit), "fit", arrays)})
     # Written beside and moved into place, so that an interrupt never leaves half a file.
     temporary = path.with_name(f".{path.name}.part")
@@ -77,8 +79,6 @@ def save(fit: FitRecord, path: str | Path, draws: int = 1000, kind: str = "best"
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-        # What saving takes is no cost of the fit.
-        fit.target.evaluations, fit.target.gradient_evaluations = before
 
 
 def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
@@ -107,7 +107,6 @@ def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
 
 def _content(fit: FitRecord) -> dict[str, Any]:
     model = fit.model
-    counts = {"evaluations": fit.target.evaluations, "gradient_evaluations": fit.target.gradient_evaluations}
     described = {
         "latents": dict(model.latents),
         "functions": list(model.functions),
@@ -117,23 +116,18 @@ def _content(fit: FitRecord) -> dict[str, Any]:
         "data": _storable(model.data),
         "observed": list(model.observed),
     }
-    derived, log_density = {}, None
+    derived = {}
     if "derived" in model.functions:
         # Of the kinds that the summary needs: one for its rows, mean field for its last column.
         derived = {kind: dict(fit.posterior(kind).derived) for kind in sorted({"mean-field", fit.kind})}
-    if fit.importance is not None:
-        log_density = fit.importance.log_density
-    at_mean = float(fit.target.values(fit.approximation.mean[None])[0]) if has_density(model) else None
     fields = {
         item.name: getattr(fit, item.name) for item in dataclasses.fields(fit) if item.name not in _NOT_STORED
     }
     return {
         "fields": fields,
-        "counts": counts,
         "model": described,
         "derived": derived,
-        "log_density": log_density,
-        "log_density_at_mean": at_mean,
+        "known": _known_density(fit),
     }
 
 
@@ -164,27 +158,37 @@ def _restored(content: Mapping[str, Any], model: Model | None, record: type[Reco
     if model is None:
         model = stand_in(**described)
         target = StoredTarget(model)
-        if content["log_density"] is not None:
-            target.remember_values(fields["importance"].draws, content["log_density"])
     else:
         _check_latents(described["latents"], model)
         target = Target(model)
-        expected, q = content["log_density_at_mean"], fields["approximation"]
-        found = float(target.values(q.mean[None])[0])
-        if expected is not None and not np.isclose(found, expected, rtol=1e-6, atol=1e-6):
-            warnings.warn(
-                f"model: its log density at the approximation's mean is {found:.6g}, and that of the model "
-                f"which was fitted was {expected:.6g}: other functions, or other data",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-    target.evaluations = content["counts"]["evaluations"]
-    target.gradient_evaluations = content["counts"]["gradient_evaluations"]
+        if content["known"] is not None:
+            _check_density(target, *content["known"])
     fit = record(model=model, target=target, **fields)
     if isinstance(target, StoredTarget):
         for kind, derived in content["derived"].items():
             target.remember(fit.posterior(kind).u, derived)
     return fit
+
+
+def _known_density(fit: FitRecord) -> tuple[Array, float] | None:
+    """A draw (D,) at which the fit knows the log density, and that: what a model is known by when the fit is read."""
+    for kind in fit.kinds.values():
+        pool = kind.evaluated if isinstance(kind, GaussianKind) else kind.pool(fit.seed)
+        if pool is None:
+            continue
+        finite = np.flatnonzero(np.isfinite(pool.log_density))
+        if len(finite):
+            return pool.u[finite[0]], float(pool.log_density[finite[0]])
+    return None
+
+
+def _check_density(target: Target, u: Array, expected: float) -> None:
+    found = float(target.values(u[None])[0])
+    if not np.isclose(found, expected, rtol=1e-6, atol=1e-6):
+        warn(
+            f"model: its log density at a draw of the fit is {found:.6g}, and that of the model which was fitted was "
+            f"{expected:.6g}: other functions, or other data"
+        )
 
 
 def _check_latents(stored: Mapping[str, ResolvedLatent], model: Model) -> None:
@@ -288,7 +292,7 @@ def _checked(path: Any) -> Path:
         raise TypeError(f"path: expected a path, got {path!r}") from None
     if path.suffix not in (".nc", ".npz"):
         raise ValueError(f"path: expected a name that ends in .nc or .npz, got {str(path)!r}")
-    return path
+    return Path(path)
 
 
 def _read_npz(path: Path) -> tuple[str, dict[str, Array]]:

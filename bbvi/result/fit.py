@@ -45,8 +45,14 @@ class Fit(FitRecord):
         Pareto k-hat of the weights in use; `khats` holds it by kind.
     kind : str
         What ``kind="best"`` means for this fit.
+    kinds : dict of Kind
+        Approximations of the posterior by name, the cheapest first.
     evaluations, gradient_evaluations : int
-        Cost, per draw.
+        What the fit cost, per draw; nothing that is asked of it later adds to that.
+    rhat : float
+        Nested R-hat of the chains, the worst row; NaN where there are none.
+    looped : str
+        Why the log joint is evaluated draw by draw; empty where all draws go at once.
     seconds : float
         Wall clock time of the fit.
     trace : Trace
@@ -61,24 +67,26 @@ class Fit(FitRecord):
         From which everything that is drawn later follows.
     """
 
-    def to_arviz(self, draws: int = 1000, kind: str = "best", seed: int | None = None) -> Any:
+    def to_arviz(
+        self, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+    ) -> Any:
         """The posterior for ArviZ: `InferenceData` (ArviZ < 1) or `DataTree` (ArviZ >= 1).
 
         See `bbvi.output.arviz.to_arviz` for the groups.
         """
-        return way_out("arviz")(self, draws, kind, seed)
+        return way_out("arviz")(self, draws, kind, seed, evaluate=evaluate)
 
-    def loo(self, kind: str = "best") -> Any:
+    def loo(self, kind: str = "best", *, evaluate: bool = False) -> Any:
         """Leave-one-out cross-validation that accounts for the approximation; see `bbvi.result.loo.loo`."""
         from bbvi.result.loo import loo
 
-        return loo(self, kind)
+        return loo(self, kind, evaluate=evaluate)
 
-    def sensitivity(self, kind: str = "best") -> pd.DataFrame:
+    def sensitivity(self, kind: str = "best", *, evaluate: bool = False) -> pd.DataFrame:
         """Sensitivity of every row to prior and likelihood; see `bbvi.result.sensitivity.power_scaling`."""
         from bbvi.result.sensitivity import power_scaling
 
-        return power_scaling(self, kind)
+        return power_scaling(self, kind, evaluate=evaluate)
 
     def plot(self, reference: Any = None) -> Any:
         """The fit at a glance; see `bbvi.output.plots.plot` and the pictures beside it."""
@@ -109,6 +117,16 @@ class Fit(FitRecord):
         model = self.model.with_data(**new) if new else self.model
         rng = np.random.default_rng([self.seed, 2] if seed is None else seed)
         return predict(model, self.sample(draws, seed=seed), rng)
+
+    def extend(
+        self, draws: int | None = None, *, max_evaluations: int | None = None, max_seconds: float | None = None
+    ) -> Fit:
+        """A fit with longer chains, or more weighted draws, judged anew; this one stays as it is.
+
+        See `bbvi.fitting.extend.extend`.
+        """
+        longer: Fit = way_out("extend")(self, draws, max_evaluations=max_evaluations, max_seconds=max_seconds)
+        return longer
 
     def save(self, path: str | Path) -> None:
         """Write the fit to ``.nc`` (netCDF) or ``.npz``, without pickles; `bbvi.load` reads both."""

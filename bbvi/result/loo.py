@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import pareto_khat_threshold, psis
 from bbvi.model.model import labels_of
-from bbvi.result.posterior import gaussian_log_density
 
 if TYPE_CHECKING:
     from bbvi.result.record import FitRecord
@@ -51,7 +51,7 @@ def leave_one_out(log_likelihood: Array, log_weights: Array) -> Pointwise:
     return Pointwise(_log_sum(smoothed + known), np.atleast_1d(khat), _log_sum(weights[:, None] + known))
 
 
-def loo(fit: FitRecord, kind: str = "best") -> Any:
+def loo(fit: FitRecord, kind: str = "best", *, evaluate: bool = False) -> Any:
     """Leave-one-out cross-validation of a fit.
 
     Parameters
@@ -61,6 +61,8 @@ def loo(fit: FitRecord, kind: str = "best") -> Any:
     kind : str
         Whose draws. Those of a Gaussian kind are weighted by p / q, so that every kind estimates the same
         figure; k-hat says how well.
+    evaluate : bool
+        Whether the log joint may be called at draws of a Gaussian kind where it is not known.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def loo(fit: FitRecord, kind: str = "best") -> Any:
             "loo: needs the pointwise log likelihood, but this model has only log_joint; "
             "build it with bbvi.Model(log_prior=..., log_likelihood=...)"
         )
-    u, log_weights = weighted_draws(fit, kind)
+    u, log_weights, _ = weighted_draws(fit, kind, evaluate=evaluate)
     pointwise = fit.target.quantities("pointwise", u)
     figures = leave_one_out(
         np.concatenate([x.reshape(len(u), -1) for x in pointwise.values()], axis=1), log_weights
@@ -102,13 +104,38 @@ def loo(fit: FitRecord, kind: str = "best") -> Any:
     )
 
 
-def weighted_draws(fit: FitRecord, kind: str = "best") -> tuple[Array, Array]:
-    """Draws u (S, D) of a kind, and log weights (S,), up to a constant, that carry them to the posterior."""
-    chosen = fit.posterior(kind)
-    if chosen.mean is None or chosen.factor is None:
-        return chosen.u, chosen.log_weights
-    log_q = gaussian_log_density(chosen.u, chosen.mean, chosen.factor)
-    return chosen.u, fit.target.values(chosen.u) - log_q
+class Weighted(NamedTuple):
+    """Draws u (S, D), the log weights (S,), up to a constant, that carry them to the posterior, and its log density."""
+
+    u: Array
+    log_weights: Array
+    log_density: Array
+
+
+def weighted_draws(fit: FitRecord, kind: str = "best", *, evaluate: bool = False) -> Weighted:
+    """Draws of a kind with the weights that carry them to the posterior.
+
+    Raises
+    ------
+    ValueError
+        If the log joint is known at no draw of that kind, and shall not be evaluated.
+    """
+    name = fit.known(kind)
+    chosen = fit.kinds[name]
+    if not isinstance(chosen, GaussianKind):
+        pool = fit.posterior(name).pool
+        return Weighted(pool.u, pool.log_weights, pool.log_density)
+    if chosen.evaluated is not None:
+        u, log_density = chosen.evaluated
+    elif evaluate:
+        u = fit.posterior(name).u
+        log_density = fit.target.values(u)
+    else:
+        raise ValueError(
+            f"kind: the log joint was not evaluated at draws of {name}, which their weights need; say evaluate=True to "
+            "call it there"
+        )
+    return Weighted(u, log_density - chosen.normal.log_density(u), log_density)
 
 
 def _elpd_data(figures: Pointwise, elpd_i: Any, pareto_k: Any, draws: int) -> Any:

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.pool import Pool
 from bbvi.correction.psis import effective_sample_size, psis
-from bbvi.correction.weights import ControlFunctions, moments
-from bbvi.draws import quasi_random
-from bbvi.families import MeanFieldGaussian
+from bbvi.correction.weights import moments
 from bbvi.model.model import Model, labels_of
 from bbvi.target.target import Target
 
 Array = np.ndarray
 
-KINDS = ("mean-field", "linear-response", "importance")
+# Into so many chains draws of chains are laid out for ArviZ, which takes each for one.
+_GROUPS = 4
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(100)
 _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
@@ -46,25 +46,25 @@ class Expectation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Draws ``u`` (S, D) on the unconstrained scale with normalised log weights (S,), of one kind.
-
-    `controls` are the control functions that importance weights were adjusted by. For the Gaussian kinds the draws
-    are quasi-random and equally weighted; `mean` and `factor` are the Gaussian's, and
-    `mean_se` (D,) the Monte Carlo error that the fit left in its mean.
-    """
+    """The draws of one kind of posterior (its `pool`), with the latents and derived quantities at them."""
 
     kind: str
     target: Target
-    u: Array
-    log_weights: Array
-    mean_se: Array
-    mean: Array | None = None
-    factor: Array | None = None
-    controls: ControlFunctions | None = None
+    pool: Pool
+
+    @property
+    def u(self) -> Array:
+        """Draws (S, D) on the unconstrained scale."""
+        return self.pool.u
+
+    @property
+    def log_weights(self) -> Array:
+        """Normalised log weights (S,)."""
+        return self.pool.log_weights
 
     @cached_property
     def weights(self) -> Array:
-        return np.exp(self.log_weights)
+        return np.asarray(np.exp(self.log_weights))
 
     @cached_property
     def latents(self) -> dict[str, Array]:
@@ -86,17 +86,8 @@ class Posterior:
         usable = np.isfinite(sd)
         # In sds, so that squares do not overflow.
         scale = np.where(usable & (sd > 0), sd, 1.0)
-        error = scale * self._errors(np.where(usable, centred, 0.0) / scale)
+        error = scale * self.pool.errors.standard_errors(self.weights, np.where(usable, centred, 0.0) / scale)
         return mean, sd, np.where(usable, error, np.nan)
-
-    def _errors(self, centred: Array) -> Array:
-        """Standard errors (R,) of the means of centred columns (S, R)."""
-        if self.controls is not None:
-            return self.controls.standard_errors(self.weights, centred)
-        # How the mean of x moves with that of u (Stein's identity), times the error in that of u.
-        scatter = self.u - self.weights @ self.u
-        slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
-        return np.sqrt(np.nan_to_num(self.mean_se) ** 2 @ slopes**2)
 
     def rows(self, ci_prob: float, mean_field: Posterior | None = None) -> list[Row]:
         """Summary rows: latents in declaration order, C order within, then derived quantities."""
@@ -106,7 +97,7 @@ class Posterior:
         low, high = weighted_quantiles(x, self.weights, np.array([tail, 1 - tail]))
         reference = self if mean_field is None else mean_field
         plain = np.sqrt(np.maximum(reference._closed_or_sampled()[1], 0.0))
-        if self.kind != "importance":
+        if self.pool.normal is not None:
             exact = self._closed(tail)
             known = np.isfinite(exact[0])
             means[known], sds[known] = exact[0][known], np.sqrt(exact[1][known])
@@ -130,14 +121,15 @@ class Posterior:
     def _closed(self, tail: float) -> Array:
         """Mean, variance and quantiles (4, R) of latents whose transform acts on each coordinate; NaN elsewhere."""
         rows = np.full((4, len(self.columns[0])), np.nan)
-        if self.mean is None or self.factor is None:
+        normal = self.pool.normal
+        if normal is None:
             return rows
-        start, sd = 0, _row_norms(self.factor)
+        start, sd = 0, normal.sd
         for name, latent in self.target.model.latents.items():
             size = int(np.prod(latent.shape))
             part = self.target.model.slices[name]
             if latent.transform.elementwise:
-                m, s = self.mean[part], sd[part]
+                m, s = normal.mean[part], sd[part]
                 with np.errstate(all="ignore"):
                     grid = latent.transform.constrain(m + s * _NODES[:, None])[0].reshape(len(_NODES), -1)
                     ends = latent.transform.constrain(m + s * ndtri([[tail], [1 - tail]]))[0].reshape(2, -1)
@@ -151,7 +143,7 @@ class Posterior:
         """Expectation of a function from its values at the draws, (S, ...)."""
         x = np.asarray(values, dtype=float).reshape(len(self.u), -1)
         mean, sd, error = self.moments(x)
-        if self.kind != "importance":
+        if self.pool.normal is not None:
             # Quasi-random draws do better than this bound, but by how much is not known for this function.
             error = np.sqrt(error**2 + sd**2 / len(self.u))
         shape = np.shape(values)[1:]
@@ -177,73 +169,66 @@ def _columns(model: Model, latents: Mapping[str, Array], derived: Mapping[str, A
     return labels, np.concatenate(parts, axis=1)
 
 
-def gaussian(kind: str, target: Target, mean: Array, factor: Array, mean_se: Array, seed: int) -> Posterior:
-    """The posterior draws of N(mean, factor factor'); `factor` is (D,) where the covariance is diagonal."""
-    dim = len(mean)
-    size = int(2 ** np.clip(np.floor(np.log2(2**19 / dim)), 10, 13))
-    e = quasi_random(size, dim, np.random.default_rng(seed))
-    u = mean + (e * factor if factor.ndim == 1 else e @ factor.T)
-    return Posterior(kind, target, u, np.full(size, -np.log(size)), mean_se, mean, factor)
-
-
-def weighted(target: Target, result: ImportanceResult) -> Posterior:
-    """The posterior draws of importance sampling."""
-    q = result.proposal
-    controls = ControlFunctions.at(result.draws, result.log_weights, q.log_density(result.draws), q.components[0])
-    return Posterior("importance", target, result.draws, result.log_weights, np.zeros(target.dim), controls=controls)
-
-
 class DrawSet(NamedTuple):
-    """Draws u (n, D) with log density of the target and of where they came from, and the log weight still to apply."""
+    """Draws u (n, D) with log density of the target and of where they came from, and the log weight still to apply.
+
+    They are laid out in so many chains of one length, one after the other.
+    """
 
     kind: str
     u: Array
     lp: Array
     log_q: Array
     log_weight: Array
+    chains: int = 1
 
 
-def resample(
-    target: Target, result: ImportanceResult, n: int, rng: np.random.Generator, limit: int = 200_000
-) -> tuple[DrawSet, float]:
-    """`n` equally weighted draws by importance resampling, from a pool enlarged until its effective size reaches `n`.
+def resample(kind: str, pool: Pool, n: int, rng: np.random.Generator) -> tuple[DrawSet, float]:
+    """`n` equally weighted draws by importance resampling, and the effective size of the pool they were taken from.
 
-    Returns the draws and the effective size of the pool that they were taken from.
+    Systematic resampling keeps the counts as near to the weights as whole numbers can be. Of a pool of chains the draws
+    come in four groups of chains that know nothing of each other, where so many can be divided by four.
     """
-    u, lp, log_w, proposal = result.draws, result.log_density, result.log_weights, result.proposal
-    ess = float(effective_sample_size(log_w))
-    if ess < n and len(u) < limit:
-        extra = int(min(limit - len(u), 1.2 * (n - ess) * len(u) / max(ess, 1.0)))
-        fresh = proposal.sample(max(extra, 16), rng)
-        u, lp = np.concatenate([u, fresh]), np.concatenate([lp, target.values(fresh)])
-        log_w = np.asarray(psis(lp - proposal.log_density(u))[0])
-        ess = float(effective_sample_size(log_w))
-    # Systematic resampling keeps the counts as near to the weights as whole numbers can be.
+    if pool.chains > 1:
+        return _of_chains(kind, pool, n, rng)
+    size = float(effective_sample_size(pool.log_weights))
     positions = (np.arange(n) + rng.random()) / n
-    index = np.minimum(np.searchsorted(np.cumsum(np.exp(log_w)), positions), len(u) - 1)
+    index = np.minimum(np.searchsorted(np.cumsum(np.exp(pool.log_weights)), positions), len(pool.u) - 1)
     index = rng.permutation(index)
-    return DrawSet("importance", u[index], lp[index], proposal.log_density(u[index]), np.zeros(n)), ess
+    return DrawSet(kind, pool.u[index], pool.log_density[index], pool.log_q[index], np.zeros(n)), size
 
 
-def gaussian_draws(
-    kind: str, target: Target, mean: Array, factor: Array, n: int, rng: np.random.Generator, *, weigh: bool
-) -> DrawSet:
-    """`n` draws of N(mean, factor factor'); with `weigh` also the smoothed importance weights still to apply."""
-    e = rng.standard_normal((n, len(mean)))
-    u = mean + (e * factor if factor.ndim == 1 else e @ factor.T)
-    log_q = gaussian_log_density(u, mean, factor)
-    if not weigh:
-        return DrawSet(kind, u, np.full(n, np.nan), log_q, np.full(n, np.nan))
-    lp = target.values(u)
-    return DrawSet(kind, u, lp, log_q, np.asarray(psis(lp - log_q)[0]))
+def _of_chains(kind: str, pool: Pool, n: int, rng: np.random.Generator) -> tuple[DrawSet, float]:
+    groups = _GROUPS if n % _GROUPS == 0 else 1
+    size = len(pool.u)
+    if n <= size:
+        positions = np.floor((np.arange(n) + rng.random()) / n * size).astype(int)
+    else:
+        positions = np.sort(rng.permutation(np.arange(n) % size))
+    index = positions if groups > 1 else rng.permutation(positions)
+    drawn = DrawSet(kind, pool.u[index], pool.log_density[index], pool.log_q[index], np.zeros(n), groups)
+    return drawn, float(size)
 
 
-def gaussian_log_density(u: Array, mean: Array, factor: Array) -> Array:
-    """Log density (S,) of N(mean, factor factor'), factor lower triangular (D, D), or (D,) where diagonal."""
-    if factor.ndim == 1:
-        return np.asarray(MeanFieldGaussian(mean, factor).log_density(u))
-    e = np.linalg.solve(factor, (u - mean).T).T
-    return np.asarray(-0.5 * np.sum(e**2, axis=1) - np.log(np.diag(factor)).sum() - 0.5 * len(mean) * np.log(2 * np.pi))
+def gaussian_draws(kind: GaussianKind, n: int, rng: np.random.Generator, *, known: bool) -> DrawSet:
+    """`n` draws of a Gaussian kind.
+
+    If the log density is to be `known`, they are taken from those at which it was evaluated, as long as there are
+    enough, with the smoothed weights still to apply; else it is NaN, and so are the weights.
+    """
+    evaluated = kind.evaluated
+    if known and evaluated is not None and len(evaluated.u) >= n:
+        index = rng.permutation(len(evaluated.u))[:n]
+        return weighed(kind, evaluated.u[index], evaluated.log_density[index])
+    u = kind.normal.sample(n, rng)
+    unknown = np.full(n, np.nan)
+    return DrawSet(kind.name, u, unknown, kind.normal.log_density(u), unknown.copy())
+
+
+def weighed(kind: GaussianKind, u: Array, log_density: Array) -> DrawSet:
+    """Draws u (S, D) of a Gaussian kind where the target's log density (S,) is known, with their smoothed weights."""
+    log_q = kind.normal.log_density(u)
+    return DrawSet(kind.name, u, log_density, log_q, np.asarray(psis(log_density - log_q)[0]))
 
 
 def weighted_quantiles(x: Array, weights: Array, levels: Array) -> Array:
@@ -252,7 +237,3 @@ def weighted_quantiles(x: Array, weights: Array, levels: Array) -> Array:
     ordered = np.take_along_axis(x, order, axis=0)
     cumulative = np.cumsum(weights[order], axis=0) - 0.5 * weights[order]
     return np.array([[np.interp(q, cumulative[:, j], ordered[:, j]) for j in range(x.shape[1])] for q in levels])
-
-
-def _row_norms(factor: Array) -> Array:
-    return factor if factor.ndim == 1 else np.sqrt(np.sum(factor**2, axis=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bbvi.correction import linear_response
+from bbvi.correction.chains import Chains
+from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.pool import Kind
 from bbvi.correction.psis import effective_sample_size
 from bbvi.families import MeanFieldGaussian
 from bbvi.model.model import Model
@@ -41,8 +45,6 @@ class FitRecord:
     covariance: Array | None
     elbo: float
     elbo_se: float
-    khat: float
-    khats: dict[str, float]
     kind: str
     trace: Trace
     seconds: float
@@ -51,14 +53,16 @@ class FitRecord:
     estimator: str
     solver: str
     seed: int
+    evaluations: int
+    gradient_evaluations: int
     target: Target = field(repr=False)
-    importance: ImportanceResult | None = field(default=None, repr=False)
+    kinds: dict[str, Kind] = field(repr=False)
     surrogate_covariance: Array | None = None
-    log_evidence: float = float("nan")
-    log_evidence_se: float = float("nan")
     modes: list[Mode] = field(default_factory=list, repr=False)
     noise_sd: float = 0.0
     eps: Array | None = field(default=None, repr=False)
+    looped: str = ""
+    origin: object = field(default=None, repr=False)
 
     # ---- plain facts ------------------------------------------------------------------------------------------------
 
@@ -68,14 +72,48 @@ class FitRecord:
         return self.status is Status.CONVERGED
 
     @property
-    def evaluations(self) -> int:
-        """Log-joint evaluations so far, per draw: starts, probes, ELBO and k-hat included."""
-        return self.target.evaluations
+    def khat(self) -> float:
+        """Pareto k-hat of the weights in use."""
+        return self.kinds[self.kind].khat
 
     @property
-    def gradient_evaluations(self) -> int:
-        """Gradients and Hessian products so far, per draw."""
-        return self.target.gradient_evaluations
+    def khats(self) -> dict[str, float]:
+        """Pareto k-hat by kind."""
+        return {name: kind.khat for name, kind in self.kinds.items()}
+
+    @property
+    def importance(self) -> ImportanceResult | None:
+        """The weighted draws, where there are any."""
+        found = self.kinds.get("importance")
+        return found if isinstance(found, ImportanceResult) else None
+
+    @property
+    def log_evidence(self) -> float:
+        """Importance estimate of the log evidence in nats; NaN where there are no weights."""
+        return self._evidence[0]
+
+    @property
+    def log_evidence_se(self) -> float:
+        """Its standard error."""
+        return self._evidence[1]
+
+    @property
+    def _evidence(self) -> tuple[float, float]:
+        if self.importance is not None:
+            return self.importance.log_evidence, self.importance.log_evidence_se
+        chosen = self.kinds[self.kind]
+        return chosen.log_evidence if isinstance(chosen, GaussianKind) else (float("nan"), float("nan"))
+
+    @property
+    def chains(self) -> Chains | None:
+        """The chains, where there are any."""
+        found = self.kinds.get("chains")
+        return found if isinstance(found, Chains) else None
+
+    @property
+    def rhat(self) -> float:
+        """Nested R-hat of the chains, the worst row; NaN where there are none."""
+        return float("nan") if self.chains is None else float(self.chains.rhat.max())
 
     # ---- what a user asks of a posterior ----------------------------------------------------------------------------
 
@@ -99,28 +137,37 @@ class FitRecord:
         ValueError
             If this fit has no approximation of that kind.
         """
-        u = self.draw(n, kind, seed, weigh=False).u
+        u = self.draw(n, kind, seed, known=False).u
         return {name: np.array(x) for name, x in self.target.constrain(u)[0].items()}
 
     @single_threaded
-    def draw(self, n: int, kind: str = "best", seed: int | None = None, *, weigh: bool = True) -> DrawSet:
+    def draw(
+        self, n: int, kind: str = "best", seed: int | None = None, *, known: bool = True, evaluate: bool = False
+    ) -> DrawSet:
         """Draws (n, D) on the unconstrained scale with their log densities and the log weights still to apply.
 
-        Without `weigh` draws of a Gaussian come without the target's density, and cost no evaluation.
+        Draws of a Gaussian kind are taken from those at which the log joint is `known`, if there are enough, or else
+        are fresh and without its density; `evaluate` calls the log joint at them. Those of other kinds are resampled
+        from their pool; a RuntimeWarning says when it is not worth so many.
         """
         n = _positive_int("n", n)
-        kind = self._known(kind)
+        name = self.known(kind)
         rng = np.random.default_rng([self.seed, 1] if seed is None else seed)
-        if kind == "importance" and self.importance is not None:
-            draws, effective = posterior.resample(self.target, self.importance, n, rng)
-            if effective < 0.9 * n:
-                self._note(
-                    f"The pool of weighted draws has an effective size of {effective:.0f}, less than the {n} draws "
-                    "that were asked for: they repeat each other. Ask for fewer draws."
-                )
-            return draws
-        mean, factor = self._gaussian(kind)
-        return posterior.gaussian_draws(kind, self.target, mean, factor, n, rng, weigh=weigh)
+        chosen = self.kinds[name]
+        if isinstance(chosen, GaussianKind):
+            drawn = posterior.gaussian_draws(chosen, n, rng, known=known)
+            if evaluate and np.isnan(drawn.lp).any():
+                drawn = posterior.weighed(chosen, drawn.u, self.target.values(drawn.u))
+            return drawn
+        drawn, effective = posterior.resample(name, self.posterior(name).pool, n, rng)
+        if effective < 0.9 * n:
+            warnings.warn(
+                f"the pool of draws has an effective size of {effective:.0f}, less than the {n} that were asked "
+                "for, which repeat each other: ask for fewer, or draw more with fit.extend()",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return drawn
 
     def summary(self, kind: str = "best", ci_prob: float = 0.89) -> pd.DataFrame:
         """Means, sds and equal-tailed intervals of latents and derived quantities.
@@ -168,22 +215,23 @@ class FitRecord:
 
     def posterior(self, kind: str = "best") -> Posterior:
         """The weighted draws that every figure of one kind comes from."""
-        kind = self._known(kind)
-        if kind not in self._posteriors:
-            if kind == "importance" and self.importance is not None:
-                self._posteriors[kind] = posterior.weighted(self.target, self.importance)
-            else:
-                mean, factor = self._gaussian(kind)
-                self._posteriors[kind] = posterior.gaussian(kind, self.target, mean, factor, self.mean_se, self.seed)
-        return self._posteriors[kind]
+        name = self.known(kind)
+        if name not in self._posteriors:
+            self._posteriors[name] = Posterior(name, self.target, self.kinds[name].pool(self.seed))
+        return self._posteriors[name]
 
-    def covariance_of(self, latents: Sequence[str] | str | None = None, kind: str = "linear-response") -> pd.DataFrame:
+    def covariance_of(
+        self, latents: Sequence[str] | str | None = None, kind: str = "linear-response", *, evaluate: bool = False
+    ) -> pd.DataFrame:
         """Labelled covariance on the unconstrained scale, of all latents or of those named.
 
         Parameters
         ----------
         latents : str or sequence of str, optional
-            Names of latents. Above 2,000 coordinates it must be given, and the columns are solved for.
+            Names of latents.
+        evaluate : bool
+            Above 2,000 latents linear response is not at hand: whether the columns of those named are solved for, which
+            takes Hessian products of the log joint.
         kind : str
             ``"linear-response"``, or ``"importance"`` for that of the weighted draws.
 
@@ -211,15 +259,22 @@ class FitRecord:
         elif self.covariance is not None:
             block = self.covariance[np.ix_(index, index)]
         elif self.eps is not None and self.model.dim > linear_response.DENSE_LIMIT:
+            if not evaluate:
+                raise ValueError(
+                    "covariance: with so many latents it is solved for by Hessian products of the log joint; say "
+                    "evaluate=True, and latents= for the columns to solve for"
+                )
             q = self.approximation
             block = linear_response.columns(self.target, q.mean, np.log(q.sd), self.eps, index)[index]
         else:
             raise ValueError("covariance: this fit has no linear response covariance; see fit.reasons")
         return pd.DataFrame(block, index=labels, columns=labels)
 
-    def correlation(self, latents: Sequence[str] | str | None = None, kind: str = "linear-response") -> pd.DataFrame:
+    def correlation(
+        self, latents: Sequence[str] | str | None = None, kind: str = "linear-response", *, evaluate: bool = False
+    ) -> pd.DataFrame:
         """Labelled correlation on the unconstrained scale; as `covariance_of`."""
-        covariance = self.covariance_of(latents, kind)
+        covariance = self.covariance_of(latents, kind, evaluate=evaluate)
         sd = np.sqrt(np.diag(covariance))
         return covariance / np.outer(sd, sd)
 
@@ -242,28 +297,16 @@ class FitRecord:
     def _posteriors(self) -> dict[str, Posterior]:
         return {}
 
-    def _known(self, kind: str) -> str:
+    def known(self, kind: str) -> str:
+        """The name that a `kind` argument means; a ValueError if this fit has none such."""
         if kind == "best":
             return self.kind
-        if kind not in posterior.KINDS:
-            raise ValueError(f"kind: expected one of {', '.join((*posterior.KINDS, 'best'))}, got {kind!r}")
-        if kind == "linear-response" and self.covariance is None:
-            raise ValueError("kind: this fit has no linear response covariance; see fit.reasons")
-        if kind == "importance" and self.importance is None:
-            raise ValueError("kind: this fit has no importance weights; see fit.reasons")
+        if kind not in self.kinds:
+            raise ValueError(
+                f"kind: expected 'best' or one that this fit has, {', '.join(map(repr, self.kinds))}, got {kind!r}; "
+                "fit.reasons says why there is no other"
+            )
         return kind
-
-    def _gaussian(self, kind: str) -> tuple[Array, Array]:
-        """Mean and factor of a Gaussian kind; the factor of mean field is its sds."""
-        q = self.approximation
-        if kind == "mean-field" or self.covariance is None:
-            return q.mean, q.sd
-        return q.mean, np.linalg.cholesky(self.covariance)
-
-    def _note(self, reason: str) -> None:
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-            self.verdict = "caution" if self.verdict == "reliable" else self.verdict
 
     @property
     def effective_sample_size(self) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bbvi.correction.psis import psis
 from bbvi.result.loo import weighted_draws
+from bbvi.result.posterior import reported
 from bbvi.result.standin import Absent
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ _TAIL = 1 / 4000  # as in a sample of 4,000, for which the threshold was propose
 
 
 def power_scaling(
-    fit: FitRecord, kind: str = "best", delta: float = 0.01, threshold: float = _THRESHOLD
+    fit: FitRecord,
+    kind: str = "best",
+    delta: float = 0.01,
+    threshold: float = _THRESHOLD,
+    *,
+    evaluate: bool = False,
 ) -> pd.DataFrame:
     """Sensitivity of every row of the summary to the prior and to the likelihood.
 
@@ -42,6 +48,8 @@ def power_scaling(
         Small change of the power.
     threshold : float
         Above which a sensitivity is remarked on.
+    evaluate : bool
+        Whether the log joint may be called at draws of a Gaussian kind where it is not known.
 
     Returns
     -------
@@ -67,10 +75,10 @@ def power_scaling(
         model.functions["log_likelihood"]()
     if not delta > 0:
         raise ValueError(f"delta: expected a positive number, got {delta!r}")
-    u, log_weights = weighted_draws(fit, kind)
+    u, log_weights, log_density = weighted_draws(fit, kind, evaluate=evaluate)
     log_weights = np.asarray(psis(log_weights)[0])
-    prior, likelihood = split_density(fit, u)
-    labels, x = fit.posterior(kind).columns
+    prior, likelihood = split_density(fit, u, log_density)
+    labels, x = reported(fit.target, u)
     columns, khats = {}, []
     for name, component in (("prior", prior), ("likelihood", likelihood)):
         distance = np.zeros(len(labels))
@@ -91,13 +99,13 @@ def power_scaling(
     return table
 
 
-def split_density(fit: FitRecord, u: Array) -> tuple[Array, Array]:
-    """Log prior (without log-Jacobians) and log likelihood at draws u (S, D), each (S,)."""
+def split_density(fit: FitRecord, u: Array, log_density: Array) -> tuple[Array, Array]:
+    """Log prior (without log-Jacobians) and log likelihood at draws u (S, D) of known log density, each (S,)."""
     likelihood = np.zeros(len(u))
     for part in fit.target.quantities("pointwise", u).values():
         likelihood = likelihood + part.reshape(len(u), -1).sum(axis=1)
     with np.errstate(invalid="ignore"):
-        prior = fit.target.values(u) - fit.target.constrain(u)[1] - likelihood
+        prior = log_density - fit.target.constrain(u)[1] - likelihood
     return np.where(np.isfinite(prior), prior, -np.inf), likelihood
 
 
@@ -117,7 +125,7 @@ def cumulative_distance(x: Array, first: Array, second: Array) -> Array:
     -------
     ndarray, shape (R,)
     """
-    return np.maximum(_one_sided(x, first, second), _one_sided(-x, first, second))
+    return np.asarray(np.maximum(_one_sided(x, first, second), _one_sided(-x, first, second)))
 
 
 def _one_sided(x: Array, first: Array, second: Array) -> Array:

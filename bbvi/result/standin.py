@@ -68,16 +68,12 @@ def stand_in(
 
 
 class StoredTarget(Target):
-    """Answers with values that were stored, at the draws where they were stored.
-
-    The log density at other draws is not known and comes back as ``-inf``, which gives them no weight.
-    """
+    """Answers with quantities that were stored, at the draws where they were stored."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model, replay=False)
         self._rows: dict[bytes, tuple[int, int]] = {}
         self._tables: list[dict[str, Array]] = []
-        self._log_density_at: dict[bytes, float] = {}
 
     def remember(self, u: Array, derived: Mapping[str, Array]) -> None:
         """Derived quantities at draws `u`, (S, D)."""
@@ -85,12 +81,9 @@ class StoredTarget(Target):
         self._tables.append(dict(derived))
         self._rows |= {row.tobytes(): (table, s) for s, row in enumerate(u)}
 
-    def remember_values(self, u: Array, values: Array) -> None:
-        """The log density (S,) at draws `u`, (S, D)."""
-        self._log_density_at |= {row.tobytes(): float(x) for row, x in zip(u, values, strict=True)}
-
     def values(self, u: Array) -> Array:
-        return np.array([self._log_density_at.get(row.tobytes(), -np.inf) for row in np.asarray(u)])
+        Absent("log_joint")()
+        return np.full(len(u), np.nan)
 
     def quantities(self, name: str, u: Array) -> dict[str, Array]:
         found = [self._rows.get(row.tobytes()) for row in u]

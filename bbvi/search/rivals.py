@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bbvi.search.modes import Mode
+from bbvi.solvers.base import S, Solver
 from bbvi.solvers.loop import Limits, run
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
@@ -16,16 +16,32 @@ from bbvi.target.target import Target
 
 Array = np.ndarray
 
-# Of the evaluations that the fit has taken, for all approaches from other starts.
-_SHARE = 0.5
-# Sds between means that are not one mode, and nats below the fit from which a start is no rival.
-_APART = 3.0
-_BEHIND = 7.0
+
+@dataclass(frozen=True)
+class RivalPolicy:
+    """What other starts may cost, and which of them are rivals.
+
+    Attributes
+    ----------
+    share : float
+        Of the evaluations that the fit has taken, for all approaches from other starts.
+    apart : float
+        Sds between means that are not one mode.
+    behind : float
+        Nats below the fit from which a start is no rival: a thousandth of its share.
+    """
+
+    share: float = 0.5
+    apart: float = 3.0
+    behind: float = 7.0
+
+
+POLICY = RivalPolicy()
 
 
 def challenged(
     target: Target,
-    solver: Any,
+    solver: Solver[S],
     state: State,
     trace: Trace,
     points: Array,
@@ -43,7 +59,7 @@ def challenged(
     """
     best = state
     modes = [_mode(state)]
-    left = min(_SHARE * target.evaluations, limits.max_evaluations - target.evaluations)
+    left = min(POLICY.share * target.evaluations, limits.max_evaluations - target.evaluations)
     cost = 0
     try:
         # The fit took the first, the best; the others by turns from the whole range.
@@ -78,7 +94,7 @@ def challenged(
 
 def _approach(
     target: Target,
-    solver: Any,
+    solver: Solver[S],
     point: Array,
     best: State,
     rng: np.random.Generator,
@@ -87,21 +103,21 @@ def _approach(
 ) -> State | None:
     """Where the first phases lead from a point: `best` itself if they lead there, None if that is no rival of it."""
     rival = solver.init(target, point, np.zeros(target.dim), rng, tolerance)
-    while rival.status is None and rival.phase != "refine" and target.evaluations < allowed:
+    while rival.status is None and rival.approaching and target.evaluations < allowed:
         rival = solver.step(target, rival, rng, tolerance)
         if _together(best, rival):
             return best
-    noise = 3.0 * rival.noise_sd
-    return rival if rival.status is None and rival.elbo > best.elbo - _BEHIND - noise else None
+    noise = 3.0 * rival.knowledge.noise_sd
+    return rival if rival.status is None and rival.elbo > best.elbo - POLICY.behind - noise else None
 
 
 def _together(one: State, other: State) -> bool:
     """Whether two means agree to a few sds, those of the regression's covariance where it is known."""
-    covariance = getattr(one, "surrogate_covariance", np.empty((0, 0)))
+    covariance = one.knowledge.surrogate_covariance
     sd = np.exp(one.log_sd)
-    if covariance.size:
+    if covariance is not None:
         sd = np.maximum(sd, np.sqrt(np.diag(covariance)))
-    return bool(np.max(np.abs(one.mean - other.mean) / sd) < _APART)
+    return bool(np.max(np.abs(one.mean - other.mean) / sd) < POLICY.apart)
 
 
 def _mode(state: State) -> Mode:

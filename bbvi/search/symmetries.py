@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, product
 
 import numpy as np
 
-from bbvi.model.transforms import CholeskyCorrelation, Ordered, Real, Transform
 from bbvi.target.target import Target
 
 Array = np.ndarray
 Draws = dict[str, Array]
 
-# Labels per axis, latents that share an axis, and latents whose sign is changed, up to which symmetries are looked for.
-_MOST_LABELS, _MOST_TOGETHER, _MOST_SIGNED = 12, 4, 8
-# Sds from which a mode and its image are two.
-_APART = 3.0
-_ROUNDING = 1e-9
+
+@dataclass(frozen=True)
+class SymmetryPolicy:
+    """Which symmetries are looked for, and what counts as one.
+
+    Attributes
+    ----------
+    labels, together, signed : int
+        Labels per axis, latents that share an axis, and latents whose sign is changed, up to which symmetries are
+        looked for: candidates grow with their combinations.
+    apart : float
+        Sds from which a mode and its image are two.
+    rounding : float
+        Relative difference of the log joint that rounding explains.
+    """
+
+    labels: int = 12
+    together: int = 4
+    signed: int = 8
+    apart: float = 3.0
+    rounding: float = 1e-9
+
+
+POLICY = SymmetryPolicy()
 
 
 def images(target: Target, mean: Array, sd: Array, rng: np.random.Generator) -> list[tuple[str, Array]]:
@@ -37,14 +56,14 @@ def images(target: Target, mean: Array, sd: Array, rng: np.random.Generator) -> 
         except ValueError:
             # Out of the support of a latent whose elements have bounds of their own.
             continue
-        if np.isfinite(image).all() and np.max(np.abs(image[0] - mean) / sd) > _APART:
+        if np.isfinite(image).all() and np.max(np.abs(image[0] - mean) / sd) > POLICY.apart:
             found.append((text, image[0]))
             moved.append(image)
     if not found:
         return []
     before = _log_joint(target, points)
     after = _log_joint(target, np.concatenate(moved)).reshape(-1, len(points))
-    same = (np.abs(after - before) <= _ROUNDING * (1 + np.abs(before))).all(axis=1)
+    same = (np.abs(after - before) <= POLICY.rounding * (1 + np.abs(before))).all(axis=1)
     return [one for one, kept in zip(found, same, strict=True) if kept]
 
 
@@ -61,11 +80,11 @@ def _exchanges(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]
     """
     axes: dict[int, dict[str, list[int]]] = {}
     for name, latent in target.model.latents.items():
-        for axis, size in enumerate(latent.shape[: len(latent.shape) - _bound_axes(latent.transform)]):
-            if 2 <= size <= _MOST_LABELS:
+        for axis, size in enumerate(latent.shape[: len(latent.shape) - latent.transform.ordered_axes]):
+            if 2 <= size <= POLICY.labels:
                 axes.setdefault(size, {}).setdefault(name, []).append(axis)
     for size, carriers in axes.items():
-        counts = range(1, len(carriers) + 1) if len(carriers) <= _MOST_TOGETHER else (1, len(carriers))
+        counts = range(1, len(carriers) + 1) if len(carriers) <= POLICY.together else (1, len(carriers))
         for group in (group for count in counts for group in combinations(carriers, count)):
             for along in product(*(_ways(carriers[name]) for name in group)):
                 for label in range(size - 1):
@@ -73,11 +92,6 @@ def _exchanges(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]
                     order[[label, label + 1]] = label + 1, label
                     text = f"entries {label} and {label + 1} of {', '.join(group)} can be exchanged"
                     yield text, partial(_reordered, dict(zip(group, along, strict=True)), order)
-
-
-def _bound_axes(transform: Transform) -> int:
-    """How many of the last axes have an order of their own."""
-    return 2 if isinstance(transform, CholeskyCorrelation) else 1 if isinstance(transform, Ordered) else 0
 
 
 def _ways(axes: Sequence[int]) -> list[Sequence[int]]:
@@ -94,8 +108,8 @@ def _reordered(axes: Mapping[str, Sequence[int]], order: Array, draws: Draws) ->
 
 def _signs(target: Target) -> Iterator[tuple[str, Callable[[Draws], Draws]]]:
     """Changes of sign of one or two unbounded latents."""
-    names = [name for name, latent in target.model.latents.items() if isinstance(latent.transform, Real)]
-    if len(names) > _MOST_SIGNED:
+    names = [name for name, latent in target.model.latents.items() if latent.transform.whole_line]
+    if len(names) > POLICY.signed:
         return
     for group in (group for count in (1, 2) for group in combinations(names, count)):
         yield f"the sign of {' and '.join(group)} can be changed", partial(_mirrored, group)

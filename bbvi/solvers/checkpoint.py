@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bbvi.solvers.base import Solver
+from bbvi.solvers.base import S, Solver
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -27,13 +28,13 @@ class Identity(NamedTuple):
     log_density: float
 
     @classmethod
-    def of(cls, target: Any, mean: Array, log_sd: Array) -> Identity:
+    def of(cls, target: LogDensity, mean: Array, log_sd: Array) -> Identity:
         """At a point near the start, and not at it: at the origin many a likelihood is the same for all data."""
         point = mean + 0.1 * np.exp(log_sd) * np.random.default_rng(0).standard_normal(len(mean))
         first, second = _uncounted(target, np.stack([point, point]))
         return cls(point, float(first) if first == second and np.isfinite(first) else np.nan)
 
-    def check(self, target: Any, path: Path) -> None:
+    def check(self, target: LogDensity, path: Path) -> None:
         """A ValueError if the target has another log density here."""
         if np.isnan(self.log_density):
             return
@@ -46,17 +47,17 @@ class Identity(NamedTuple):
             )
 
 
-def _uncounted(target: Any, u: Array) -> Array:
+def _uncounted(target: LogDensity, u: Array) -> Array:
     """Log density at draws u (S, D), which the fit does not count: a resumed fit costs what a whole one does."""
-    before = target.evaluations, target.nonfinite
+    before = target.evaluations
     try:
         return np.asarray(target.values(u))
     finally:
-        target.evaluations, target.nonfinite = before
+        target.evaluations = before
 
 
 def store(
-    path: Path, solver: Solver, state: State, generator: dict[str, Any], trace: Trace, identity: Identity
+    path: Path, solver: Solver[Any], state: State, generator: dict[str, Any], trace: Trace, identity: Identity
 ) -> None:
     """Write a checkpoint: state, state of the random generator and trace, as an ``.npz`` without pickles."""
     arrays, plain = {}, {}
@@ -77,7 +78,9 @@ def store(
     os.replace(temporary, path)
 
 
-def restore(path: Path, solver: Solver, target: Any, rng: np.random.Generator, trace: Trace) -> tuple[State, Identity]:
+def restore(
+    path: Path, solver: Solver[S], target: LogDensity, rng: np.random.Generator, trace: Trace
+) -> tuple[S, Identity]:
     """Read a checkpoint: the state, and what the log joint is known by.
 
     Sets `rng`, `trace` and the target's counts to what they were.

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bbvi.draws import orthogonal
+from bbvi.estimators.pathwise import Pathwise
 from bbvi.solvers import newton
-from bbvi.solvers.state import State
+from bbvi.solvers.base import Traits
+from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
 
 Array = np.ndarray
@@ -39,7 +41,12 @@ class FixedDrawsState(State):
         """The Hessian at the optimum, and the fresh designs that show its Monte Carlo error; the first step, too."""
         count, dim = self.eps.shape
         hessian = count * (dim if count * dim**2 <= newton.ROWS else 1)
-        return _FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count)
+        return int(_FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count))
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """The draws, and the Hessian where the optimum was reached."""
+        return Knowledge(draws=self.eps, hessian=self.hessian if self.hessian.size else None)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ class FixedDraws:
     draws: int = 32
     max_draws: int = 512
 
-    state_type: ClassVar[type[State]] = FixedDrawsState
+    state_type: ClassVar[type[FixedDrawsState]] = FixedDrawsState
+    traits: ClassVar[Traits] = Traits(estimators=(Pathwise,), gradients=True, search="modes", share=1.0)
 
     def __post_init__(self) -> None:
         for name in ("draws", "max_draws"):
@@ -189,7 +197,7 @@ def _posterior_scale(hessian: Array) -> Array:
     dim = len(hessian) // 2
     if np.linalg.eigvalsh(hessian)[0] <= 0:
         return np.ones(dim)
-    return np.sqrt(np.maximum(np.diag(np.linalg.inv(hessian))[:dim], 1.0))
+    return np.asarray(np.sqrt(np.maximum(np.diag(np.linalg.inv(hessian))[:dim], 1.0)))
 
 
 def _moved(state: FixedDrawsState, direction: Array) -> FixedDrawsState:

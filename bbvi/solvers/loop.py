@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bbvi.solvers.base import Solver
+from bbvi.solvers.base import S, Solver
 from bbvi.solvers.checkpoint import Identity, restore, store
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -48,8 +49,8 @@ class Limits:
 
 
 def run(
-    solver: Solver,
-    target: Any,
+    solver: Solver[S],
+    target: LogDensity,
     start: tuple[Array, Array],
     rng: np.random.Generator,
     tolerance: float,
@@ -62,9 +63,9 @@ def run(
     (Ctrl-C) ends the loop with the last whole step.
     """
     trace = Trace()
-    state: State | None = None
+    state: S | None = None
     # What the solver itself arrived at, and the generator then: whatever cuts the fit off, that can be gone on from.
-    whole: tuple[State, dict[str, Any]] | None = None
+    whole: tuple[S, dict[str, Any]] | None = None
     saved = limits.checkpoint
     identity: Identity | None = None
     bar = _Bar(limits.progress)
@@ -128,7 +129,7 @@ def unstarted(start: tuple[Array, Array]) -> State:
     return State(mean, log_sd, np.nan, np.nan, 0.0, nan, nan, Status.INTERRUPTED, message)
 
 
-def _stopped(state: State, status: Status, message: str) -> State:
+def _stopped(state: S, status: Status, message: str) -> S:
     return dataclasses.replace(state, status=status, message=message)
 
 
@@ -142,7 +143,7 @@ class _Bar:
         self.wanted = shown
         self.bar: Any = None
 
-    def update(self, state: State, target: Any) -> None:
+    def update(self, state: State, target: LogDensity) -> None:
         if not self.wanted or time.perf_counter() - self.started < self.delay:
             return
         if self.bar is None:

@@ -68,7 +68,7 @@ def objective(target: Any, mean: Array, log_sd: Array, eps: Array) -> Array:
     k, s, d = eps.shape
     u = mean[:, None] + np.exp(log_sd)[:, None] * eps
     values = target.values(u.reshape(k * s, d)).reshape(k, s)
-    return -values.mean(axis=1) - log_sd.sum(axis=1)
+    return np.asarray(-values.mean(axis=1) - log_sd.sum(axis=1))
 
 
 def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
@@ -312,4 +312,4 @@ def _to_boundary(x: Array, direction: Array, radius: Array) -> Array:
     a = np.sum(direction**2, axis=1)
     b = np.sum(x * direction, axis=1)
     c = np.minimum(np.sum(x**2, axis=1) - radius**2, 0.0)
-    return (-b + np.sqrt(b**2 - a * c)) / a
+    return np.asarray((-b + np.sqrt(b**2 - a * c)) / a)

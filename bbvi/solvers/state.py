@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from bbvi.families import MeanFieldGaussian
 from bbvi.status import Status
+from bbvi.target.protocol import LogDensity
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What a solver can say of its optimum beyond the approximation itself; None for what it does not know.
+
+    Attributes
+    ----------
+    draws : ndarray, shape (S, D), optional
+        The standardized draws on which the ELBO was maximised.
+    hessian : ndarray, shape (2D, 2D), optional
+        Of the negative ELBO of those draws at its minimum, in natural coordinates.
+    surrogate_covariance : ndarray, shape (D, D), optional
+        Inverse of the expected negative Hessian of a surrogate.
+    noise_sd : float
+        Noise of the log joint in nats; 0 where none was noticed.
+    """
+
+    draws: np.ndarray | None = None
+    hessian: np.ndarray | None = None
+    surrogate_covariance: np.ndarray | None = None
+    noise_sd: float = 0.0
 
 
 @dataclass
@@ -47,6 +70,21 @@ class State:
         """Evaluations to keep back for what the next step may do beyond what the last one did."""
         return 0
 
+    @property
+    def approaching(self) -> bool:
+        """Whether it is still on its way to where the optimum is."""
+        return False
+
+    @property
+    def approximation(self) -> MeanFieldGaussian:
+        """The Gaussian that the state stands for."""
+        return MeanFieldGaussian(self.mean, np.exp(self.log_sd))
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the solver can say beyond it."""
+        return Knowledge()
+
 
 @dataclass
 class Trace:
@@ -76,7 +114,7 @@ class Trace:
     def __len__(self) -> int:
         return len(self.elbo)
 
-    def add(self, state: State, target: Any, seconds: float) -> None:
+    def add(self, state: State, target: LogDensity, seconds: float) -> None:
         self.elbo.append(float(state.elbo))
         self.gradient_norm.append(float(state.gradient_norm))
         self.step_size.append(float(state.step_size))

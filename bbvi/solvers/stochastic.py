@@ -14,8 +14,10 @@ from bbvi.estimators.pathwise import Pathwise
 from bbvi.estimators.score_function import ScoreFunction
 from bbvi.families import MeanFieldGaussian
 from bbvi.solvers import stopping
+from bbvi.solvers.base import Traits
 from bbvi.solvers.state import State
 from bbvi.status import Status
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -118,6 +120,7 @@ class Stochastic:
     """
 
     state_type: ClassVar[type[StochasticState]] = StochasticState
+    traits: ClassVar[Traits] = Traits()
 
     draws: int | None = None
     step_size: float = 0.1
@@ -140,8 +143,12 @@ class Stochastic:
         if self.estimator is not None:
             as_estimator(self.estimator)
 
+    def with_estimator(self, estimator: Estimator) -> Stochastic:
+        """The same solver with this estimator."""
+        return replace(self, estimator=estimator)
+
     def init(
-        self, target: Any, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+        self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
     ) -> StochasticState:
         """The state before the first step; no evaluation is made."""
         start = np.concatenate([start_mean, start_log_sd]).astype(float)
@@ -165,7 +172,9 @@ class Stochastic:
             previous_error=unknown.copy(),
         )
 
-    def step(self, target: Any, state: StochasticState, rng: np.random.Generator, tolerance: float) -> StochasticState:
+    def step(
+        self, target: LogDensity, state: StochasticState, rng: np.random.Generator, tolerance: float
+    ) -> StochasticState:
         """Up to 25 iterations, and then the question whether their stage, and the fit, has come to its
         end."""
         estimator = self._estimator(target)
@@ -196,7 +205,7 @@ class Stochastic:
             return _exhausted(state, tolerance)
         return state
 
-    def _anchor(self, target: Any, estimator: Estimator, state: StochasticState) -> _Anchor | None:
+    def _anchor(self, target: LogDensity, estimator: Estimator, state: StochasticState) -> _Anchor | None:
         """The whole target at the mean of q, by which the gradients of this step's mini-batches are corrected."""
         if self.batch_size is None or isinstance(estimator, ScoreFunction) or not target.has_gradient:
             return None
@@ -206,13 +215,13 @@ class Stochastic:
             return None
         return _Anchor(point, float(values[0]), gradients[0])
 
-    def _cost(self, target: Any, anchor: _Anchor | None, rng: np.random.Generator) -> TargetCost:
+    def _cost(self, target: LogDensity, anchor: _Anchor | None, rng: np.random.Generator) -> TargetCost:
         if self.batch_size is None:
             return TargetCost(target)
         part = target.minibatch(self.batch_size, rng)
         return TargetCost(part) if anchor is None else _Anchored(part, anchor)
 
-    def _estimator(self, target: Any) -> Estimator:
+    def _estimator(self, target: LogDensity) -> Estimator:
         if self.estimator is not None:
             return as_estimator(self.estimator)
         return Pathwise() if target.has_gradient else ScoreFunction()
@@ -236,7 +245,7 @@ class Stochastic:
         return max(10, min(max(with_cross_terms, with_squares), _MOST_DRAWS))
 
     def _with_structure(
-        self, target: Any, estimator: Estimator, state: StochasticState, rng: np.random.Generator
+        self, target: LogDensity, estimator: Estimator, state: StochasticState, rng: np.random.Generator
     ) -> StochasticState:
         """Terms that each latent touches, added to from time to time: q moves, and sees more of them."""
         if not isinstance(estimator, ScoreFunction):
@@ -277,14 +286,14 @@ class Stochastic:
         )  # fmt: skip
         return _recorded(state)
 
-    def _judged(self, target: Any, state: StochasticState, tolerance: float) -> StochasticState:
+    def _judged(self, target: LogDensity, state: StochasticState, tolerance: float) -> StochasticState:
         dim = state.mean.size
         if state.failures >= _MAX_FAILURES:
             return _diverged(state, "The log joint is not finite, however narrow q is made.")
         if not np.all(np.abs(state.iterate[dim:]) < _MAX_LOG_SD):
             widest = int(np.argmax(np.abs(state.iterate[dim:])))
-            labels = target.model.unconstrained_labels if hasattr(target, "model") else range(dim)
-            message = f"The scale of {labels[widest]} grew or shrank without bound: is the posterior proper in it?"
+            label = target.labels[widest]
+            message = f"The scale of {label} grew or shrank without bound: is the posterior proper in it?"
             return _diverged(state, message)
         if len(state.blocks) == 0:
             return state
@@ -308,7 +317,7 @@ class Stochastic:
         if state.stage == 0:
             return np.zeros_like(error)
         moved, noise = _moved(state, unit, error)
-        return np.sqrt(np.maximum(moved**2 - noise**2, 0.0))
+        return np.asarray(np.sqrt(np.maximum(moved**2 - noise**2, 0.0)))
 
     def _next_stage(self, state: StochasticState, unit: Array, error: Array, tolerance: float) -> StochasticState:
         if self.decay > 0:
@@ -424,7 +433,7 @@ def _natural(gradient: Array, q: MeanFieldGaussian) -> Array:
     """The gradient in coordinates (mean / sd, sqrt(2) log_sd), in which q's Fisher information is the
     identity."""
     natural = gradient * np.concatenate([q.sd, np.full(q.dim, np.sqrt(0.5))])
-    return np.clip(natural, -_STEEPEST, _STEEPEST)
+    return np.asarray(np.clip(natural, -_STEEPEST, _STEEPEST))
 
 
 def _recorded(state: StochasticState) -> StochasticState:

@@ -60,7 +60,7 @@ def average_error(x: Array) -> Array:
     pairs = covariance[0::2] + covariance[1::2]
     positive = np.cumprod(pairs > 0, axis=0)
     variance = 2.0 * np.sum(pairs * positive, axis=0) - covariance[0]
-    return np.sqrt(np.maximum(variance, covariance[0]) / n)
+    return np.asarray(np.sqrt(np.maximum(variance, covariance[0]) / n))
 
 
 def worth_continuing(moved: Array, error: Array, spent: float, following: float, tolerance: float) -> bool:

@@ -42,7 +42,7 @@ defvjp(
 
 def _shared(matrix: Any) -> bool:
     """Whether one matrix serves the whole last axis of vectors, which then are rows of one matrix product."""
-    return anp.ndim(matrix) == 2 or anp.shape(matrix)[-3] == 1
+    return bool(anp.ndim(matrix) == 2 or anp.shape(matrix)[-3] == 1)
 
 
 def _apply(matrix: Any, vectors: Any) -> Any:

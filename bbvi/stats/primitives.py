@@ -61,7 +61,8 @@ def elementwise(
 
     defvjp_argnums(fun, vjps)
     elementwise_primitives.add(fun)
-    return fun
+    made: Function = fun
+    return made
 
 
 def as_one(name: str, formula: Function, varying: Sequence[bool]) -> Function:

@@ -22,7 +22,8 @@ def vector_primitive(name: str, value: Function, inputs: tuple[int, ...], output
     fun = primitive(value)
     fun.__name__ = name
     CORE_DIMS[fun] = (inputs, output)
-    return fun
+    made: Function = fun
+    return made
 
 
 def vector_test(name: str, test: Function, inputs: tuple[int, ...], output: int = 0) -> Function:

@@ -7,7 +7,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from bbvi.model import transforms
 from bbvi.target.lint import first_nan, repeated_terms
 from bbvi.target.target import NonFinite, Target
 
@@ -221,9 +220,8 @@ def _is_zero_density(target: Target, u: Array) -> bool:
 def _bounded(target: Target) -> Array:
     """Which unconstrained coordinates belong to latents of bounded support, (D,)."""
     bounded = np.zeros(target.dim, dtype=bool)
-    kinds = (transforms.Bounded, transforms.Simplex, transforms.CholeskyCorrelation)
     for name, latent in target.model.latents.items():
-        bounded[target.model.slices[name]] = isinstance(latent.transform, kinds)
+        bounded[target.model.slices[name]] = latent.transform.bounded
     return bounded
 
 

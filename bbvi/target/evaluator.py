@@ -13,6 +13,7 @@ from autograd.tracer import getval
 from bbvi.batching.autodiff import columns
 from bbvi.batching.derivatives import equal, is_derivative, record_derivative, stack
 from bbvi.batching.replay import Recording
+from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
 
 Array = np.ndarray
@@ -21,6 +22,8 @@ logger = logging.getLogger("bbvi")
 # Elements that one operation may hold before draws are evaluated in chunks: a megabyte, which caches hold.
 _CHUNK_ELEMENTS = 2**17
 NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
+# What the replay of a recording raises at a draw where the function would have taken another course.
+REPLAY_ERRORS = (*NUMERICAL, TypeError, ValueError, IndexError, AttributeError)
 
 
 class Evaluator:
@@ -36,6 +39,8 @@ class Evaluator:
     ----------
     evaluations : int
         Calls of the log joint so far that proving a recording took.
+    looped : dict of str
+        Why functions are evaluated draw by draw, by name; ``"density"`` is the log joint.
     """
 
     def __init__(self, model: Model, *, replay: bool = True) -> None:
@@ -43,6 +48,7 @@ class Evaluator:
         self.dim = model.dim
         self.evaluations = 0
         self._recordings: dict[str, Recording | None] = {}
+        self.looped: dict[str, str] = {}
         self._replay = replay and not model.vectorized
 
     # ---- scales -----------------------------------------------------------------------------------------------------
@@ -151,12 +157,17 @@ class Evaluator:
                 if proven or self._agrees(recording, name, spread):
                     self._recordings[name] = recording
                     return
-        # Whatever a function does with autograd's boxes only shows that it wants plain arrays.
-        except Exception as error:
+        except NotRecordable as error:
             self.evaluations += name == "density"
-            logger.info("%s is evaluated draw by draw: %s", name, error)
+            self._give_up(name, str(error))
             return
-        logger.info("%s is evaluated draw by draw: its recording did not agree with it", name)
+        self._give_up(name, "its recording did not agree with it at other draws")
+
+    def _give_up(self, name: str, why: str) -> None:
+        """Evaluate a function draw by draw from now on."""
+        self._recordings[name] = None
+        self.looped[name] = why
+        logger.info("%s is evaluated draw by draw: %s", name, why)
 
     def _candidates(self, name: str, draw: dict[str, Array]) -> Iterator[tuple[Recording, bool]]:
         """Recordings to try one after the other, each with whether it was proven to be right before."""
@@ -189,28 +200,32 @@ class Evaluator:
                     if proven or is_derivative(recording, self._log_density, self._some(u)):
                         self._recordings[name] = recording
                         break
-            # As for recording itself: what autograd's backward pass does with recorded values is its own affair.
-            except Exception as error:
+            except (NotRecordable, *NUMERICAL) as error:
                 logger.info("the %s is traced at each call: %s", name, error)
         return self._recordings[name]
 
     def _agrees(self, recording: Recording, name: str, draws: dict[str, Array]) -> bool:
-        function = self._function(name)
-        count = len(next(iter(draws.values())))
+        """Whether a recording gives what the function gives, at each draw where the function gives anything."""
+        function, given, expected = self._function(name), [], []
         with np.errstate(all="ignore"):
-            for s in range(count):
-                row = {key: x[s : s + 1] for key, x in draws.items()}
+            for s in range(len(next(iter(draws.values())))):
                 try:
-                    expected = stack([function(self._one(draws, s))])
+                    expected.append(function(self._one(draws, s)))
                 except NUMERICAL:
                     continue
-                try:
-                    replayed = recording(row)
-                except (*NUMERICAL, TypeError, ValueError, IndexError, AttributeError):
+                given.append(s)
+            if not given:
+                return True
+            try:
+                return equal(stack(expected), recording({key: x[given] for key, x in draws.items()}))
+            except NUMERICAL:
+                # One draw at which replaying fails says nothing of the others.
+                if len(given) == 1:
                     return False
-                if not equal(expected, replayed):
-                    return False
-        return True
+                rows = [{key: x[s : s + 1] for key, x in draws.items()} for s in given]
+                return all(self._agrees(recording, name, row) for row in rows)
+            except REPLAY_ERRORS:
+                return False
 
     def _some(self, u: Array, rows: int = 3) -> Array:
         """A few of the draws, first the first, and moved ones where there are not enough."""

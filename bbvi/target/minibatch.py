@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bbvi.batching.replay import Recording
+from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
 from bbvi.target.target import Target
 
@@ -78,8 +79,7 @@ class MiniBatch(Target):
                 templates[key] = recording
                 yield recording, False
                 templates[key] = None
-        # What the function does with its data as inputs of a recording is its own affair.
-        except Exception as error:
+        except NotRecordable as error:
             templates[key] = None
             logger.info("%s is recorded for each mini-batch: %s", name, error)
         yield from super()._candidates(name, draw)

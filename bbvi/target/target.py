@@ -12,22 +12,18 @@ import numpy as np
 from bbvi.batching.autodiff import vjp
 from bbvi.batching.derivatives import equal, linearize, stack
 from bbvi.batching.replay import Recording
-from bbvi.model import transforms
+from bbvi.batching.tape import NotRecordable, is_own_fault
 from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
-from bbvi.target.evaluator import NUMERICAL, Evaluator
+from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS, Evaluator
 from bbvi.target.parallel import Parallel
+from bbvi.target.protocol import Linearization
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-
-class Linearization(NamedTuple):
-    """Values (S,), gradients (S, D) and the Hessian product ``V (S, D) -> (S, D)``, one product per draw."""
-
-    values: Array
-    gradients: Array
-    hessian_product: Callable[[Array], Array]
+# Draws at which a function of draws is compared with its recording.
+_COMPARED = 32
 
 
 class NonFinite(NamedTuple):
@@ -72,6 +68,11 @@ class Target(Evaluator):
         self._templates: dict[tuple[str, int], Recording | None] = {}
         self.rounding = float(np.finfo(float).eps)
 
+    @property
+    def labels(self) -> list[str]:
+        """Names of the unconstrained coordinates."""
+        return self.model.unconstrained_labels
+
     # ---- values and derivatives -------------------------------------------------------------------------------------
 
     @property
@@ -82,7 +83,7 @@ class Target(Evaluator):
         """
         largest = np.full(self.dim, np.log(3.0))
         for name, latent in self.model.latents.items():
-            if isinstance(latent.transform, transforms.Real):
+            if latent.transform.whole_line:
                 largest[self.model.slices[name]] = np.inf
         return largest
 
@@ -202,14 +203,15 @@ class Target(Evaluator):
             def of_one(draw: dict[str, Any]) -> Any:
                 return function(draw["z"] if only is not None else Draw(draw))
 
-            try:
-                recording = Recording(of_one, self._one(draws, 0))
-                result = np.asarray(recording(draws))
-                if equal(stack([of_one(self._one(draws, s)) for s in (1, -1)]), result[[1, -1]]):
-                    return result
             # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
-            except Exception as error:
+            try:
+                result = np.asarray(Recording(of_one, self._one(draws, 0))(draws))
+            except (NotRecordable, *REPLAY_ERRORS) as error:
                 logger.info("a function is evaluated draw by draw: %s", error)
+                return np.asarray(stack([of_one(self._one(draws, s)) for s in range(len(u))]))
+            some = np.unique(np.linspace(0, len(u) - 1, min(len(u), _COMPARED)).astype(int))
+            if equal(stack([of_one(self._one(draws, s)) for s in some]), result[some]):
+                return result
             return np.asarray(stack([of_one(self._one(draws, s)) for s in range(len(u))]))
 
     def minibatch(self, size: int, rng: np.random.Generator) -> Target:
@@ -219,17 +221,21 @@ class Target(Evaluator):
 
         return MiniBatch(self, size, rng)
 
+    def unrecorded(self, why: str) -> Target:
+        """The same target, evaluated draw by draw, with what was counted so far."""
+        other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
+        other.evaluations, other.gradient_evaluations = self.evaluations, self.gradient_evaluations
+        other._traceable, other.rounding = self._traceable, self.rounding
+        other.looped["density"] = why
+        return other
+
     def verify(self, u: Array) -> bool:
         """Whether the recording still agrees with the user's function, draw by draw, at draws `u` (S, D)."""
         recording = self._recordings.get("density")
         if recording is None:
             return True
-        draws = self._plain_draws(u)
         self.evaluations += len(u)
-        if self._agrees(recording, "density", draws):
-            return True
-        self._recordings = dict.fromkeys(self._recordings)
-        return False
+        return self._agrees(recording, "density", self._plain_draws(u))
 
     # ---- evaluation without counting --------------------------------------------------------------------------------
 
@@ -268,9 +274,9 @@ class Target(Evaluator):
                 return self._users_gradients(u)
             if self._batched("density", u):
                 curvature = self._recordings.get("curvature")
-                if curvature is not None:
-                    both = curvature.bind({"u": u})[0]
-                    return np.column_stack([both["value"], both["gradient"]])
+                if curvature is not None and "gradient" not in self._recordings:
+                    # Without what only second derivatives need, as a trigamma function.
+                    self._recordings["gradient"] = curvature.only("value", "gradient")
                 derivative = self._derivative("gradient", u)
                 if derivative is not None:
                     both = derivative({"u": u})
@@ -347,7 +353,7 @@ class Target(Evaluator):
             self.evaluations += len(both)
             self.gradient_evaluations += len(u)
             raw = self._everywhere("_raw_gradients", both)
-            return (raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step)
+            return np.asarray((raw[: len(u), 1:] - raw[len(u) :, 1:]) / (2 * step))
 
         return product
 
@@ -367,9 +373,11 @@ class Target(Evaluator):
                     gradient = product(1.0)
             except NUMERICAL:
                 return True
-            # As above: autograd's boxes met something that wants plain arrays. The user's own errors show without
-            # boxes.
+            # As in a recording: autograd's boxes met something that wants plain arrays. The user's own errors show
+            # without boxes.
             except Exception as error:
+                if is_own_fault(error):
+                    raise
                 logger.info("autograd cannot trace the log joint: %s", error)
                 return False
         return np.shape(gradient)[-1:] == (self.dim,) and np.asarray(gradient).dtype != object

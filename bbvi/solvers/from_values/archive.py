@@ -107,7 +107,7 @@ class Fitted:
     @property
     def elbo(self) -> float:
         """ELBO, in nats; its error is that of the regression's expected value."""
-        return self.regression.expected_value + float(self.log_sd.sum()) + ENTROPY_CONSTANT * len(self.log_sd)
+        return float(self.regression.expected_value + float(self.log_sd.sum()) + ENTROPY_CONSTANT * len(self.log_sd))
 
     @property
     def error(self) -> Array:
@@ -186,13 +186,13 @@ def newton_matrix(regression: Regression) -> Array:
     for part in (1.0, 0.75, 0.5, 0.25):
         matrix = block + part * (regression.hessian - block)
         if np.linalg.eigvalsh(matrix)[0] > floor:
-            return matrix
+            return np.asarray(matrix)
     return block
 
 
 def weakest_known(regression: Regression) -> float:
     """Eigenvalues of the precision below this are not told from zero by the draws."""
-    return max(1e-6, regression.residual_sd / np.sqrt(regression.effective_draws))
+    return float(max(1e-6, regression.residual_sd / np.sqrt(regression.effective_draws)))
 
 
 def newton_step(regression: Regression, radius: float) -> Array:

@@ -10,9 +10,10 @@ without a mode (a funnel) is as good as any.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
+
+from bbvi.target.protocol import Values
 
 Array = np.ndarray
 
@@ -20,16 +21,6 @@ QUADRATURE = np.sqrt(3.0)  # outer node of three-point Gauss-Hermite quadrature
 NOISE_RATIO = 12.0  # with noise, step out until log p is expected to change by so many times the noise
 ON_SCALE = (0.25, 4.0)  # a curvature within these counts as s_i = 1 / sqrt(curvature)
 LARGEST_RESCALE = 100.0  # in one round: further than that, a curvature says little
-
-
-class Values(Protocol):
-    """The part of a target that values-only solvers see."""
-
-    dim: int
-    evaluations: int
-
-    def values(self, u: Array) -> Array:
-        """Log density (S,) of draws (S, D)."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +118,13 @@ def measure_coupling(target: Values, axes: Axes, h: float, first: Array, second:
     mixed = np.where(np.isfinite(mixed), mixed, 0.0)
     size = np.maximum(np.abs(axes.curvature), 0.1)
     partial = -sign[first] * sign[second] * mixed / h**2 / np.sqrt(size[first] * size[second])
-    return np.clip(partial, -1.0, 1.0)
+    return np.asarray(np.clip(partial, -1.0, 1.0))
 
 
 def positive_definite(matrix: Array, floor: float) -> Array:
     """The symmetric matrix with every eigenvalue replaced by its absolute value, at least ``floor``."""
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(np.abs(values), floor)) @ vectors.T
+    return np.asarray((vectors * np.maximum(np.abs(values), floor)) @ vectors.T)
 
 
 def precision(curvature: Array, coupling: Array, floor: float) -> Array:

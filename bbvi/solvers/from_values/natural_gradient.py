@@ -21,12 +21,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from bbvi.estimators.score_function import ScoreFunction
+from bbvi.solvers.base import Traits
 from bbvi.solvers.from_values import differences
 from bbvi.solvers.from_values.archive import Archive, Fitted, ascend, bounded_if_wild, fitted, weakest_known
-from bbvi.solvers.from_values.differences import Axes, Values
+from bbvi.solvers.from_values.differences import Axes
 from bbvi.solvers.from_values.surrogate import DRAWS_PER_FEATURE, ENTROPY_CONSTANT, antithetic_draws
-from bbvi.solvers.state import State
+from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
+from bbvi.target.protocol import Values
 
 Array = np.ndarray
 
@@ -96,6 +99,17 @@ class NaturalGradientState(State):
     surrogate_covariance: Array = field(default_factory=lambda: np.empty((0, 0)))
     residual_sd: float = np.nan
 
+    @property
+    def approaching(self) -> bool:
+        """Whether it is still on its way, before the first draws of q."""
+        return self.phase != "refine"
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """The surrogate's covariance, where it is known, and the noise."""
+        covariance = self.surrogate_covariance
+        return Knowledge(surrogate_covariance=covariance if covariance.size else None, noise_sd=float(self.noise_sd))
+
 
 @dataclass(frozen=True)
 class NaturalGradient:
@@ -117,6 +131,10 @@ class NaturalGradient:
     """
 
     state_type: ClassVar[type[NaturalGradientState]] = NaturalGradientState
+    # Ten times what it has ever needed: beyond, the target has no optimum to be found.
+    traits: ClassVar[Traits] = Traits(
+        estimators=(ScoreFunction,), gradients=False, search="rivals", evaluations=40_000, evaluations_per_latent=4000
+    )
 
     max_batch: int = LARGEST_BATCH
 
@@ -372,7 +390,7 @@ def _partial(precision: Array) -> Array:
     root = np.sqrt(np.maximum(np.abs(np.diag(precision)), 0.1))
     partial = np.clip(precision / np.outer(root, root), -1.0, 1.0)
     np.fill_diagonal(partial, 0.0)
-    return partial
+    return np.asarray(partial)
 
 
 def _moved(before: NaturalGradientState, after: NaturalGradientState) -> float:

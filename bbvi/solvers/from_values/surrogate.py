@@ -117,7 +117,7 @@ class Basis:
         features = rows.T
         if np.any(self.known):
             features = np.column_stack([features, -0.5 * np.einsum("si,si->s", u @ self.known, u)])
-        return features
+        return np.asarray(features)
 
     def rows(self, *order: int) -> Array:
         """Features with exactly these orders, in the order of their coordinates."""

@@ -161,7 +161,9 @@ def placenta_previa(fit: Fit, figure: Figure) -> None:
     ax = figure.subplots()
     girls, births = int(fit.model.data["girls"]), int(fit.model.data["births"])
     grid = np.linspace(0.39, 0.5, 200)
-    ax.hist(fit.sample(20_000, seed=1)["theta"], bins=60, density=True, color=CORRECTED, alpha=0.35, label=fit.kind)
+    drawn = fit.posterior()
+    shown = {"bins": 60, "density": True, "color": CORRECTED, "alpha": 0.35, "label": fit.kind}
+    ax.hist(drawn.latents["theta"], weights=drawn.weights, **shown)
     ax.plot(grid, beta.pdf(grid, girls + 1, births - girls + 1), color=REFERENCE, label="exact")
     ax.axvline(0.485, color=FAINT, ls=":")
     ax.set(xlabel="probability of a girl", yticks=[])

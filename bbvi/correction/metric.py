@@ -1,0 +1,130 @@
+"""Metrics for Hamiltonian chains: a diagonal and a few directions, from draws and the gradients at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+
+# Draws that show the leading directions.
+_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class MetricPolicy:
+    """How a metric is fitted.
+
+    Attributes
+    ----------
+    dense : int
+        Latents up to which all directions are considered; above, those in which draws or gradients vary most.
+    directions : int
+        The most directions above that.
+    kept : float
+        Eigenvalues between its inverse and this are as good as one, and kept as such.
+    """
+
+    dense: int = 400
+    directions: int = 40
+    kept: float = 1.3
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """An approximate posterior covariance ``F F'``, F = diag(scale) (I + U diag(stretch - 1) U').
+
+    Attributes
+    ----------
+    scale : (D,)
+    directions : (D, K), orthonormal columns U
+    stretch : (K,)
+        Standard deviations along them, relative to the scale.
+    """
+
+    scale: Array
+    directions: Array
+    stretch: Array
+
+    @classmethod
+    def diagonal(cls, sd: Array) -> Metric:
+        """Of independent latents."""
+        return cls(np.array(sd), np.empty((len(sd), 0)), np.empty(0))
+
+    @classmethod
+    def of_covariance(cls, covariance: Array, policy: MetricPolicy = MetricPolicy()) -> Metric:  # noqa: B008
+        """Of a covariance (D, D)."""
+        scale = np.sqrt(np.diag(covariance))
+        values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+        return cls(scale, *_kept(values, vectors, policy))
+
+    def to_position(self, e: Array) -> Array:
+        """``e F'``: from whitened moves (S, D) to moves of the latents."""
+        inner = e @ self.directions
+        return np.asarray(self.scale * (e + (inner * (self.stretch - 1.0)) @ self.directions.T))
+
+    def to_whitened(self, g: Array) -> Array:
+        """``g F``: from gradients (S, D) in the latents to those in whitened coordinates."""
+        scaled = g * self.scale
+        inner = scaled @ self.directions
+        return np.asarray(scaled + (inner * (self.stretch - 1.0)) @ self.directions.T)
+
+    def whiten(self, u: Array) -> Array:
+        """``u F^-T``: positions (S, D) in whitened coordinates."""
+        scaled = u / self.scale
+        inner = scaled @ self.directions
+        return np.asarray(scaled + (inner * (1.0 / self.stretch - 1.0)) @ self.directions.T)
+
+
+def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy()) -> Metric:  # noqa: B008
+    """The metric that draws x (S, D) and the gradients g (S, D) of the log density there ask for.
+
+    The matrix M that minimises the Fisher divergence of N(mean, M) solves ``M Cov(g) M = Cov(x)``: the geometric mean
+    of the draws' covariance and of the inverse of the gradients' (Seyboldt, Carlson and Carpenter 2026). On the
+    diagonal that is sd(x) / sd(g); correlations are shrunk by as much as so many draws of so many latents leave
+    unknown.
+    """
+    sx, sg = x.std(axis=0), g.std(axis=0)
+    scale = np.sqrt(np.maximum(sx, 1e-300) / np.maximum(sg, 1e-300))
+    x, g = (x - x.mean(axis=0)) / scale, (g - g.mean(axis=0)) * scale
+    count, dim = x.shape
+    basis = np.eye(dim) if dim <= policy.dense else _leading(x, g, policy.directions)
+    x, g = x @ basis, g @ basis
+    shrink = min(0.9, basis.shape[1] / (basis.shape[1] + 0.5 * count))
+    of_x, of_g = (_shrunk(one.T @ one / count, shrink) for one in (x, g))
+    values, vectors = np.linalg.eigh(_geometric_mean(of_x, of_g))
+    directions, stretch = _kept(values, vectors, policy)
+    return Metric(scale, basis @ directions, stretch)
+
+
+def _kept(values: Array, vectors: Array, policy: MetricPolicy) -> tuple[Array, Array]:
+    """Directions whose variances (eigenvalues) are not as good as one, and the sds along them."""
+    values = np.maximum(values, 1e-12)
+    kept = (values > policy.kept) | (values < 1.0 / policy.kept)
+    return vectors[:, kept], np.sqrt(values[kept])
+
+
+def _leading(x: Array, g: Array, count: int) -> Array:
+    """An orthonormal basis (D, <= 2 count) of the directions in which draws, and gradients, vary most."""
+    parts = []
+    for one in (x, g):
+        some = one[np.linspace(0, len(one) - 1, min(len(one), _ROWS)).astype(int)]
+        rows = np.linalg.svd(some, full_matrices=False)[2]
+        parts.append(rows[:count].T)
+    return np.asarray(np.linalg.qr(np.concatenate(parts, axis=1))[0])
+
+
+def _shrunk(covariance: Array, shrink: float) -> Array:
+    return (1.0 - shrink) * covariance + shrink * np.diag(np.diag(covariance))
+
+
+def _geometric_mean(of_x: Array, of_g: Array) -> Array:
+    """The symmetric M with M of_g M = of_x."""
+    values, vectors = np.linalg.eigh(of_g)
+    values = np.maximum(values, 1e-12 * max(values[-1], 1e-300))
+    root, inverse = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+    inner, turned = np.linalg.eigh(root @ of_x @ root)
+    middle = (turned * np.sqrt(np.maximum(inner, 0.0))) @ turned.T
+    mean = inverse @ middle @ inverse
+    return np.asarray((mean + mean.T) / 2)

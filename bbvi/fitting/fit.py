@@ -1,0 +1,90 @@
+"""`fit`: the one entry point, from a model to a posterior with a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bbvi.fitting import arguments, pipeline
+from bbvi.fitting.job import Job
+from bbvi.model.model import Model
+from bbvi.result.fit import Fit
+from bbvi.solvers.loop import Progress
+from bbvi.target.target import Target
+from bbvi.threads import single_threaded
+
+
+@single_threaded
+def fit(
+    model: Model | Callable[..., Any],
+    latents: Mapping[str, Any] | int | None = None,
+    *,
+    estimator: Any = "auto",
+    solver: Any = "auto",
+    seed: int | None = None,
+    init: Any = None,
+    tolerance: float = 0.05,
+    max_evaluations: int | None = None,
+    max_seconds: float | None = None,
+    callback: Callable[[Progress], Any] | None = None,
+    progress: bool | None = None,
+    executor: Any = None,
+    checkpoint: str | Path | None = None,
+) -> Fit:
+    """Fit a mean-field Gaussian by maximising the ELBO, correct it, and say how far it can be relied on.
+
+    Parameters
+    ----------
+    model : Model or callable
+        A log joint alone is wrapped in a `Model`, with `latents`.
+    latents : dict or int, optional
+        Only with a callable.
+    estimator : str or object
+        ``"auto"`` (pathwise where a gradient exists, else score), ``"pathwise"``, ``"score"``, `Pathwise` or
+        `ScoreFunction`. Where gradients are not the derivative of the values (rounding, steps), the score function is
+        used and the fit says so.
+    solver : str or object
+        ``"auto"``, `FixedDraws` (the default for pathwise), `NaturalGradient` (for score) or `Stochastic` (any).
+    seed : int, optional
+        Makes the fit, and everything drawn from it, reproducible.
+    init : dict, array or Fit, optional
+        Where to start: values of the latents on the constrained scale, flat unconstrained values (D,), or an earlier
+        fit. Without it a handful of dispersed starts is compared.
+    tolerance : float
+        Monte Carlo error that the fit may leave in a mean, in posterior sds.
+    max_evaluations, max_seconds : optional
+        Budgets. Evaluations count per draw, everything included.
+    callback : callable, optional
+        Called with a `Progress` after each step; returning True ends the fit.
+    progress : bool, optional
+        Progress bar on standard error; None shows it in a terminal, for fits of over two seconds.
+    executor : concurrent.futures.Executor, optional
+        Evaluates draws in parallel.
+    checkpoint : path, optional
+        Written while the fit runs, and continued from where it exists.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument or the log joint is not what it should be; the message names it.
+    """
+    started = time.perf_counter()
+    model = arguments.as_model(model, latents)
+    method = arguments.choose_method(estimator, solver)
+    limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
+    tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
+    target = Target(model, executor)
+    given = arguments.start_of(target, init)
+    # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
+    target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
+    if method.gradients and not target.has_gradient:
+        method = arguments.without_gradient(method)
+    return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))

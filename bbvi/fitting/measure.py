@@ -1,0 +1,47 @@
+"""The stage that measures the optimum: ELBO and k-hat of fresh draws, not of those it was fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.pool import Evaluated, Normal
+from bbvi.correction.psis import psis
+from bbvi.correction.verdict import Finding, Verdict
+from bbvi.fitting.records import Corrected
+
+# Draws that are worth an evaluation whatever the limits.
+_FEWEST = 16
+
+
+def measure(corrected: Corrected) -> Corrected:
+    """The approximation as the first kind of posterior, with its ELBO, its k-hat, and what it met.
+
+    A fit that was interrupted before its first step is not worth an evaluation more.
+    """
+    optimum, job = corrected.optimum, corrected.job
+    q = optimum.approximation
+    kind = GaussianKind("mean-field", Normal(q.mean, q.sd), optimum.mean_se)
+    corrected = corrected.with_kind(kind)
+    if not optimum.begun:
+        return corrected
+    wanted = job.policy.elbo(job.method.gradients, job.target.evaluations)
+    draws = int(min(wanted, max(min(job.left, 0.5 * job.affordable), _FEWEST)))
+    u = q.sample(draws, job.rng("elbo"))
+    evaluated = Evaluated(u, job.target.values(u))
+    log_ratio = evaluated.log_density - q.log_density(u)
+    finite = np.isfinite(log_ratio)
+    khat, nonfinite = float(psis(log_ratio)[1]), float(1 - finite.mean())
+    elbo, elbo_se = -np.inf, np.inf
+    if finite.all():
+        elbo, elbo_se = float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(draws))
+    corrected = corrected.with_kind(kind.with_weights(evaluated, khat))
+    if nonfinite:
+        told = (
+            f"The log joint is not finite at {nonfinite:.1%} of the approximation's draws, so that its ELBO is minus "
+            "infinity: declare the latents' supports (Positive, Interval) instead of returning -inf."
+        )
+        corrected = replace(corrected, findings=(*corrected.findings, Finding(Verdict.CAUTION, told)))
+    return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated, nonfinite=nonfinite)

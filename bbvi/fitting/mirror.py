@@ -1,0 +1,26 @@
+"""The stage that looks for images of the optimum under symmetries of the log joint: each is a second mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bbvi.fitting.records import Corrected
+from bbvi.search import symmetries
+from bbvi.search.modes import Mode
+from bbvi.status import Status
+
+
+def mirror(corrected: Corrected) -> Corrected:
+    """The modes with the images of the best, where there are any."""
+    job, q = corrected.job, corrected.optimum.approximation
+    if not corrected.worth_checking or corrected.status is not Status.CONVERGED:
+        return corrected
+    images = symmetries.images(job.target, q.mean, q.sd, job.rng("symmetries"))
+    if not images:
+        return corrected
+    modes = corrected.modes
+    best = modes[0] if modes else Mode(q.mean, np.log(q.sd), corrected.elbo, 1)
+    twins = [Mode(mean, np.log(q.sd), best.elbo, 0, text) for text, mean in images]
+    return replace(corrected, modes=(best, *twins, *modes[1:]))

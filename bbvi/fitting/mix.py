@@ -1,0 +1,146 @@
+"""The stage of chains: where weights cannot carry the approximation to the posterior, many short chains can."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bbvi.correction import chains
+from bbvi.correction.chains import Chains
+from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.importance import ImportanceResult, tempered
+from bbvi.correction.metric import Metric
+from bbvi.correction.pool import Kind
+from bbvi.correction.verdict import Finding, Verdict, gravest
+from bbvi.correction.weights import moments
+from bbvi.fitting.job import Job
+from bbvi.fitting.records import Corrected
+from bbvi.fitting.trust import of_kind
+from bbvi.result import posterior
+from bbvi.search.modes import near_modes
+from bbvi.status import Status
+
+Array = np.ndarray
+
+
+def mix(corrected: Corrected) -> Corrected:
+    """Draws of chains as a kind of posterior, where no cheaper kind may be relied on and gradients can be had."""
+    job = corrected.job
+    if not (job.method.gradients and corrected.worth_checking) or _settled(corrected):
+        return corrected
+    if min(job.left, job.affordable) < job.policy.fewest_chain_gradients:
+        return corrected
+    rng, target = job.rng("chains"), job.target
+    allowed = _allowed(job)
+    try:
+        found = chains.run(
+            target.gradients,
+            lambda u: posterior.reported(target, u),
+            _starts(corrected, job.policy.chains.superchains, rng),
+            _metric(corrected),
+            rng,
+            remaining=lambda: min(job.left, allowed - target.gradient_evaluations),
+            late=job.late,
+            policy=job.policy.chains,
+        )
+    except ArithmeticError:
+        return corrected
+    if found is None:
+        return corrected
+    if found.interrupted:
+        message = "The fit was interrupted while its chains ran: these are the draws up to then."
+        corrected = replace(corrected, status=Status.INTERRUPTED, message=message)
+    widest = float(np.max(found.draws.std(axis=(0, 1)) / corrected.optimum.approximation.sd))
+    if widest > job.policy.wandered and corrected.status is not Status.CONVERGED:
+        told = (
+            f"Chains wandered {widest:.0f} times as far as the approximation is wide, which found no optimum: the "
+            "posterior looks improper, or nearly so. Use tighter priors."
+        )
+        return replace(corrected, findings=(*corrected.findings, Finding(Verdict.UNRELIABLE, told)))
+    return corrected.with_kind(replace(found, problems=(*found.problems, *_contradicted(corrected, found))))
+
+
+def _contradicted(corrected: Corrected, found: Chains) -> tuple[str, ...]:
+    """Whether weights that are good contradict the chains: far tails are where chains seldom go, and weights do."""
+    weighed, job = corrected.kind("importance"), corrected.job
+    if not isinstance(weighed, ImportanceResult) or weighed.khat > job.policy.good_khat:
+        return ()
+    labels, columns = posterior.reported(job.target, weighed.draws)
+    sd = moments(columns, np.exp(weighed.log_weights))[1]
+    with np.errstate(all="ignore"):
+        change = np.where((found.sd > 0) & np.isfinite(sd), np.abs(sd / found.sd - 1.0), 0.0)
+    worst = int(np.argmax(change))
+    if not change[worst] > job.policy.contradicted:
+        return ()
+    return (f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}",)
+
+
+def _settled(corrected: Corrected) -> bool:
+    """Whether a cheaper kind may be relied on already."""
+    return any(kind.checked and gravest(of_kind(kind)) is Verdict.RELIABLE for kind in corrected.kinds)
+
+
+def _allowed(job: Job) -> float:
+    """The count of gradients at which chains end, if nobody set a limit."""
+    spent = job.target.gradient_evaluations
+    if np.isfinite(job.limits.max_evaluations):
+        return np.inf
+    policy = job.policy
+    most = policy.chain_gradients if job.target.recorded else policy.chain_gradients_looped
+    return spent + max(most, policy.chain_gradients_share * spent)
+
+
+def _starts(corrected: Corrected, count: int, rng: np.random.Generator) -> Array:
+    """Starting points (K, D): draws that weigh something, some of them at other modes that matter.
+
+    Draws of a Gaussian itself lie in part in necks and far tails, where chains would stay; weights are tempered until
+    enough of them count.
+    """
+    job = corrected.job
+    weighed = corrected.kind("importance")
+    if isinstance(weighed, ImportanceResult) and len(weighed.draws) >= 4 * count:
+        points, log_weights = weighed.draws, weighed.log_weights
+    else:
+        kind = _widest(corrected)
+        points = kind.sample(job.policy.chain_candidates * count, rng)
+        values = job.target.values(points)
+        log_weights = np.where(np.isfinite(values), values - kind.normal.log_density(points), -np.inf)
+    weights = _weights(log_weights, 2.0 * count)
+    chosen = points[rng.choice(len(points), count, replace=False, p=weights)]
+    others = near_modes(corrected.modes)
+    if others:
+        # Chains that never meet those from another mode say so.
+        share = max(count // 4, 1)
+        for i in range(share):
+            mode = others[i % len(others)]
+            chosen[i] = mode.mean + 0.5 * np.exp(mode.log_sd) * rng.standard_normal(len(mode.mean))
+    return np.asarray(chosen)
+
+
+def _weights(log_weights: Array, wanted: float) -> Array:
+    """Weights that are flat enough for so many to count; all the same where the density is finite nowhere."""
+    finite = np.isfinite(log_weights)
+    if finite.sum() < wanted:
+        return np.full(len(log_weights), 1.0 / len(log_weights))
+    log_weights = np.where(finite, log_weights - log_weights[finite].max(), -np.inf)
+    log_weights = log_weights - np.log(np.exp(log_weights).sum())
+    weights = np.exp(tempered(log_weights, wanted)[0])
+    return np.asarray(weights / weights.sum())
+
+
+def _widest(corrected: Corrected) -> GaussianKind:
+    """The most corrected Gaussian."""
+    gaussian: list[Kind] = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)]
+    best = gaussian[-1]
+    if not isinstance(best, GaussianKind):
+        raise TypeError("a fit has at least the Gaussian that it fitted")
+    return best
+
+
+def _metric(corrected: Corrected) -> Metric:
+    covariance = corrected.response.covariance
+    if covariance is not None:
+        return Metric.of_covariance(covariance, corrected.job.policy.chains.metric)
+    return Metric.diagonal(corrected.optimum.approximation.sd)
+

@@ -1,0 +1,103 @@
+"""The stages of a fit, in their order: from a job to a fit with a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from bbvi.correction.verdict import Finding, Verdict
+from bbvi.fitting.begin import begin
+from bbvi.fitting.job import Job
+from bbvi.fitting.judge import judge
+from bbvi.fitting.measure import measure
+from bbvi.fitting.mirror import mirror
+from bbvi.fitting.mix import mix
+from bbvi.fitting.optimise import optimise
+from bbvi.fitting.prove import Refuted, prove_optimum, prove_posterior
+from bbvi.fitting.records import Corrected, Judged, Optimum
+from bbvi.fitting.respond import respond
+from bbvi.fitting.search import search
+from bbvi.fitting.weigh import weigh
+from bbvi.result.fit import Fit
+from bbvi.status import Status
+
+# What lies between an optimum and its verdict. Each stage decides for itself whether it is worth its cost.
+CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (measure, respond, mirror, weigh, mix, prove_posterior)
+
+
+def run(job: Job) -> Fit:
+    """All stages, one after the other.
+
+    Where the recording of the log joint turns out not to be the function, all that came of it is void, and the fit is
+    made again draw by draw.
+    """
+    try:
+        return staged(job)
+    except Refuted as refuted:
+        if job.limits.checkpoint is not None:
+            job.limits.checkpoint.unlink(missing_ok=True)
+        told = (
+            f"The log joint is not what it was when it was recorded ({refuted}): it depends on more than its "
+            "arguments, or on their types. It was evaluated draw by draw instead, which takes longer; write it as a "
+            "function of its arguments alone."
+        )
+        again = replace(job, target=job.target.unrecorded(str(refuted)))
+        return staged(again, (Finding(Verdict.CAUTION, told),))
+
+
+def staged(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
+    """The stages in their order, with what was found before them."""
+    start = begin(job)
+    start = search(replace(start, findings=(*findings, *start.findings)))
+    return concluded(judge(corrected(prove_optimum(optimise(start)))))
+
+
+def corrected(optimum: Optimum) -> Corrected:
+    """The optimum, taken through every correction; an interrupt leaves what is known by then."""
+    known = Corrected(optimum, optimum.status, optimum.message, modes=optimum.modes, findings=optimum.findings)
+    try:
+        for stage in CORRECTIONS:
+            known = stage(known)
+    except KeyboardInterrupt:
+        if not known.kinds:
+            known = measure(replace(known, optimum=replace(optimum, status=Status.INTERRUPTED)))
+        message = "The fit was interrupted before its quality was known."
+        known = replace(known, status=Status.INTERRUPTED, message=message)
+    return known
+
+
+def concluded(judged: Judged) -> Fit:
+    """The fit that a user gets."""
+    known = judged.corrected
+    job, optimum = known.job, known.optimum
+    target = job.target
+    return Fit(
+        model=target.model,
+        status=known.status,
+        message=f"{known.message} {optimum.start.limited}".strip(),
+        verdict=str(judged.verdict),
+        reasons=judged.reasons,
+        approximation=optimum.approximation,
+        covariance=known.response.covariance,
+        elbo=known.elbo,
+        elbo_se=known.elbo_se,
+        kind=judged.kind,
+        trace=optimum.trace,
+        seconds=time.perf_counter() - job.started,
+        mean_se=optimum.mean_se,
+        log_sd_se=optimum.log_sd_se,
+        estimator=job.method.name,
+        solver=job.solver_name,
+        seed=job.seed,
+        evaluations=target.evaluations,
+        gradient_evaluations=target.gradient_evaluations,
+        target=target,
+        kinds={kind.name: kind for kind in known.kinds},
+        surrogate_covariance=optimum.knowledge.surrogate_covariance,
+        modes=list(known.modes),
+        noise_sd=optimum.knowledge.noise_sd,
+        eps=optimum.knowledge.draws,
+        looped=target.looped.get("density", ""),
+        origin=known,
+    )

@@ -1,0 +1,131 @@
+"""What a fit may spend, and on what: budgets of evaluations and shares of the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bbvi.correction.chains import ChainPolicy
+
+
+@dataclass(frozen=True)
+class BudgetPolicy:
+    """Budgets of the stages, in evaluations per draw, and shares of ``max_seconds``.
+
+    Attributes
+    ----------
+    candidates, candidates_from_values : int
+        Starting points that are looked at.
+    searched, searched_per_latent : float
+        Limits of evaluations, in all and for each latent, below which modes are not looked for: the search takes about
+        as many.
+    candidates_until, checks_until, search_until : float
+        Shares of ``max_seconds`` that candidates, checks and the search may take before they are cut short.
+    elbo_draws, fewest_elbo_draws, elbo_share : float
+        Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
+        many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
+    response_draws, few_response_draws : int
+        Draws for linear response where stochastic steps end, and where the solver left it for the number of latents.
+    response_latents : int
+        Latents above which stochastic steps do without linear response.
+    most_weighted : int
+        Latents above which importance weights degenerate whatever the approximation.
+    surely_weighted : int
+        Latents up to which weights are drawn without asking; calibrated: between 60 and 200 they were found reliable
+        and wrong.
+    trial, promising : float
+        Draws that show whether weights of more latents can end well, and the share of them that must count.
+    exact : float
+        Sd of log p - log q, in nats, below which a Gaussian is the posterior: where the weights are exp(sd x) with x
+        standard normal, no mean moves by more than this many sds.
+    easily_weighted : int
+        Latents above which one round of weighted draws shows all that can be had.
+    narrow : int
+        Elements per draw of the largest operation up to which a draw costs next to nothing.
+    cheap_draws, fewest_draws, most_draws, draws_per_gradient : float
+        Weighted draws: the least where a draw costs next to nothing and elsewhere, the most, and how many for each
+        gradient that the fit has taken.
+    most_limited : int
+        Weighted draws where the user says what they may cost.
+    rounds, limited_rounds : int
+        Rounds of weighted draws, and where the user says what they may cost.
+    worth : int
+        Effective size of the weighted draws where a draw costs next to nothing: as many as users commonly ask for.
+    values, most_values : int
+        Evaluations in all at which a fit from values ends if nobody set a limit and its solver needed no more; and the
+        most that its weights may take of any limit.
+    fewest_weights : int
+        Weighted draws below which none are worth drawing.
+    chains : ChainPolicy
+    chain_candidates : int
+        Draws of a Gaussian for each starting point of chains, of which the weightiest are taken.
+    fewest_chain_gradients : int
+        Gradients below which chains are not begun.
+    chain_gradients, chain_gradients_looped, chain_gradients_share : float
+        The most gradients that chains take where nobody set a limit, where all draws go at once and where they are
+        looped over; more, if the fit itself has taken many.
+    again : int
+        Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
+    wandered : float
+        Ratio of the chains' sds to those of an approximation that found no optimum, above which a posterior looks
+        improper.
+    good_khat, contradicted : float
+        k-hat of weights that are good enough to contradict chains, and the difference of an sd at which they do.
+    slices_latents, slices_numbers : int
+        Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
+    """
+
+    candidates: int = 32
+    candidates_from_values: int = 9
+    searched: float = 1000
+    searched_per_latent: float = 800
+    candidates_until: float = 0.2
+    checks_until: float = 0.4
+    search_until: float = 0.6
+    elbo_draws: int = 1000
+    fewest_elbo_draws: int = 60
+    elbo_share: float = 0.12
+    response_draws: int = 32
+    few_response_draws: int = 16
+    response_latents: int = 200
+    most_weighted: int = 1000
+    surely_weighted: int = 50
+    trial: int = 400
+    promising: float = 0.5
+    exact: float = 0.03
+    easily_weighted: int = 200
+    narrow: int = 1000
+    cheap_draws: int = 40_000
+    fewest_draws: int = 5_000
+    most_draws: int = 60_000
+    draws_per_gradient: float = 1.5
+    most_limited: int = 200_000
+    rounds: int = 8
+    limited_rounds: int = 12
+    worth: int = 4_000
+    values: int = 5_000
+    most_values: int = 20_000
+    fewest_weights: int = 100
+    again: int = 4
+    chains: ChainPolicy = field(default_factory=ChainPolicy)
+    chain_candidates: int = 32
+    fewest_chain_gradients: int = 4_000
+    chain_gradients: int = 1_500_000
+    chain_gradients_looped: int = 40_000
+    chain_gradients_share: float = 10.0
+    wandered: float = 1000.0
+    good_khat: float = 0.5
+    contradicted: float = 0.06
+    slices_latents: int = 60
+    slices_numbers: int = 2**16
+
+    def searchable(self, max_evaluations: float, dim: int) -> bool:
+        """Whether a limit leaves room to look for modes."""
+        return max_evaluations >= self.searched + self.searched_per_latent * dim
+
+    def elbo(self, gradients: bool, spent: int) -> int:
+        """Fresh draws for the ELBO of a fit that has taken so many evaluations."""
+        if gradients:
+            return self.elbo_draws
+        return int(np.clip(self.elbo_share * spent, self.fewest_elbo_draws, self.elbo_draws))

@@ -1,0 +1,173 @@
+"""The stage of importance weights: they carry the best Gaussian at hand to the posterior, at a cost like the fit's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from bbvi.correction import importance
+from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.pool import Evaluated
+from bbvi.correction.proposals import Mixture
+from bbvi.correction.psis import effective_sample_size, psis
+from bbvi.correction.slices import conditional_mixture
+from bbvi.correction.verdict import Finding, Verdict
+from bbvi.fitting.job import Job
+from bbvi.fitting.records import Corrected
+from bbvi.result import posterior
+from bbvi.search.modes import near_modes
+from bbvi.status import Status
+from bbvi.target.proof import ProofPolicy
+from bbvi.target.target import Target
+
+Array = np.ndarray
+
+
+def weigh(corrected: Corrected) -> Corrected:
+    """Weighted draws as a kind of posterior, where they can be had and are worth their cost."""
+    job, optimum = corrected.job, corrected.optimum
+    if not corrected.worth_checking:
+        return corrected
+    in_time = job.affordable
+    if _many(job):
+        corrected, promising = _tried(corrected)
+        if not promising:
+            return corrected
+    result = _weighted(corrected) if job.target.dim <= job.policy.most_weighted else None
+    if (result is None and in_time < job.policy.fewest_weights) or job.late():
+        corrected = replace(corrected, message=_out_of_time(corrected.message, result))
+    if result is None:
+        return corrected
+    if result.interrupted:
+        message = "The fit was interrupted while its weights were drawn: these are the draws up to then."
+        corrected = replace(corrected, status=Status.INTERRUPTED, message=message)
+    linear = corrected.kind("linear-response")
+    if isinstance(linear, GaussianKind):
+        seen = Evaluated(result.draws[: result.first], result.log_density[: result.first])
+        corrected = corrected.with_kind(linear.with_weights(seen, result.initial_khat))
+    elif optimum.knowledge.surrogate_covariance is None:
+        own = corrected.kind("mean-field")
+        if isinstance(own, GaussianKind) and own.evaluated is not None:
+            more = Evaluated(
+                np.concatenate([own.evaluated.u, result.draws[: result.first]]),
+                np.concatenate([own.evaluated.log_density, result.log_density[: result.first]]),
+            )
+            corrected = corrected.with_kind(own.with_weights(more, own.khat))
+    return corrected.with_kind(result)
+
+
+def _many(job: Job) -> bool:
+    """Whether there are so many latents that weights may not end well, and chains may take their place."""
+    return job.target.dim > job.policy.surely_weighted and job.method.gradients
+
+
+def _tried(corrected: Corrected) -> tuple[Corrected, bool]:
+    """A few weights of the best Gaussian at hand: whether it is the posterior, and whether more can end well."""
+    job, policy = corrected.job, corrected.job.policy
+    known = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
+    if job.left < 2 * policy.trial:
+        return corrected, False
+    u = known.sample(policy.trial, job.rng("trial"))
+    log_density = job.target.values(u)
+    log_ratio = log_density - known.normal.log_density(u)
+    smoothed, khat = psis(log_ratio)
+    exact = bool(np.isfinite(log_ratio).all() and np.std(log_ratio) < policy.exact)
+    corrected = corrected.with_kind(replace(known.with_weights(Evaluated(u, log_density), float(khat)), exact=exact))
+    return corrected, not exact and bool(effective_sample_size(smoothed) > policy.promising * policy.trial)
+
+
+def _out_of_time(message: str, result: ImportanceResult | None) -> str:
+    """The message with what came of the weights when the time was up."""
+    if "max_seconds" in message:
+        return message
+    what = "before weights could be drawn" if result is None else "while weights were drawn"
+    return f"{message} max_seconds was reached {what}."
+
+
+def _weighted(corrected: Corrected) -> ImportanceResult | None:
+    job, q = corrected.job, corrected.optimum.approximation
+    target, policy = job.target, job.policy
+    surrogate = corrected.optimum.knowledge.surrogate_covariance
+    known = corrected.response.covariance if corrected.response.covariance is not None else surrogate
+    budget = int(min(max(_budget(corrected), policy.fewest_weights), min(job.left - _kept(job), job.affordable)))
+    if budget < policy.fewest_weights:
+        return None
+    begun = target.evaluations
+
+    def remaining() -> float:
+        """What the limits leave; time is up only once there are draws to go by."""
+        return 0 if job.late() and target.evaluations > begun else job.left - _kept(job)
+
+    gradients = job.method.gradients
+    limited = np.isfinite(job.limits.max_evaluations)
+    return importance.correct(
+        target.values,
+        lambda u: posterior.reported(target, u),
+        q.mean,
+        np.diag(q.sd**2) if known is None else known,
+        job.rng("weights"),
+        max_evaluations=budget,
+        remaining=remaining,
+        max_rounds=policy.limited_rounds if limited else policy.rounds,
+        worth=policy.worth if gradients and target.width <= policy.narrow else 0,
+        # Rounds grow, so that the first can be small where every draw is dear.
+        first=None if gradients else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
+        conditionals=_conditionals(job, target) if gradients else None,
+        alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)],
+    )
+
+
+def _kept(job: Job) -> int:
+    """Evaluations to keep back for the proofs at the end."""
+    return job.policy.again + (ProofPolicy().calls(job.target.evaluations) if job.target.recorded else 0)
+
+
+def _budget(corrected: Corrected) -> int:
+    """Draws that weights may take: as many as the user's limits allow, or in keeping with what the fit has cost."""
+    job, policy = corrected.job, corrected.job.policy
+    target, limited = job.target, np.isfinite(job.limits.max_evaluations)
+    if not job.method.gradients:
+        spent = target.evaluations
+        if corrected.status is Status.INTERRUPTED:
+            return spent // 4
+        total = job.limits.max_evaluations if limited else max(policy.values, 1.25 * spent)
+        return int(np.clip(min(total - spent - _kept(job), job.affordable), 0, policy.most_values))
+    easy = target.dim <= policy.easily_weighted
+    if limited and easy:
+        return policy.most_limited
+    least = policy.cheap_draws if target.width <= policy.narrow and easy else policy.fewest_draws
+    most = policy.most_draws if easy else policy.fewest_draws
+    return int(np.clip(policy.draws_per_gradient * target.gradient_evaluations, least, most))
+
+
+def _conditionals(job: Job, target: Target) -> Callable[[Array, Array, int], Mixture | None] | None:
+    """Slices along a latent, where a grid of Hessians is within reason."""
+    policy = job.policy
+    if target.dim > policy.slices_latents or target.dim * target.width > policy.slices_numbers:
+        return None
+    return lambda mean, covariance, index: conditional_mixture(target, mean, covariance, index)
+
+
+def unweighted(corrected: Corrected) -> Finding:
+    """Why there are no weights, and what helps."""
+    job = corrected.job
+    if job.target.dim > job.policy.surely_weighted:
+        chains = (
+            "Give chains room: a larger max_evaluations or max_seconds"
+            if job.method.gradients
+            else "Chains need gradients: write the log joint in autograd.numpy, or give gradient="
+        )
+        return Finding(
+            Verdict.CAUTION,
+            f"With {job.target.dim} latents importance weights degenerate whatever their number, so that none were "
+            f"drawn, and the approximation was not checked against the posterior. {chains}; or compare with MCMC from "
+            "fit.starts and fit.inverse_metric.",
+        )
+    return Finding(
+        Verdict.CAUTION,
+        "No importance weights were drawn to check the approximation against the posterior: "
+        "fit again with a larger max_evaluations or max_seconds.",
+    )

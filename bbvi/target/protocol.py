@@ -1,0 +1,69 @@
+"""What the wings above ask of a target: a counted, unconstrained log density of all draws at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Linearization(NamedTuple):
+    """Values (S,), gradients (S, D) and the Hessian product ``V (S, D) -> (S, D)``, one product per draw."""
+
+    values: Array
+    gradients: Array
+    hessian_product: Callable[[Array], Array]
+
+
+class Values(Protocol):
+    """A log density of which values alone are known.
+
+    Attributes
+    ----------
+    evaluations : int
+        Cost so far, per draw.
+    """
+
+    evaluations: int
+
+    @property
+    def dim(self) -> int:
+        """D, the number of unconstrained coordinates."""
+
+    def values(self, u: Array) -> Array:
+        """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
+
+
+class LogDensity(Values, Protocol):
+    """A log density with gradients, where it has them, and with mini-batches, where its model has them.
+
+    Attributes
+    ----------
+    gradient_evaluations : int
+        Gradients and Hessian products so far, per draw.
+    """
+
+    gradient_evaluations: int
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether gradients exist."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the unconstrained coordinates."""
+
+    def gradients(self, u: Array) -> tuple[Array, Array]:
+        """Log density (S,) and its gradients (S, D); rows of draws without a finite gradient hold NaN."""
+
+    def linearize(self, u: Array, scale: Array | None = None) -> Linearization:
+        """Values, gradients and a Hessian product at draws `u`, (S, D)."""
+
+    def terms(self, u: Array) -> Array:
+        """Terms (S, T) whose sum is the log density."""
+
+    def minibatch(self, size: int, rng: np.random.Generator) -> LogDensity:
+        """An unbiased target of `size` random observations."""

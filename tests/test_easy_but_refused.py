@@ -124,6 +124,19 @@ def test_a_gradient_that_is_no_number_gives_way_to_the_score_function() -> None:
     assert_moments(fit, "z[0]", 3.0, 1.0)
 
 
+@pytest.mark.parametrize("edge", [0.0, -1.0, -1.9, 1.0])
+def test_a_gradient_that_is_no_number_on_one_side_of_the_posterior_only(edge: float) -> None:
+    # Beyond the edge a root of zero, which has an infinite slope, is multiplied by zero.
+    def log_joint(z: Any) -> Any:
+        beyond = anp.maximum(z[0] - edge, 0.0)
+        return -0.5 * z[0] ** 2 + anp.where(z[0] < -1e9, anp.sqrt(beyond), 0.0)
+
+    with pytest.warns(RuntimeWarning, match="score function is used: along .*: sqrt"):
+        fit = bbvi.fit(log_joint, 1, seed=1)
+    assert fit.estimator == "score" and fit.converged
+    assert_moments(fit, "z[0]", 0.0, 1.0)
+
+
 def test_a_zero_inflated_lognormal_by_hand() -> None:
     y = np.concatenate([np.zeros(8), np.random.default_rng(0).lognormal(1.0, 0.5, 22)])
 

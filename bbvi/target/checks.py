@@ -20,8 +20,10 @@ _FAR = np.array([10.0, 30.0, 100.0, 300.0, 1e3, 1e5, 1e8, 1e12, 1e16, 1e20])
 _BLOCK = 2**20
 # Latents that are looked at far out, at twenty values each.
 _MOST_FAR = 1000
-# Share of the points of a line at which a gradient may be no number while the value is.
-_MOST_NAN = 0.05
+# Where on its line besides, in sds, a gradient must be a number if the value is: about as far as a fit's draws go.
+_BESIDE = np.array([-2.0, -1.0, 2.0])
+# Nats below the start from which a gradient may be what it likes.
+_DEEP = 1000.0
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
@@ -146,7 +148,8 @@ def check_gradient(
 
     The integral of the gradient along a line must be the difference of the values at its ends. Small differences
     would agree also for a step function, whose gradient is zero nearly everywhere; those of the size of q do not.
-    Up to `most` latents each has a line of its own; beyond, as where no more lines can be afforded, they are random.
+    A gradient that is no number where the value is one, there or up to two sds off, is wrong as well. Up to `most`
+    latents each has a line of its own; beyond, as where no more lines can be afforded, they are random.
     """
     dim = len(mean)
     if dim <= most:
@@ -158,14 +161,17 @@ def check_gradient(
     directions = directions * rng.choice([-1.0, 1.0], size=(len(directions), 1))
     ends = target.values(np.concatenate([mean[None], mean + directions]))
     change = ends[1:] - ends[0]
-    points = mean + (0.5 + 0.5 * _NODES)[:, None, None] * directions
-    values, gradients = target.gradients(points.reshape(-1, dim))
-    broken = np.isfinite(values) & ~np.isfinite(gradients).all(axis=1)
-    share = broken.reshape(len(_NODES), -1).mean(axis=0)
-    if share.max(initial=0.0) > _MOST_NAN:
+    places = np.concatenate([0.5 + 0.5 * _NODES, _BESIDE])
+    points = (mean + places[:, None, None] * directions).reshape(-1, dim)
+    values, gradients = target.gradients(points)
+    # Not where scales that were guessed lead so far down that gradients overflow.
+    broken = (values > ends[0] - _DEEP) & ~np.isfinite(gradients).all(axis=1)
+    if broken.any() and "gradient" not in target.model.functions:
+        share = broken.reshape(len(places), -1).mean(axis=0)
         worst = int(np.argmax(share))
-        at = points.reshape(-1, dim)[int(np.argmax(broken))]
-        return GradientCheck(False, float(share[worst]), names[worst], nan=True, why=first_nan(target, at))
+        why = first_nan(target, points[int(np.argmax(broken))])
+        return GradientCheck(False, float(share[worst]), names[worst], nan=True, why=why)
+    gradients = gradients[: len(_NODES) * len(directions)]
     slopes = 0.5 * np.einsum("ned,ed->ne", gradients.reshape(len(_NODES), -1, dim), directions)
     with np.errstate(invalid="ignore"):
         integral = _NODE_WEIGHTS @ slopes

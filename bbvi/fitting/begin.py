@@ -52,10 +52,6 @@ def _checked(start: Start) -> Start:
         if target.rounding > _ROUNDED:
             warn(_COARSE)
     checks.check_batching(target, points)
-    repeated = checks.repeated_terms(target, points[0])
-    if repeated:
-        warn(repeated)
-        start = replace(start, findings=(*start.findings, Finding(Verdict.CAUTION, f"{repeated}.")))
     if not job.late(policy.checks_until):
         checks.check_dependence(target, points[0], job.rng("dependence"))
     log_sd = np.zeros(points.shape) if job.given is None else start.log_sd

@@ -10,6 +10,7 @@ from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.begin import begin
 from bbvi.fitting.job import Job
 from bbvi.fitting.judge import judge
+from bbvi.fitting.look import look
 from bbvi.fitting.measure import measure
 from bbvi.fitting.mirror import mirror
 from bbvi.fitting.mix import mix
@@ -50,7 +51,7 @@ def staged(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
     """The stages in their order, with what was found before them."""
     start = begin(job)
     start = search(replace(start, findings=(*findings, *start.findings)))
-    return concluded(judge(corrected(prove_optimum(optimise(start)))))
+    return concluded(judge(corrected(look(prove_optimum(optimise(start))))))
 
 
 def corrected(optimum: Optimum) -> Corrected:

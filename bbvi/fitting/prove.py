@@ -41,7 +41,7 @@ def prove_posterior(corrected: Corrected) -> Corrected:
     Refuted
         If the recording does not hold.
     """
-    if not corrected.optimum.begun or corrected.status is Status.INTERRUPTED:
+    if not corrected.optimum.begun or corrected.status is Status.INTERRUPTED or corrected.job.late():
         return corrected
     job, best = corrected.job, corrected.kinds[-1]
     _prove(job, best.sample(_calls(job), job.rng("posterior proof")))

@@ -19,6 +19,8 @@ from bbvi.correction.metric import Metric, MetricPolicy, fitted
 from bbvi.correction.pool import Pool
 from bbvi.correction.psis import pareto_shape
 from bbvi.correction.rhat import Mixing, mixing
+from bbvi.correction.warp import Warp, WarpPolicy
+from bbvi.correction.warp import found as warp_of
 
 Array = np.ndarray
 Gradients = Callable[[Array], tuple[Array, Array]]
@@ -26,6 +28,8 @@ Measure = Callable[[Array], tuple[Sequence[str], Array]]
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _HUGE = 1e150
+import os
+KAPPA=float(os.environ.get('KAPPA','0.5'))
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class ChainPolicy:
     for_tails: int = 2000
     numbers: int = 2**25
     metric: MetricPolicy = field(default_factory=MetricPolicy)
+    warp: WarpPolicy = field(default_factory=WarpPolicy)
 
     @property
     def chains(self) -> int:
@@ -131,6 +136,24 @@ class Stand:
     aim: float
     turn: float = 0.5
     lean: float = 0.0
+    warp: Warp | None = None
+
+    def coordinates(self, u: Array, g: Array) -> tuple[Array, Array]:
+        """Positions, and gradients at them, in the coordinates in which chains move."""
+        e = u if self.warp is None else self.warp.coordinates(u)
+        return e, self.pulled(e, g)
+
+    def position(self, e: Array) -> Array:
+        """Latents at such coordinates."""
+        return e if self.warp is None else self.warp.position(e)
+
+    def pulled(self, e: Array, g: Array) -> Array:
+        """Gradients there, from those in the latents."""
+        return g if self.warp is None else self.warp.pull(e, g)
+
+    def log_jacobian(self, e: Array) -> Array | float:
+        """Of the latents in the coordinates, up to a constant."""
+        return 0.0 if self.warp is None else self.warp.log_jacobian(e)
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,9 +356,11 @@ def _adapted(
         mean, sd = x.mean(axis=0), x.std(axis=0)
         drift = math.inf if before is None else float(np.max(np.abs(mean - before) / np.maximum(sd, 1e-300)))
         before = mean
-        # Where steps are too long for narrow places, shorter ones are called for.
-        aim = min(stand.aim + 0.5 * (1.0 - stand.aim), policy.highest) if divergent > policy.careful else stand.aim
-        stand = replace(stand, metric=fitted(x, g, policy.metric), aim=aim)
+        # Where steps are too long for narrow places, shorter ones are called for, until a better metric is found.
+        careful = divergent > policy.careful
+        aim = min((stand.aim + 1.0) / 2, policy.highest) if careful else (stand.aim + policy.acceptance) / 2
+        stand = replace(stand, warp=warp_of(x, g, policy.warp), aim=aim)
+        stand = replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric))
         # What drifts less than chance would bring is still.
         if number + 1 >= len(policy.windows) and drift < policy.still + _chance(len(stand.u), x.shape[1]):
             break
@@ -464,22 +489,25 @@ def _trajectory(
     metric, steps = stand.metric, _steps(stand, policy)
     size = math.exp(stand.log_step) * np.exp(rng.uniform(-0.7, 0.2, (chains, 1)))
     start = rng.standard_normal((chains, dim))
-    u, g = stand.u, stand.gradient
-    p = start + 0.5 * size * metric.to_whitened(g)
-    values = stand.log_density
+    before, slope = stand.coordinates(stand.u, stand.gradient)
+    e, u, g = before, stand.u, stand.gradient
+    p = start + 0.5 * size * metric.to_whitened(slope)
+    values, gain = stand.log_density, -stand.log_jacobian(before)
     with np.errstate(all="ignore"):
         for step in range(steps):
-            u = u + metric.to_position(size * p)
+            e = e + metric.to_position(size * p)
+            u = stand.position(e)
             values, g = gradients(u)
+            slope = stand.pulled(e, g)
             # Where there is no gradient a trajectory goes straight on, and is not accepted.
-            g = np.where(np.isfinite(g), g, 0.0)
-            p = p + (size if step < steps - 1 else 0.5 * size) * metric.to_whitened(g)
-        gain = values - stand.log_density - 0.5 * np.sum(p**2 - start**2, axis=1)
+            slope = np.where(np.isfinite(slope), slope, 0.0)
+            p = p + (size if step < steps - 1 else 0.5 * size) * metric.to_whitened(slope)
+        gain = gain + stand.log_jacobian(e) + values - stand.log_density - 0.5 * np.sum(p**2 - start**2, axis=1)
         gain = np.where(np.isfinite(gain), gain, -np.inf)
         acceptance = np.exp(np.minimum(gain, 0.0))
     moved = replace(stand, turn=(stand.turn + _GOLDEN) % 1.0)
     if rate > 0:
-        moved = _tuned(moved, stand.u, u, p, acceptance, rate)
+        moved = _tuned(moved, before, e, p, acceptance, rate, steps * math.exp(stand.log_step))
     taken = rng.random(chains) < acceptance
     moved = replace(
         moved,
@@ -491,7 +519,7 @@ def _trajectory(
 
 
 def _tuned(
-    stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float
+    stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float, length: float
 ) -> Stand:
     """Step size by the mean acceptance, length by the sign of the ChEES gradient (Hoffman, Radul, Sountsov 2021)."""
     log_step = stand.log_step + 1.2 * rate * (float(acceptance.mean()) - stand.aim)
@@ -502,7 +530,8 @@ def _tuned(
         old, new = old - old.mean(axis=0), new - np.average(new, axis=0, weights=weight)
         growth = np.sum(new**2, axis=1) - np.sum(old**2, axis=1)
         slope = float(np.mean(weight * growth * np.sum(new * p[good], axis=1)))
-        lean = 0.6 * lean + 0.4 * np.sign(slope)
+        gained = float(np.mean(weight * growth**2)) / 4.0
+        lean = 0.6 * lean + 0.4 * np.sign(length * slope - KAPPA * gained)
     log_length = float(np.clip(stand.log_length + 0.12 * lean, log_step, math.log(8.0)))
     return replace(stand, log_step=log_step, log_length=log_length, lean=lean)
 

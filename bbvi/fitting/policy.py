@@ -34,8 +34,8 @@ class BudgetPolicy:
     surely_weighted : int
         Latents up to which weights are drawn without asking; calibrated: between 60 and 200 they were found reliable
         and wrong.
-    trial, promising : float
-        Draws that show whether weights of more latents can end well, and the share of them that must count.
+    trial : int
+        Draws that show whether the Gaussian of more latents is the posterior.
     exact : float
         Sd of log p - log q, in nats, below which a Gaussian is the posterior: where the weights are exp(sd x) with x
         standard normal, no mean moves by more than this many sds.
@@ -92,7 +92,6 @@ class BudgetPolicy:
     most_weighted: int = 1000
     surely_weighted: int = 50
     trial: int = 400
-    promising: float = 0.5
     exact: float = 0.03
     easily_weighted: int = 200
     narrow: int = 1000

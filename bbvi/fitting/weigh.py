@@ -12,7 +12,7 @@ from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Evaluated
 from bbvi.correction.proposals import Mixture
-from bbvi.correction.psis import effective_sample_size, psis
+from bbvi.correction.psis import psis
 from bbvi.correction.slices import conditional_mixture
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
@@ -33,9 +33,7 @@ def weigh(corrected: Corrected) -> Corrected:
         return corrected
     in_time = job.affordable
     if _many(job):
-        corrected, promising = _tried(corrected)
-        if not promising:
-            return corrected
+        return _tried(corrected)
     result = _weighted(corrected) if job.target.dim <= job.policy.most_weighted else None
     if (result is None and in_time < job.policy.fewest_weights) or job.late():
         corrected = replace(corrected, message=_out_of_time(corrected.message, result))
@@ -46,37 +44,35 @@ def weigh(corrected: Corrected) -> Corrected:
         corrected = replace(corrected, status=Status.INTERRUPTED, message=message)
     linear = corrected.kind("linear-response")
     if isinstance(linear, GaussianKind):
-        seen = Evaluated(result.draws[: result.first], result.log_density[: result.first])
-        corrected = corrected.with_kind(linear.with_weights(seen, result.initial_khat))
+        corrected = corrected.with_kind(linear.with_weights(result.start, result.initial_khat))
     elif optimum.knowledge.surrogate_covariance is None:
         own = corrected.kind("mean-field")
         if isinstance(own, GaussianKind) and own.evaluated is not None:
             more = Evaluated(
-                np.concatenate([own.evaluated.u, result.draws[: result.first]]),
-                np.concatenate([own.evaluated.log_density, result.log_density[: result.first]]),
+                np.concatenate([own.evaluated.u, result.start.u]),
+                np.concatenate([own.evaluated.log_density, result.start.log_density]),
             )
             corrected = corrected.with_kind(own.with_weights(more, own.khat))
     return corrected.with_kind(result)
 
 
 def _many(job: Job) -> bool:
-    """Whether there are so many latents that weights may not end well, and chains may take their place."""
+    """Whether there are so many latents that weights do not end well, and chains can take their place."""
     return job.target.dim > job.policy.surely_weighted and job.method.gradients
 
 
-def _tried(corrected: Corrected) -> tuple[Corrected, bool]:
-    """A few weights of the best Gaussian at hand: whether it is the posterior, and whether more can end well."""
+def _tried(corrected: Corrected) -> Corrected:
+    """A few weights of the best Gaussian at hand, to see how far it is from the posterior."""
     job, policy = corrected.job, corrected.job.policy
     known = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
     if job.left < 2 * policy.trial:
-        return corrected, False
+        return corrected
     u = known.sample(policy.trial, job.rng("trial"))
     log_density = job.target.values(u)
     log_ratio = log_density - known.normal.log_density(u)
-    smoothed, khat = psis(log_ratio)
+    khat = float(psis(log_ratio)[1])
     exact = bool(np.isfinite(log_ratio).all() and np.std(log_ratio) < policy.exact)
-    corrected = corrected.with_kind(replace(known.with_weights(Evaluated(u, log_density), float(khat)), exact=exact))
-    return corrected, not exact and bool(effective_sample_size(smoothed) > policy.promising * policy.trial)
+    return corrected.with_kind(replace(known.with_weights(Evaluated(u, log_density), khat), exact=exact))
 
 
 def _out_of_time(message: str, result: ImportanceResult | None) -> str:

@@ -24,6 +24,9 @@ _FRESH_DESIGNS = 8
 _EXACT_LIMIT = 250
 # The Hessian of F is formed, and factorised, up to this many latents.
 DENSE_LIMIT = 300
+# Hessian products that its Hessian at the optimum takes: all draws of up to some hundred latents, and fewer of more.
+_CURVATURE_ROWS = 2**14
+_FEWEST_DRAWS = 32
 
 
 @dataclass
@@ -139,7 +142,8 @@ class FixedDraws:
     ) -> FixedDrawsState:
         dense = target.dim <= DENSE_LIMIT
         if dense:
-            hessian = newton.hessian(target, state.mean[None], state.log_sd[None], state.eps[None])[2][0]
+            eps = _for_curvature(state.eps, rng)
+            hessian = newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0]
             values, vectors = np.linalg.eigh(hessian)
             if values[0] < -1e-6 and state.escapes < 5:
                 return _moved(state, vectors[:, 0])
@@ -171,6 +175,13 @@ class FixedDraws:
                 f"{worst:.2g} posterior sds, more than the tolerance of {tolerance:g}.",
             )
         return replace(state, eps=orthogonal(2 * count, target.dim, rng), radius=target.dim**0.5)
+
+
+def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
+    """The draws themselves, or a design of as many as the products for a whole Hessian allow."""
+    count, dim = eps.shape
+    few = max(_CURVATURE_ROWS // dim // 2 * 2, _FEWEST_DRAWS)
+    return eps if count <= few else orthogonal(few, dim, rng)
 
 
 def _monte_carlo_errors(target: Any, state: FixedDrawsState, rng: np.random.Generator) -> Array:

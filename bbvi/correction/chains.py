@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from bbvi.correction.metric import Metric, MetricPolicy, fitted
+from bbvi.correction.metric import Base, Metric, MetricPolicy, curved, fitted
 from bbvi.correction.pool import Pool
 from bbvi.correction.psis import pareto_shape
 from bbvi.correction.rhat import Mixing, mixing
@@ -42,6 +42,8 @@ class ChainPolicy:
         Starting points, and chains from each of them (Margossian et al. 2024, section 4: many of either serve).
     windows : tuple of int
         Iterations of the windows of adaptation.
+    looks : tuple of int
+        Windows after which funnels and curvature are looked for.
     still : float
         Move of a mean from window to window, in sds, below which adaptation ends; beyond the last window it goes on
         with further ones of that length, as many as `more_windows`.
@@ -85,6 +87,7 @@ class ChainPolicy:
     superchains: int = 16
     size: int = 8
     windows: tuple[int, ...] = (5, 6, 8, 10, 12)
+    looks: tuple[int, ...] = (1, 3)
     still: float = 0.15
     more_windows: int = 6
     acceptance: float = 0.8
@@ -359,8 +362,16 @@ def _adapted(
         # Where steps are too long for narrow places, shorter ones are called for, until a better metric is found.
         careful = divergent > policy.careful
         aim = min((stand.aim + 1.0) / 2, policy.highest) if careful else (stand.aim + policy.acceptance) / 2
-        stand = replace(stand, warp=warp_of(x, g, policy.warp), aim=aim)
-        stand = replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric))
+        stand = replace(stand, aim=aim)
+        if number in policy.looks or stand.metric.base is None:
+            stand = replace(stand, warp=warp_of(x, g, policy.warp))
+            base = None
+            if number in policy.looks and remaining() > 2 * policy.metric.points * x.shape[1]:
+                base = _curved(gradients, stand, x, g, rng, policy.metric)
+                spent += policy.metric.points * x.shape[1] if base is not None else 0
+        else:
+            base = stand.metric.base
+        stand = replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric, base))
         # What drifts less than chance would bring is still.
         if number + 1 >= len(policy.windows) and drift < policy.still + _chance(len(stand.u), x.shape[1]):
             break
@@ -371,6 +382,18 @@ def _adapted(
         moved = _trajectory(gradients, stand, rng, policy, rate=1.0 / math.sqrt(k))
         stand, spent = moved.stand, spent + moved.steps * len(stand.u)
     return stand, spent
+
+
+def _curved(
+    gradients: Gradients, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: MetricPolicy
+) -> Base | None:
+    """The inverse of the mean curvature at some of the draws (N, D), in the coordinates in which chains move."""
+    if x.shape[1] > policy.curved:
+        return None
+    e, slopes = stand.coordinates(x, g)
+    scale = np.sqrt(np.maximum(e.std(axis=0), 1e-300) / np.maximum(slopes.std(axis=0), 1e-300))
+    some = rng.choice(len(e), policy.points, replace=False)
+    return curved(lambda at: stand.pulled(at, gradients(stand.position(at))[1]), e[some], slopes[some], scale, policy)
 
 
 def _chance(chains: int, count: int) -> float:
@@ -491,17 +514,18 @@ def _trajectory(
     start = rng.standard_normal((chains, dim))
     before, slope = stand.coordinates(stand.u, stand.gradient)
     e, u, g = before, stand.u, stand.gradient
-    p = start + 0.5 * size * metric.to_whitened(slope)
+    p = metric.momentum(start) + 0.5 * size * slope
     values, gain = stand.log_density, -stand.log_jacobian(before)
     with np.errstate(all="ignore"):
         for step in range(steps):
-            e = e + metric.to_position(size * p)
+            e = e + size * metric.velocity(p)
             u = stand.position(e)
             values, g = gradients(u)
             slope = stand.pulled(e, g)
             # Where there is no gradient a trajectory goes straight on, and is not accepted.
             slope = np.where(np.isfinite(slope), slope, 0.0)
-            p = p + (size if step < steps - 1 else 0.5 * size) * metric.to_whitened(slope)
+            p = p + (size if step < steps - 1 else 0.5 * size) * slope
+        p = metric.to_whitened(p)
         gain = gain + stand.log_jacobian(e) + values - stand.log_density - 0.5 * np.sum(p**2 - start**2, axis=1)
         gain = np.where(np.isfinite(gain), gain, -np.inf)
         acceptance = np.exp(np.minimum(gain, 0.0))

@@ -1,10 +1,15 @@
-"""Metrics for Hamiltonian chains: a diagonal and a few directions, from draws and the gradients at them."""
+"""Metrics for Hamiltonian chains: curvature at a few draws, then a diagonal and a few directions from all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+
+from bbvi.solvers.curvature import mean_curvature
 
 Array = np.ndarray
 
@@ -24,16 +29,26 @@ class MetricPolicy:
         The most directions above that.
     kept : float
         Eigenvalues between its inverse and this are as good as one, and kept as such.
+    curved : int
+        Latents up to which curvature is measured, which takes as many gradients at each of some draws, ...
+    points : int
+        ... so many.
+    flattest : float
+        Curvature, in units of the inverse variances that draws and gradients show, that flat directions are taken to
+        have.
     """
 
     dense: int = 400
     directions: int = 40
     kept: float = 1.3
+    curved: int = 1500
+    points: int = 8
+    flattest: float = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """An approximate posterior covariance ``F F'``, F = diag(scale) (I + U diag(stretch - 1) U').
+    """An approximate posterior covariance ``F F'``, F = B diag(scale) (I + U diag(stretch - 1) U').
 
     Attributes
     ----------
@@ -41,11 +56,14 @@ class Metric:
     directions : (D, K), orthonormal columns U
     stretch : (K,)
         Standard deviations along them, relative to the scale.
+    base : Base, optional
+        B; the identity if None.
     """
 
     scale: Array
     directions: Array
     stretch: Array
+    base: Base | None = None
 
     @classmethod
     def diagonal(cls, sd: Array) -> Metric:
@@ -62,22 +80,69 @@ class Metric:
     def to_position(self, e: Array) -> Array:
         """``e F'``: from whitened moves (S, D) to moves of the latents."""
         inner = e @ self.directions
-        return np.asarray(self.scale * (e + (inner * (self.stretch - 1.0)) @ self.directions.T))
+        moved = self.scale * (e + (inner * (self.stretch - 1.0)) @ self.directions.T)
+        return np.asarray(moved if self.base is None else moved @ self.base.factor.T)
+
+    def velocity(self, p: Array) -> Array:
+        """``p F F'``: the moves of the latents that momenta (S, D) bring."""
+        return self.to_position(self.to_whitened(p)) if self.base is None else p @ self._covariance
+
+    def momentum(self, e: Array) -> Array:
+        """``e F^-1``: momenta from whitened ones (S, D)."""
+        inner = e @ self.directions
+        p = (e + (inner * (1.0 / self.stretch - 1.0)) @ self.directions.T) / self.scale
+        return np.asarray(p if self.base is None else p @ self.base.inverse)
+
+    @cached_property
+    def _covariance(self) -> Array:
+        rows = self.to_position(np.eye(len(self.scale)))
+        return np.asarray(rows.T @ rows)
 
     def to_whitened(self, g: Array) -> Array:
         """``g F``: from gradients (S, D) in the latents to those in whitened coordinates."""
-        scaled = g * self.scale
+        scaled = (g if self.base is None else g @ self.base.factor) * self.scale
         inner = scaled @ self.directions
         return np.asarray(scaled + (inner * (self.stretch - 1.0)) @ self.directions.T)
 
     def whiten(self, u: Array) -> Array:
         """``u F^-T``: positions (S, D) in whitened coordinates."""
-        scaled = u / self.scale
+        scaled = (u if self.base is None else u @ self.base.inverse.T) / self.scale
         inner = scaled @ self.directions
         return np.asarray(scaled + (inner * (1.0 / self.stretch - 1.0)) @ self.directions.T)
 
 
-def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy()) -> Metric:  # noqa: B008
+class Base(NamedTuple):
+    """A factor (D, D) of a covariance, and its inverse."""
+
+    factor: Array
+    inverse: Array
+
+
+def curved(
+    gradients: Callable[[Array], Array], points: Array, at: Array, scale: Array, policy: MetricPolicy
+) -> Base | None:
+    """The inverse of the mean curvature at some draws, by differences of gradients; None where it is no number.
+
+    Curvature at draws of the target has the covariance of the gradients as its mean, and where the target is near to a
+    Gaussian hardly any variance, so that a few draws tell more of it than thousands of gradients.
+
+    Parameters
+    ----------
+    gradients : callable, (S, D) -> (S, D)
+    points, at : ndarray, shape (K, D)
+        Draws, and the gradients there.
+    scale : ndarray, shape (D,)
+        Rough sds.
+    """
+    curvature = mean_curvature(gradients, points, at, scale)
+    if not np.isfinite(curvature).all():
+        return None
+    values, vectors = np.linalg.eigh(curvature)
+    sds = 1.0 / np.sqrt(np.maximum(np.abs(values), policy.flattest))
+    return Base(scale[:, None] * vectors * sds, (vectors / sds).T / scale)
+
+
+def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy(), base: Base | None = None) -> Metric:  # noqa: B008
     """The metric that draws x (S, D) and the gradients g (S, D) of the log density there ask for.
 
     The matrix M that minimises the Fisher divergence of N(mean, M) solves ``M Cov(g) M = Cov(x)``: the geometric mean
@@ -85,6 +150,8 @@ def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy()) -> Metric:
     diagonal that is sd(x) / sd(g); correlations are shrunk by as much as so many draws of so many latents leave
     unknown.
     """
+    if base is not None:
+        x, g = x @ base.inverse.T, g @ base.factor
     sx, sg = x.std(axis=0), g.std(axis=0)
     scale = np.sqrt(np.maximum(sx, 1e-300) / np.maximum(sg, 1e-300))
     x, g = (x - x.mean(axis=0)) / scale, (g - g.mean(axis=0)) * scale
@@ -95,7 +162,7 @@ def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy()) -> Metric:
     of_x, of_g = (_shrunk(one.T @ one / count, shrink) for one in (x, g))
     values, vectors = np.linalg.eigh(_geometric_mean(of_x, of_g))
     directions, stretch = _kept(values, vectors, policy)
-    return Metric(scale, basis @ directions, stretch)
+    return Metric(scale, basis @ directions, stretch, base)
 
 
 def _kept(values: Array, vectors: Array, policy: MetricPolicy) -> tuple[Array, Array]:

@@ -60,7 +60,8 @@ def mixing(x: Array, superchains: int, alarm: float = 1e-3) -> Mixing:
     b = of_superchains.var(axis=0, ddof=1)
     within = (between - of_superchains[:, None]).reshape(-1, count)
     spread = np.sum(within**2, axis=0) / max(chains - superchains, 1)
-    w = np.maximum(variance - b, 1e-300)
+    # Chains that do not move at all, each elsewhere, have a ratio that is large but a number.
+    w = np.maximum(variance - b, 1e-6 * scale)
     # Under stationarity b is spread / size, and their ratio follows an F distribution.
     bound = fdtri(superchains - 1, max(chains - superchains, 1), 1.0 - level)
     excess = np.maximum(b - spread / size * bound, 0.0) / w

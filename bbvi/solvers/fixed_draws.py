@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from bbvi.draws import orthogonal
 from bbvi.estimators.pathwise import Pathwise
 from bbvi.solvers import newton
 from bbvi.solvers.base import Traits
+from bbvi.solvers.curvature import MOST, coarse
 from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
 
@@ -25,7 +27,7 @@ _EXACT_LIMIT = 250
 # The Hessian of F is formed, and factorised, up to this many latents.
 DENSE_LIMIT = 300
 # Hessian products that its Hessian at the optimum takes: all draws of up to some hundred latents, and fewer of more.
-_CURVATURE_ROWS = 2**14
+_CURVATURE_ROWS = 2**13
 _FEWEST_DRAWS = 32
 
 
@@ -59,7 +61,7 @@ class FixedDraws:
     The draws are antithetic and orthogonal with exact second moments, which makes the optimum exact for Gaussian
     targets
     of up to ``draws / 2`` latents. At the optimum the gradient on fresh draws shows the Monte Carlo error that is left;
-    while it is above the tolerance, the number of draws doubles, warm-started.
+    while it is above the tolerance, the number of draws grows as that asks for, warm-started.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ class FixedDraws:
     """
 
     draws: int = 32
-    max_draws: int = 512
+    max_draws: int = 1024
 
     state_type: ClassVar[type[FixedDrawsState]] = FixedDrawsState
     traits: ClassVar[Traits] = Traits(estimators=(Pathwise,), gradients=True, search="modes", share=1.0)
@@ -145,13 +147,17 @@ class FixedDraws:
             eps = _for_curvature(state.eps, rng)
             hessian = newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0]
             values, vectors = np.linalg.eigh(hessian)
-            if values[0] < -1e-6 and state.escapes < 5:
+            if values[0] < -1e-6 and state.escapes < 5 and _falls(target, state, vectors[:, 0]):
                 return _moved(state, vectors[:, 0])
             state = replace(state, hessian=hessian)
-            unit = _posterior_scale(hessian)
+            unit, solve = _posterior_scale(hessian), partial(_solved, hessian)
         else:
-            unit = np.ones(target.dim)
-        errors = _monte_carlo_errors(target, state, rng)
+            by = None
+            if target.dim <= MOST:
+                by = coarse(lambda u: target.gradients(u)[1], state.mean, state.log_sd, state.eps)
+            unit = np.ones(target.dim) if by is None else np.sqrt(np.maximum(by.variances, 1.0))
+            solve = partial(_iterated, target, state) if by is None else by.solve
+        errors = solve(_fresh_gradients(target, state, rng))
         se = errors.std(axis=0, ddof=1)
         state = replace(
             state,
@@ -167,14 +173,32 @@ class FixedDraws:
                 message=f"The ELBO of {count} draws is at its maximum, and fresh draws would move no mean by more than "
                 f"{worst:.2g} posterior sds.",
             )
-        if 2 * count > self.max_draws:
+        more = _needed(count, worst / tolerance, target.dim, self.max_draws)
+        if more <= count:
             return replace(
                 state,
                 status=Status.BUDGET,
                 message=f"The ELBO of {count} draws is at its maximum, but fresh draws would move a mean by "
                 f"{worst:.2g} posterior sds, more than the tolerance of {tolerance:g}.",
             )
-        return replace(state, eps=orthogonal(2 * count, target.dim, rng), radius=target.dim**0.5)
+        return replace(state, eps=orthogonal(more, target.dim, rng), radius=target.dim**0.5)
+
+
+def _needed(count: int, ratio: float, dim: int, most: int) -> int:
+    """Draws from which the error, too large by a ratio, may be what it should: doubled until the square root law says
+    so, or as many as are exact for Gaussian targets if it takes no fewer.
+    """
+    more = count
+    while more < count * ratio**2 and 2 * more <= most:
+        more *= 2
+    exact = 2 * (dim + 1)
+    return exact if more < count * ratio**2 and count < exact <= most else more
+
+
+def _falls(target: Any, state: FixedDrawsState, direction: Array) -> bool:
+    """Whether F of all draws curves downwards along a direction, as that of a few seems to."""
+    product = newton.localize(target, state.mean[None], state.log_sd[None], state.eps[None]).product
+    return bool(direction @ product(direction[None])[0] < 0)
 
 
 def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
@@ -184,18 +208,27 @@ def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
     return eps if count <= few else orthogonal(few, dim, rng)
 
 
-def _monte_carlo_errors(target: Any, state: FixedDrawsState, rng: np.random.Generator) -> Array:
-    """How far fresh draws would move the optimum, in natural coordinates: (R, 2D), H^-1 grad on R fresh designs."""
+def _fresh_gradients(target: Any, state: FixedDrawsState, rng: np.random.Generator) -> Array:
+    """Gradients (R, 2D) of F on R fresh designs, in natural coordinates: H^-1 of them is how far these would move the
+    optimum.
+    """
     designs = np.stack([orthogonal(len(state.eps), target.dim, rng) for _ in range(_FRESH_DESIGNS)])
     sd = np.exp(state.log_sd)
     r, s, d = designs.shape
     _, gradients = target.gradients((state.mean + sd * designs).reshape(r * s, d))
     g = sd * gradients.reshape(r, s, d)
     gradient = np.concatenate([-g.mean(axis=1), (-(designs * g).mean(axis=1) - 1) / np.sqrt(2.0)], axis=1)
-    gradient = np.where(np.isfinite(gradient), gradient, np.inf)
-    if state.hessian.size:
-        return np.linalg.lstsq(state.hessian, gradient.T, rcond=None)[0].T if np.isfinite(gradient).all() else gradient
-    wide = np.broadcast_to(state.eps, designs.shape)
+    return np.where(np.isfinite(gradient), gradient, np.inf)
+
+
+def _solved(hessian: Array, gradient: Array) -> Array:
+    return np.linalg.lstsq(hessian, gradient.T, rcond=None)[0].T if np.isfinite(gradient).all() else gradient
+
+
+def _iterated(target: Any, state: FixedDrawsState, gradient: Array) -> Array:
+    """The same by conjugate gradients, where no Hessian is formed."""
+    r = len(gradient)
+    wide = np.broadcast_to(state.eps, (r, *state.eps.shape))
     local = newton.localize(target, np.tile(state.mean, (r, 1)), np.tile(state.log_sd, (r, 1)), wide)
     norms = np.linalg.norm(gradient, axis=1)
     return newton.conjugate_gradient(

@@ -1,0 +1,104 @@
+"""Curvature from a few draws, by differences of gradients: it preconditions what all draws are then solved for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_solve
+
+Array = np.ndarray
+
+_ROOT2 = np.sqrt(2.0)
+# Step of the differences, in sds: rounding leaves 1e-12 of a gradient, and so 1e-8 of its difference.
+_STEP = 1e-4
+# Draws that tell enough of the curvature to precondition by it.
+FEW = 16
+# Latents up to which it is formed.
+MOST = 2000
+_SMALLEST = 0.1
+
+
+def mean_curvature(gradients: Callable[[Array], Array], points: Array, slopes: Array, scale: Array) -> Array:
+    """Minus the mean Hessian of a log density at points (K, D), in units of scales (D,): (D, D), symmetric.
+
+    Parameters
+    ----------
+    gradients : callable, (S, D) -> (S, D)
+        Called with D points at a time.
+    points, slopes : ndarray, shape (K, D)
+        Where, and the gradients there.
+    scale : ndarray, shape (D,)
+    """
+    dim = len(scale)
+    total = np.zeros((dim, dim))
+    for point, slope in zip(points, slopes, strict=True):
+        total -= (gradients(point + _STEP * np.diag(scale)) - slope) * scale / _STEP
+    return np.asarray((total + total.T) / (2.0 * len(points)))
+
+
+class Coarse(NamedTuple):
+    """An approximate Hessian of F in natural coordinates: a Cholesky factor of the means' block, a diagonal for the
+    scales'.
+    """
+
+    factor: Array
+    diagonal: Array
+
+    def solve(self, rhs: Array) -> Array:
+        """``H^-1 rhs`` for rows (K, 2D), roughly."""
+        dim = len(self.diagonal)
+        return np.concatenate([cho_solve((self.factor, True), rhs[:, :dim].T).T, rhs[:, dim:] / self.diagonal], axis=1)
+
+    @property
+    def variances(self) -> Array:
+        """Variances (D,) of the latents in units of q's, as linear response has them."""
+        inverse = cho_solve((self.factor, True), np.eye(len(self.factor)))
+        return np.asarray(np.diag(inverse))
+
+
+def coarse(gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps: Array) -> Coarse | None:
+    """Of F at mean and log sds (D,), from a few of its mirrored draws eps (S, D); None where it is no number."""
+    half = len(eps) // 2
+    some = eps[np.concatenate([np.arange(FEW // 2), half + np.arange(FEW // 2)]) if len(eps) > FEW else slice(None)]
+    sd = np.exp(log_sd)
+    points = mean + sd * some
+    with np.errstate(all="ignore"):
+        slopes = gradients(points)
+        curvature = mean_curvature(gradients, points, slopes, sd)
+    if not np.isfinite(curvature).all():
+        return None
+    diagonal = np.maximum((np.diag(curvature) - (some * sd * slopes).mean(axis=0)) / 2.0, _SMALLEST)
+    try:
+        factor = np.linalg.cholesky(curvature)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(curvature)
+        values = np.maximum(np.abs(values), 1e-6 * np.abs(values).max())
+        factor = np.linalg.cholesky((vectors * values) @ vectors.T)
+    return Coarse(factor, diagonal)
+
+
+def preconditioned(
+    product: Callable[[Array], Array], rhs: Array, x: Array, hx: Array, by: Coarse, tolerance: float, iterations: int
+) -> tuple[Array, Array, bool]:
+    """Go on with conjugate gradients for ``H x = rhs`` (1, P), now preconditioned; whether it got there.
+
+    Ends without getting there where curvature is not positive.
+    """
+    residual = rhs - hx
+    z = by.solve(residual)
+    direction, squared = z, float(np.sum(residual * z))
+    for _ in range(iterations):
+        if np.linalg.norm(residual) <= tolerance:
+            return x, hx, True
+        h = product(direction)
+        curved = float(np.sum(direction * h))
+        if not curved > 0:
+            return x, hx, False
+        alpha = squared / curved
+        x, hx, residual = x + alpha * direction, hx + alpha * h, residual - alpha * h
+        z = by.solve(residual)
+        fresh = float(np.sum(residual * z))
+        direction, squared = z + fresh / squared * direction, fresh
+    return x, hx, bool(np.linalg.norm(residual) <= tolerance)

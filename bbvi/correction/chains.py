@@ -28,8 +28,9 @@ Measure = Callable[[Array], tuple[Sequence[str], Array]]
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _HUGE = 1e150
-import os
-KAPPA=float(os.environ.get('KAPPA','0.5'))
+# A longer trajectory must gain by more than this power of its length: between the most that squares can change (0) and
+# the most of that per gradient (1), measured on hierarchies, walks and the horseshoe.
+_ELASTICITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -343,6 +344,7 @@ def _adapted(
 ) -> tuple[Stand, int] | None:
     """Windows of adaptation, until means stand still; None where the limits end them."""
     spent, before = 0, None
+    lengths: list[float] = []
     windows = [*policy.windows, *[policy.windows[-1]] * policy.more_windows]
     for number, length in enumerate(windows):
         draws, slopes, divergent = [], [], 0.0
@@ -351,6 +353,7 @@ def _adapted(
                 return None
             moved = _trajectory(gradients, stand, rng, policy, rate=1.0 / math.sqrt(k))
             stand, spent = moved.stand, spent + moved.steps * len(stand.u)
+            lengths.append(stand.log_length)
             if k > length // 2:
                 draws.append(stand.u)
                 slopes.append(stand.gradient)
@@ -381,7 +384,9 @@ def _adapted(
             return None
         moved = _trajectory(gradients, stand, rng, policy, rate=1.0 / math.sqrt(k))
         stand, spent = moved.stand, spent + moved.steps * len(stand.u)
-    return stand, spent
+    # The length follows signs, which are noisy: what it was in the last window tells more than where it ended.
+    settled = float(np.mean(lengths[-policy.windows[-1] :]))
+    return replace(stand, log_length=max(settled, stand.log_step)), spent
 
 
 def _curved(
@@ -555,7 +560,7 @@ def _tuned(
         growth = np.sum(new**2, axis=1) - np.sum(old**2, axis=1)
         slope = float(np.mean(weight * growth * np.sum(new * p[good], axis=1)))
         gained = float(np.mean(weight * growth**2)) / 4.0
-        lean = 0.6 * lean + 0.4 * np.sign(length * slope - KAPPA * gained)
+        lean = 0.6 * lean + 0.4 * np.sign(length * slope - _ELASTICITY * gained)
     log_length = float(np.clip(stand.log_length + 0.12 * lean, log_step, math.log(8.0)))
     return replace(stand, log_step=log_step, log_length=log_length, lean=lean)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bbvi.correction import chains
-from bbvi.correction.chains import Chains
+from bbvi.correction.chains import ChainPolicy, Chains
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult, tempered
 from bbvi.correction.metric import Metric
@@ -32,17 +32,17 @@ def mix(corrected: Corrected) -> Corrected:
     if min(job.left, job.affordable) < job.policy.fewest_chain_gradients:
         return corrected
     rng, target = job.rng("chains"), job.target
-    allowed = _allowed(job)
+    allowed, policy = _allowed(job), _policy(job)
     try:
         found = chains.run(
             target.gradients,
             lambda u: posterior.reported(target, u),
-            _starts(corrected, job.policy.chains.superchains, rng),
+            _starts(corrected, policy.superchains, rng),
             _metric(corrected),
             rng,
             remaining=lambda: min(job.left, allowed - target.gradient_evaluations),
             late=job.late,
-            policy=job.policy.chains,
+            policy=policy,
         )
     except ArithmeticError:
         return corrected
@@ -79,6 +79,13 @@ def _contradicted(corrected: Corrected, found: Chains) -> tuple[str, ...]:
 def _settled(corrected: Corrected) -> bool:
     """Whether a cheaper kind may be relied on already."""
     return any(kind.checked and gravest(of_kind(kind)) is Verdict.RELIABLE for kind in corrected.kinds)
+
+
+def _policy(job: Job) -> ChainPolicy:
+    """Fewer chains, and longer ones, where so many draws at once bring nothing: settling costs the less."""
+    policy = job.policy.chains
+    dear = job.target.width >= job.policy.wide or not job.target.recorded
+    return replace(policy, size=job.policy.chains_if_wide // policy.superchains) if dear else policy
 
 
 def _allowed(job: Job) -> float:

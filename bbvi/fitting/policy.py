@@ -58,6 +58,9 @@ class BudgetPolicy:
     fewest_weights : int
         Weighted draws below which none are worth drawing.
     chains : ChainPolicy
+    wide, chains_if_wide : int
+        Elements per draw of the largest operation from which a gradient of many draws costs as much as that of each,
+        and how many chains are run there.
     chain_candidates : int
         Draws of a Gaussian for each starting point of chains, of which the weightiest are taken.
     fewest_chain_gradients : int
@@ -108,6 +111,8 @@ class BudgetPolicy:
     fewest_weights: int = 100
     again: int = 4
     chains: ChainPolicy = field(default_factory=ChainPolicy)
+    wide: int = 8000
+    chains_if_wide: int = 64
     chain_candidates: int = 32
     fewest_chain_gradients: int = 4_000
     chain_gradients: int = 1_500_000

@@ -42,6 +42,10 @@ def log_factorial(k: Any) -> Any:
     return sc.gammaln(k + 1)
 
 
+# Counts from which a table of those that occur pays.
+_REPEATED = 64
+
+
 def _log_choose(n: Any, k: Any) -> Any:
     if np.max(n, initial=0.0) < 1e4:
         return log_factorial(n) - log_factorial(k) - log_factorial(np.maximum(np.subtract(n, k), 0))
@@ -72,6 +76,21 @@ def _by_n(large: Function, small: Function) -> Function:
     return fun
 
 
+def _by_count(fun: Function) -> Function:
+    """A function of (n, k), worked out once for each count where one n stands for many counts that repeat."""
+
+    def looked_up(n: Any, k: Any) -> Any:
+        single = np.ndim(n) == 0 or np.shape(n)[-1] == 1
+        if isinstance(k, np.ndarray) and k.ndim == 1 and k.size >= _REPEATED and single:
+            top = k.max()
+            whole = k.astype(np.intp)
+            if 0 <= top < k.size / 4 and k.min() >= 0 and (whole == k).all():
+                return np.take(fun(n, np.arange(top + 1.0)), whole, axis=-1)
+        return fun(n, k)
+
+    return looked_up
+
+
 def _stirling(x: Any) -> Any:
     r2 = 1.0 / (x * x)
     return (1 / 12 - r2 * (1 / 360 - r2 * (1 / 1260 - r2 * (1 / 1680)))) / x
@@ -83,15 +102,19 @@ def _stirling_slope(x: Any) -> Any:
 
 
 # log Gamma(n + k) - log Gamma(n) - k log(n), which vanishes for large n, and its derivatives in n.
-_rising = _by_n(
-    lambda n, k: (n + k - 0.5) * np.log1p(k / n) - k + (_stirling(n + k) - _stirling(n)),
-    lambda n, k: sc.gammaln(n + k) - sc.gammaln(n) - k * np.log(n),
+_rising = _by_count(
+    _by_n(
+        lambda n, k: (n + k - 0.5) * np.log1p(k / n) - k + (_stirling(n + k) - _stirling(n)),
+        lambda n, k: sc.gammaln(n + k) - sc.gammaln(n) - k * np.log(n),
+    )
 )
-_rising_slope = _by_n(
-    lambda n, k: (
-        np.log1p(k / n) - (n + k - 0.5) * k / (n * (n + k)) + (_stirling_slope(n + k) - _stirling_slope(n))
-    ),
-    lambda n, k: sc.psi(n + k) - sc.psi(n) - k / n,
+_rising_slope = _by_count(
+    _by_n(
+        lambda n, k: (
+            np.log1p(k / n) - (n + k - 0.5) * k / (n * (n + k)) + (_stirling_slope(n + k) - _stirling_slope(n))
+        ),
+        lambda n, k: sc.psi(n + k) - sc.psi(n) - k / n,
+    )
 )
 
 

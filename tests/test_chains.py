@@ -8,9 +8,9 @@ import pytest
 from scipy import integrate
 
 import bbvi
-from bbvi.correction import chains, rhat
-from bbvi.correction.chains import ChainPolicy
-from bbvi.correction.metric import Metric, fitted
+from bbvi.correction import chains
+from bbvi.correction.chains import ChainPolicy, rhat
+from bbvi.correction.chains.metric import Metric, fitted
 from bbvi.stats import halfnorm, norm
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bbvi.correction.warp import Warp, found
+from bbvi.correction.chains.warp import Warp, found
 
 
 def funnel(n: int, dim: int, slope: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

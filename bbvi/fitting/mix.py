@@ -8,9 +8,9 @@ import numpy as np
 
 from bbvi.correction import chains
 from bbvi.correction.chains import ChainPolicy, Chains
+from bbvi.correction.chains.metric import Metric
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult, tempered
-from bbvi.correction.metric import Metric
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict, gravest
 from bbvi.correction.weights import moments

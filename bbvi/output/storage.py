@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from bbvi.correction import chains, gaussian, linear_response, metric, proposals
+from bbvi.correction import gaussian, linear_response, proposals
 from bbvi.correction import importance as correction
+from bbvi.correction.chains import draws as of_chains
+from bbvi.correction.chains import metric, trajectories, warp
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import MeanFieldGaussian
@@ -42,7 +44,7 @@ _NOT_STORED = ("model", "target", "origin")
 _STORABLE = "biufUmM"
 _RECORDS: dict[str, type] = {
     record.__name__: record
-    for module in (chains, correction, gaussian, linear_response, metric, proposals, transforms)
+    for module in (correction, gaussian, linear_response, metric, of_chains, proposals, trajectories, transforms, warp)
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
 } | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Trace)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -150,7 +151,8 @@ class FixedDraws:
             if values[0] < -1e-6 and state.escapes < 5 and _falls(target, state, vectors[:, 0]):
                 return _moved(state, vectors[:, 0])
             state = replace(state, hessian=hessian)
-            unit, solve = _posterior_scale(hessian), partial(_solved, hessian)
+            unit = _posterior_scale(hessian)
+            solve: Callable[[Array], Array] = partial(_solved, hessian)
         else:
             by = None
             if target.dim <= MOST:

@@ -168,7 +168,8 @@ def spatial_counts() -> bbvi.Model:
         smooth = -0.5 * anp.sum((z.s[left] - z.s[right]) ** 2) + norm.logpdf(anp.sum(z.s), 0, 0.144)
         effect = z.tau * (anp.sqrt(1 - z.rho) * z.e + anp.sqrt(z.rho / 0.6) * z.s)
         prior = norm.logpdf(z.mu, 0, 1) + halfnorm.logpdf(z.tau, 0, 1) + beta.logpdf(z.rho, 1.0, 1.0)
-        return prior + smooth + anp.sum(norm.logpdf(z.e)) + anp.sum(poisson.logpmf(y, exposure * anp.exp(z.mu + effect)))
+        rate = exposure * anp.exp(z.mu + effect)
+        return prior + smooth + anp.sum(norm.logpdf(z.e)) + anp.sum(poisson.logpmf(y, rate))
 
     latents = {"mu": bbvi.Real(), "tau": bbvi.Positive(), "rho": bbvi.Interval(0, 1), "e": 144, "s": 144}
     return bbvi.Model(log_joint, latents, {"y": y, "exposure": exposure})

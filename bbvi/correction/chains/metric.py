@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -111,7 +110,8 @@ class Metric:
         return np.asarray(scaled + (inner * (1.0 / self.stretch - 1.0)) @ self.directions.T)
 
 
-class Base(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Base:
     """A factor (D, D) of a covariance, and its inverse."""
 
     factor: Array

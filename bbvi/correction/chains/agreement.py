@@ -1,0 +1,77 @@
+"""What keeps chains from being relied on: where they disagree, drift, diverge, are stuck, or have heavy tails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import ndtri
+
+from bbvi.correction.chains.policy import ChainPolicy
+from bbvi.correction.chains.rhat import Mixing
+from bbvi.correction.psis import pareto_shape
+
+Array = np.ndarray
+
+_HUGE = 1e150
+
+
+def problems_of(
+    found: Mixing, x: Array, labels: Sequence[str], divergent: float, rates: Array, policy: ChainPolicy
+) -> Sequence[str]:
+    """What keeps chains from being relied on."""
+    problems = []
+    apart = np.sqrt(1.0 + found.excess) - 1.0
+    if apart.max() > policy.rhat:
+        worst = int(np.argmax(apart))
+        problems.append(f"chains from different starts disagree about {labels[worst]} (R-hat {found.rhat[worst]:.2f})")
+    if found.drift.max() > policy.drift:
+        worst = int(np.argmax(found.drift))
+        problems.append(f"the mean of {labels[worst]} was still moving (by {found.drift[worst]:.2f} sds)")
+    if policy.off(found) > policy.passing:
+        mean, sd = int(np.argmax(found.mean_error)), int(np.argmax(found.sd_error))
+        problems.append(
+            f"the standard errors of the mean of {labels[mean]} ({found.mean_error[mean]:.1%} of its sd) and of the sd "
+            f"of {labels[sd]} ({found.sd_error[sd]:.1%}) are too large"
+        )
+    if divergent > policy.divergent:
+        problems.append(f"{divergent:.1%} of the trajectories diverged, as in the neck of a funnel")
+    stuck = int(np.sum(rates < policy.stuck))
+    if stuck:
+        problems.append(f"{stuck} of {len(rates)} chains are stuck")
+    chance = max(float(-ndtri(0.01 / x.shape[-1])) - 2.3, 0.0)
+    heavy = np.flatnonzero(_tails(x, policy) > policy.heavy + 0.08 * chance)
+    if len(heavy):
+        names = ", ".join(labels[i] for i in heavy[:4])
+        problems.append(f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist")
+    return problems
+
+
+def infinite(columns: list[Array], labels: Sequence[str]) -> tuple[str, ...]:
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(~np.all([np.all(np.abs(one) < _HUGE, axis=0) for one in columns], axis=0))
+    if not len(bad):
+        return ()
+    return (f"{', '.join(labels[i] for i in bad[:4])}: infinite or not a number at some draws",)
+
+
+def enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
+    """The errors of sds with what draws hide of heavy tails: of the terms, which are squares, and so of their error."""
+    hidden = np.maximum(2.0 * _tails(x, policy) - policy.light, 0.0)
+    return found._replace(sd_error=found.sd_error * (1.0 + policy.hidden * hidden))
+
+
+def _tails(x: Array, policy: ChainPolicy) -> Array:
+    """Pareto shape (R,) of the heavier side of quantities (T, C, R), as draws spread over the chains show it."""
+    flat = x.reshape(-1, x.shape[-1])
+    flat = flat[:: max(len(flat) // policy.for_tails, 1)]
+    centred = flat - np.median(flat, axis=0)
+    sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
+    shape = np.max(np.reshape(np.asarray(pareto_shape(sides)), (2, -1)), axis=0)
+    return np.where((np.ptp(flat, axis=0) > 0) & np.isfinite(shape), shape, -1.0)
+
+
+def columns_of(columns: list[Array]) -> Array:
+    """Quantities (T, C, R); what is too large for its square to be a number is told elsewhere, and counts as zero."""
+    x = np.array(columns, dtype=float)
+    return np.where(np.abs(x) < _HUGE, x, 0.0)

@@ -1,0 +1,260 @@
+"""`Chains`: their draws, taken until they are accurate enough, with what they show of their own accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bbvi.correction.chains.adaptation import adapted
+from bbvi.correction.chains.agreement import columns_of, enlarged, infinite, problems_of
+from bbvi.correction.chains.metric import Metric
+from bbvi.correction.chains.policy import ChainPolicy
+from bbvi.correction.chains.rhat import Mixing, mixing
+from bbvi.correction.chains.trajectories import Gradients, Stand, begun, steps_of, trajectory
+from bbvi.correction.pool import Pool
+
+Array = np.ndarray
+Measure = Callable[[Array], tuple[Sequence[str], Array]]
+
+
+@dataclass(frozen=True, eq=False)
+class ChainErrors:
+    """Standard errors from the means of chains, which are independent of each other."""
+
+    chains: int
+
+    def standard_errors(self, weights: Array, centred: Array) -> Array:
+        """Standard errors (R,) of the means of centred columns (S, R), chain after chain."""
+        means = centred.reshape(self.chains, -1, centred.shape[1]).mean(axis=1)
+        return np.asarray(means.std(axis=0, ddof=1) / np.sqrt(self.chains))
+
+
+@dataclass(frozen=True, eq=False)
+class Chains:
+    """Draws of many chains, with what they show of their own accuracy.
+
+    Attributes
+    ----------
+    draws : (C, T, D), unconstrained
+    log_density : (C, T), of the target
+    superchains : int
+        C is a multiple of it; chains of a superchain are neighbours, and began at one point.
+    mean, sd : (R,)
+        Of the reported quantities.
+    rhat, mean_error, sd_error, drift : (R,)
+        Of the reported quantities: nested R-hat, standard errors in sds and relative, and drift in sds beyond chance.
+    divergent : float
+        Share of trajectories that diverged.
+    acceptance, step_size, length : float
+        Mean acceptance, step size and length of trajectories, in whitened coordinates.
+    gradients : int
+        Gradients that the chains took, per draw.
+    problems : tuple of str
+        The checks that failed, a clause each.
+    stand : Stand
+        From where more draws can be taken.
+    interrupted : bool
+    """
+
+    draws: Array
+    log_density: Array
+    superchains: int
+    mean: Array
+    sd: Array
+    rhat: Array
+    mean_error: Array
+    sd_error: Array
+    drift: Array
+    divergent: float
+    acceptance: float
+    step_size: float
+    length: float
+    gradients: int
+    problems: tuple[str, ...]
+    stand: Stand
+    interrupted: bool = False
+    name: str = "chains"
+
+    @property
+    def khat(self) -> float:
+        """Chains have no weights; of equal ones k-hat is zero."""
+        return 0.0
+
+    @property
+    def independent(self) -> bool:
+        """Chains leave the place where they began."""
+        return True
+
+    @property
+    def checked(self) -> bool:
+        """They are draws of the posterior itself."""
+        return True
+
+    @property
+    def count(self) -> int:
+        """Chains."""
+        return len(self.draws)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n, D), at random."""
+        flat = self.draws.reshape(-1, self.draws.shape[-1])
+        return np.asarray(flat[rng.choice(len(flat), n, replace=n > len(flat))])
+
+    def pool(self, seed: int) -> Pool:
+        """All draws, chain after chain, equally weighted."""
+        flat = self.draws.reshape(-1, self.draws.shape[-1])
+        log_density = self.log_density.ravel()
+        equal = np.full(len(flat), -np.log(len(flat)))
+        return Pool(flat, equal, ChainErrors(self.count), log_density, log_density, chains=self.count)
+
+
+def run(
+    gradients: Gradients,
+    measure: Measure,
+    starts: Array,
+    metric: Metric,
+    rng: np.random.Generator,
+    *,
+    remaining: Callable[[], float] = lambda: math.inf,
+    late: Callable[[], bool] = lambda: False,
+    policy: ChainPolicy = ChainPolicy(),  # noqa: B008
+) -> Chains | None:
+    """Run chains from superchains' starting points (K, D) until they are accurate enough, or the limits end them.
+
+    Parameters
+    ----------
+    gradients : callable, (S, D) -> (S,), (S, D)
+        Log density and its gradient; rows may not be finite.
+    measure : callable, (S, D) -> labels (R), columns (S, R)
+        The quantities that are reported, on which accuracy is judged.
+    starts : ndarray, shape (K, D)
+    metric : Metric
+        To begin with.
+    rng : numpy.random.Generator
+    remaining : callable
+        Gradients that are left.
+    late : callable
+        Whether time is up.
+
+    Returns
+    -------
+    Chains or None
+        None where the limits left no draw.
+
+    Notes
+    -----
+    An interrupt (Ctrl-C) ends with the draws up to then; before the first, it is raised.
+    """
+    stand = begun(gradients, np.repeat(starts, policy.size, axis=0), metric, policy.acceptance)
+    spent = len(stand.u)
+    settled = adapted(gradients, stand, rng, remaining, late, policy)
+    if settled is None:
+        return None
+    stand, more = settled
+    return _drawn(gradients, measure, stand, rng, remaining, late, policy, spent + more)
+
+
+def extended(
+    chains: Chains,
+    gradients: Gradients,
+    measure: Measure,
+    rng: np.random.Generator,
+    draws: int,
+    *,
+    remaining: Callable[[], float] = lambda: math.inf,
+    late: Callable[[], bool] = lambda: False,
+    policy: ChainPolicy = ChainPolicy(),  # noqa: B008
+) -> Chains:
+    """The same chains, so many draws of each longer."""
+    longer = replace(policy, fewest=draws, draws=draws, superchains=chains.superchains)
+    return _drawn(gradients, measure, chains.stand, rng, remaining, late, longer, chains.gradients, chains) or chains
+
+
+def _drawn(
+    gradients: Gradients,
+    measure: Measure,
+    stand: Stand,
+    rng: np.random.Generator,
+    remaining: Callable[[], float],
+    late: Callable[[], bool],
+    policy: ChainPolicy,
+    spent: int,
+    earlier: Chains | None = None,
+) -> Chains | None:
+    """Draws with settled moves, until they are accurate enough."""
+    chains, dim = stand.u.shape
+    most = max(policy.fewest, min(policy.draws, policy.numbers // (chains * dim)))
+    draws: list[Array] = [] if earlier is None else list(np.moveaxis(earlier.draws, 1, 0))
+    values: list[Array] = [] if earlier is None else list(earlier.log_density.T)
+    columns: list[Array] = [measure(one)[1] for one in draws]
+    labels: Sequence[str] = ()
+    begun = len(draws)
+    accepted, divergent = [], []
+    interrupted = False
+    found: Mixing | None = None
+    try:
+        for k in range(1, most + 1):
+            short = late() or remaining() < chains * steps_of(stand, policy)
+            if short:
+                break
+            moved = trajectory(gradients, stand, rng, policy, rate=0.0)
+            named, column = measure(moved.stand.u)
+            # All that takes time is done: an interrupt finds the lists as they were before, or as they are after.
+            labels, stand, spent = named, moved.stand, spent + moved.steps * chains
+            columns.append(column)
+            draws.append(stand.u)
+            values.append(stand.log_density)
+            accepted.append(moved.acceptance)
+            divergent.append(moved.divergent)
+            if k >= policy.fewest and k % policy.check == 0:
+                found = mixing(columns_of(columns), policy.superchains)
+                if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
+                    break
+                if policy.off(found) < policy.missed:
+                    found = enlarged(found, columns_of(columns), policy)
+                    if policy.off(found) < policy.missed:
+                        break
+    except KeyboardInterrupt:
+        interrupted = True
+    if len(draws) - begun < 2:
+        if interrupted:
+            raise KeyboardInterrupt
+        return None
+    x = columns_of(columns)
+    found = enlarged(mixing(x, policy.superchains), x, policy)
+    squares = mixing(np.abs(x - np.median(x, axis=(0, 1))), policy.superchains)
+    found = found._replace(
+        rhat=np.maximum(found.rhat, squares.rhat),
+        excess=np.maximum(found.excess, squares.excess),
+        drift=np.maximum(found.drift, squares.drift),
+    )
+    share, rates = float(np.mean(divergent)), np.mean(accepted, axis=0)
+    return Chains(
+        draws=np.moveaxis(np.array(draws), 0, 1),
+        log_density=np.array(values).T,
+        superchains=policy.superchains,
+        mean=x.mean(axis=(0, 1)),
+        sd=_sd(x),
+        rhat=found.rhat,
+        mean_error=found.mean_error,
+        sd_error=found.sd_error,
+        drift=found.drift,
+        divergent=share,
+        acceptance=float(rates.mean()),
+        step_size=math.exp(stand.log_step),
+        length=math.exp(stand.log_length),
+        gradients=spent,
+        problems=(*problems_of(found, x, labels, share, rates, policy), *infinite(columns, labels)),
+        stand=stand,
+        interrupted=interrupted,
+    )
+
+
+def _sd(x: Array) -> Array:
+    """Sds (R,) of quantities (T, C, R), whose squares may overflow."""
+    largest = np.max(np.abs(x), axis=(0, 1))
+    scale = np.where(largest > 0, largest, 1.0)
+    return np.asarray(scale * np.std(x / scale, axis=(0, 1)))

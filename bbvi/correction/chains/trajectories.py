@@ -1,0 +1,142 @@
+"""Hamiltonian trajectories of all chains in lockstep: each step is one batched gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from bbvi.correction.chains.metric import Metric
+from bbvi.correction.chains.policy import ChainPolicy
+from bbvi.correction.chains.warp import Warp
+
+Array = np.ndarray
+Gradients = Callable[[Array], tuple[Array, Array]]
+
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+# A longer trajectory must gain by more than this power of its length: between the most that squares can change (0) and
+# the most of that per gradient (1), measured on hierarchies, walks and the horseshoe.
+_ELASTICITY = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Stand:
+    """Where chains stand: positions (C, D) with log density and gradient, and what their moves are made with."""
+
+    u: Array
+    log_density: Array
+    gradient: Array
+    metric: Metric
+    log_step: float
+    log_length: float
+    aim: float
+    turn: float = 0.5
+    lean: float = 0.0
+    warp: Warp | None = None
+
+    def coordinates(self, u: Array, g: Array) -> tuple[Array, Array]:
+        """Positions, and gradients at them, in the coordinates in which chains move."""
+        e = u if self.warp is None else self.warp.coordinates(u)
+        return e, self.pulled(e, g)
+
+    def position(self, e: Array) -> Array:
+        """Latents at such coordinates."""
+        return e if self.warp is None else self.warp.position(e)
+
+    def pulled(self, e: Array, g: Array) -> Array:
+        """Gradients there, from those in the latents."""
+        return g if self.warp is None else self.warp.pull(e, g)
+
+    def log_jacobian(self, e: Array) -> Array | float:
+        """Of the latents in the coordinates, up to a constant."""
+        return 0.0 if self.warp is None else self.warp.log_jacobian(e)
+
+
+class Trajectory(NamedTuple):
+    stand: Stand
+    acceptance: Array
+    divergent: Array
+    steps: int
+
+
+def begun(gradients: Gradients, u: Array, metric: Metric, aim: float) -> Stand:
+    """Chains at their starts; those where the density is not finite are moved to where others are."""
+    values, slopes = gradients(u)
+    good = np.isfinite(values) & np.isfinite(slopes).all(axis=1)
+    if not good.any():
+        raise ArithmeticError("no chain begins where the log joint and its gradient are finite")
+    if not good.all():
+        other = np.flatnonzero(good)[np.arange((~good).sum()) % good.sum()]
+        u = u.copy()
+        u[~good], values[~good], slopes[~good] = u[other], values[other], slopes[other]
+    step = math.log(1.0 / u.shape[1] ** 0.25)
+    return Stand(u, values, slopes, metric, step, math.log(math.pi / 2), aim)
+
+
+def steps_of(stand: Stand, policy: ChainPolicy) -> int:
+    """Leapfrog steps of the next trajectory: around the length, by the golden section."""
+    steps = math.exp(stand.log_length - stand.log_step) * (0.3 + 1.4 * ((stand.turn + _GOLDEN) % 1.0))
+    return int(np.clip(math.ceil(steps), 1, policy.longest))
+
+
+def trajectory(
+    gradients: Gradients, stand: Stand, rng: np.random.Generator, policy: ChainPolicy, rate: float
+) -> Trajectory:
+    """One Hamiltonian trajectory of every chain; a positive `rate` adapts the step size and the length.
+
+    The number of steps follows a quasi-random sequence around the length, the same for all chains; each chain has its
+    own step size, in part shorter, so that some get through narrow places.
+    """
+    chains, dim = stand.u.shape
+    metric, steps = stand.metric, steps_of(stand, policy)
+    size = math.exp(stand.log_step) * np.exp(rng.uniform(-0.7, 0.2, (chains, 1)))
+    start = rng.standard_normal((chains, dim))
+    before, slope = stand.coordinates(stand.u, stand.gradient)
+    e, u, g = before, stand.u, stand.gradient
+    p = metric.momentum(start) + 0.5 * size * slope
+    values, gain = stand.log_density, -stand.log_jacobian(before)
+    with np.errstate(all="ignore"):
+        for step in range(steps):
+            e = e + size * metric.velocity(p)
+            u = stand.position(e)
+            values, g = gradients(u)
+            slope = stand.pulled(e, g)
+            # Where there is no gradient a trajectory goes straight on, and is not accepted.
+            slope = np.where(np.isfinite(slope), slope, 0.0)
+            p = p + (size if step < steps - 1 else 0.5 * size) * slope
+        p = metric.to_whitened(p)
+        gain = gain + stand.log_jacobian(e) + values - stand.log_density - 0.5 * np.sum(p**2 - start**2, axis=1)
+        gain = np.where(np.isfinite(gain), gain, -np.inf)
+        acceptance = np.exp(np.minimum(gain, 0.0))
+    moved = replace(stand, turn=(stand.turn + _GOLDEN) % 1.0)
+    if rate > 0:
+        moved = _tuned(moved, before, e, p, acceptance, rate, steps * math.exp(stand.log_step))
+    taken = rng.random(chains) < acceptance
+    moved = replace(
+        moved,
+        u=np.where(taken[:, None], u, stand.u),
+        log_density=np.where(taken, values, stand.log_density),
+        gradient=np.where(taken[:, None], g, stand.gradient),
+    )
+    return Trajectory(moved, acceptance, gain < -policy.diverged, steps)
+
+
+def _tuned(
+    stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float, length: float
+) -> Stand:
+    """Step size by the mean acceptance, length by the sign of the ChEES gradient (Hoffman, Radul, Sountsov 2021)."""
+    log_step = stand.log_step + 1.2 * rate * (float(acceptance.mean()) - stand.aim)
+    good = np.isfinite(after).all(axis=1) & (acceptance > 0)
+    lean = stand.lean
+    if good.sum() > 1:
+        old, new, weight = stand.metric.whiten(before[good]), stand.metric.whiten(after[good]), acceptance[good]
+        old, new = old - old.mean(axis=0), new - np.average(new, axis=0, weights=weight)
+        growth = np.sum(new**2, axis=1) - np.sum(old**2, axis=1)
+        slope = float(np.mean(weight * growth * np.sum(new * p[good], axis=1)))
+        gained = float(np.mean(weight * growth**2)) / 4.0
+        lean = 0.6 * lean + 0.4 * np.sign(length * slope - _ELASTICITY * gained)
+    log_length = float(np.clip(stand.log_length + 0.12 * lean, log_step, math.log(8.0)))
+    return replace(stand, log_step=log_step, log_length=log_length, lean=lean)

@@ -1,0 +1,49 @@
+"""Posteriors of a hundred to a thousand latents: right against long NUTS runs and quadrature, or not reliable."""
+
+import numpy as np
+import pytest
+from targets import case, large
+
+import bbvi
+
+N = "non-centred"
+
+
+def errors(fit: bbvi.Fit, exact: dict[str, tuple[float, float]]) -> tuple[float, float]:
+    """The worst error of a mean, in sds, and of an sd, relative."""
+    rows = {row.label: row for row in fit.rows()}
+    found = np.array([(rows[label].mean, rows[label].sd) for label in exact])
+    mean, sd = np.array(list(exact.values())).T
+    return float(np.max(np.abs(found[:, 0] - mean) / sd)), float(np.max(np.abs(found[:, 1] / sd - 1)))
+
+
+@pytest.mark.parametrize("name", ["varying_intercepts", "frailties"])
+def test_long_runs_agree(name):
+    fit = bbvi.fit(getattr(large, name)(), seed=1)
+    assert fit.verdict == "reliable", fit.reasons
+    mean, sd = errors(fit, large.reference(name))
+    # What a reliable verdict says, and the Monte Carlo errors of the references (0.018 sds).
+    assert mean < 0.12
+    assert sd < 0.12
+
+
+@pytest.mark.parametrize("name", [f"150 groups, tau 0.3, {N}", "200 groups, tau 1.0, centred"])
+def test_hierarchies_of_many_groups_are_right(name):
+    one = case(name)
+    fit = bbvi.fit(one.model(), seed=2)
+    assert fit.verdict == "reliable", fit.reasons
+    mean, sd = errors(fit, one.exact())
+    assert mean < 0.1
+    assert sd < 0.1
+
+
+def test_a_fit_by_chains_is_stored_and_goes_on(tmp_path):
+    fit = bbvi.fit(large.varying_intercepts(), seed=3)
+    assert fit.kind == "chains"
+    fit.save(tmp_path / "fit.npz")
+    loaded = bbvi.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(loaded.chains.draws, fit.chains.draws)
+    np.testing.assert_array_equal(loaded.chains.stand.metric.base.factor, fit.chains.stand.metric.base.factor)
+    longer = fit.extend(8)
+    assert longer.chains.draws.shape[1] == fit.chains.draws.shape[1] + 8
+    np.testing.assert_array_equal(longer.chains.draws[:, :-8], fit.chains.draws)

@@ -14,10 +14,12 @@ from bbvi.estimators.gradient import ESTIMATORS, as_estimator, name_of, uses_gra
 from bbvi.estimators.pathwise import Pathwise
 from bbvi.estimators.score_function import ScoreFunction
 from bbvi.fitting.job import Given, Method
+from bbvi.fitting.policy import BudgetPolicy
 from bbvi.model.model import Model
 from bbvi.result.record import FitRecord
 from bbvi.solvers.base import Solver, as_solver
 from bbvi.solvers.fixed_draws import FixedDraws
+from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Limits
 from bbvi.solvers.stochastic import Stochastic
@@ -74,6 +76,13 @@ def solver_for(estimator: Estimator | None) -> Solver[Any]:
     if estimator is None or estimator == Pathwise():
         return FixedDraws()
     return NaturalGradient() if estimator == ScoreFunction() else Stochastic()
+
+
+def sized(method: Method, dim: int) -> Method:
+    """The method with the solver for so many latents, where only values are known and the solver is up to us."""
+    if method.gradients or method.solver != NaturalGradient() or dim > BudgetPolicy().active_latents:
+        return method
+    return settled(method.estimator, Surrogate())
 
 
 def _estimator(estimator: Any) -> Estimator:

@@ -82,9 +82,14 @@ def fit(
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
     target = Target(model, executor)
+    target.kept = []
     given = arguments.start_of(target, init)
     # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
     target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
     if method.gradients and not target.has_gradient:
         method = arguments.without_gradient(method)
+    if method.gradients:
+        target.kept = None
+    elif isinstance(solver, str):
+        method = arguments.sized(method, target.dim)
     return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))

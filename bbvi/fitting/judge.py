@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bbvi.correction.chains import Chains
+from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict, gravest
@@ -47,7 +48,7 @@ def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Fin
     judged = [(kind, of_kind(kind, policy)) for kind in corrected.kinds if kind.checked]
     # Of equals the first, which was cheaper.
     best = min(judged, key=lambda pair: gravest(pair[1]), default=None)
-    if best is not None and (best[0].khat < policy.khat or not best[0].problems):
+    if best is not None and (isinstance(best[0], SurrogateKind) or best[0].khat < policy.khat or not best[0].problems):
         return best
     gaussian = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
     if best is not None:
@@ -145,5 +146,10 @@ def _agreement(corrected: Corrected, kind: Kind) -> str:
         return (
             f"{kind.count} chains from {kind.superchains} starts agree (R-hat {kind.rhat.max():.3f}), with errors of "
             f"at most {kind.mean_error.max():.3f} sd in a mean and {kind.sd_error.max():.1%} in an sd{searched}{other}."
+        )
+    if isinstance(kind, SurrogateKind):
+        return (
+            f"{kind.fresh} evaluations agree with the surrogate of {kind.fitted} others to {kind.residual:.2g} nats, "
+            f"with errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd."
         )
     return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."

@@ -65,6 +65,12 @@ class BudgetPolicy:
     chain_gradients, chain_gradients_looped, chain_gradients_share : float
         The most gradients that chains take where nobody set a limit, where all draws go at once and where they are
         looped over; more, if the fit itself has taken many.
+    active_latents : int
+        Latents up to which a surrogate is the default for values alone.
+    few_elbo_draws, free_elbo_draws : int
+        Fresh draws for the ELBO where a surrogate says the rest, and those of the surrogate, which cost nothing.
+    fresh : int
+        Evaluations by which a surrogate is checked that it was not fitted to.
     again : int
         Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
     wandered : float
@@ -107,6 +113,10 @@ class BudgetPolicy:
     values: int = 5_000
     most_values: int = 20_000
     fewest_weights: int = 100
+    active_latents: int = 12
+    few_elbo_draws: int = 16
+    free_elbo_draws: int = 2048
+    fresh: int = 16
     again: int = 4
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     chain_candidates: int = 32

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from bbvi.correction import chains, gaussian, linear_response, metric, proposals
+from bbvi.correction import chains, emulation, gaussian, linear_response, metric, proposals
 from bbvi.correction import importance as correction
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
@@ -42,7 +42,7 @@ _NOT_STORED = ("model", "target", "origin")
 _STORABLE = "biufUmM"
 _RECORDS: dict[str, type] = {
     record.__name__: record
-    for module in (chains, correction, gaussian, linear_response, metric, proposals, transforms)
+    for module in (chains, correction, emulation, gaussian, linear_response, metric, proposals, transforms)
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
 } | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Trace)}

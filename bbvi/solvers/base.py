@@ -25,9 +25,9 @@ class Traits:
         The kinds of gradient estimators that it can work with; None for any.
     gradients : bool, optional
         Whether it uses gradients of the target; None where that is up to its estimator.
-    search : {"modes", "rivals", "none"}
+    search : {"modes", "rivals", "around", "none"}
         How its optimum is looked for: in modes into which dispersed starts were pulled by gradients, among rivals from
-        other starts that the solver itself follows, or where the best start leads.
+        other starts that the solver itself follows, far out around what it found, or where the best start leads.
     share : float
         Of the limits, what it may take itself; the rest is for the checks of what it found.
     evaluations, evaluations_per_latent : float
@@ -36,7 +36,7 @@ class Traits:
 
     estimators: tuple[type, ...] | None = None
     gradients: bool | None = None
-    search: Literal["modes", "rivals", "none"] = "none"
+    search: Literal["modes", "rivals", "around", "none"] = "none"
     share: float = 0.8
     evaluations: float = np.inf
     evaluations_per_latent: float = 0.0

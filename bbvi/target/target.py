@@ -17,7 +17,7 @@ from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS, Evaluator
 from bbvi.target.parallel import Parallel
-from bbvi.target.protocol import Linearization
+from bbvi.target.protocol import Evaluated, Linearization
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
@@ -67,11 +67,36 @@ class Target(Evaluator):
         self._batches = 0
         self._templates: dict[tuple[str, int], Recording | None] = {}
         self.rounding = float(np.finfo(float).eps)
+        self.kept: list[Evaluated] | None = None
 
     @property
     def labels(self) -> list[str]:
         """Names of the unconstrained coordinates."""
         return self.model.unconstrained_labels
+
+    # ---- what is kept of values ------------------------------------------------------------------------------------
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """Draws and values of all calls of `values` since `kept` became a list, ``-inf`` where not finite."""
+        if not self.kept:
+            return Evaluated(np.empty((0, self.dim)), np.empty(0))
+        if len(self.kept) > 1:
+            self.kept = [Evaluated(*map(np.concatenate, zip(*self.kept, strict=True)))]
+        return self.kept[0]
+
+    def remember(self, u: Array, log_density: Array) -> None:
+        """Put values that are known already before those that are kept; they count as no evaluations."""
+        self.kept = [Evaluated(u, log_density), *(self.kept or [])]
+
+    @property
+    def workers(self) -> int:
+        """How many draws are evaluated at a time."""
+        return 1 if self._parallel is None else self._parallel.workers
+
+    def own_scale(self, u: Array) -> Array:
+        """The latents on their own scale, (S, R), at draws `u`, (S, D)."""
+        return np.concatenate([x.reshape(len(u), -1) for x in self._plain_draws(u).values()], axis=1)
 
     # ---- values and derivatives -------------------------------------------------------------------------------------
 
@@ -118,7 +143,10 @@ class Target(Evaluator):
         """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
         u = np.array(u, dtype=float)
         self.evaluations += len(u)
-        return self._finite(self._everywhere("_raw_values", u), u)
+        values = self._finite(self._everywhere("_raw_values", u), u)
+        if self.kept is not None:
+            self.kept.append(Evaluated(u, values))
+        return values
 
     def error_at(self, u: Array) -> Exception | None:
         """The arithmetic error, or None, that counts as a value that is not finite at draw `u`, (D,)."""
@@ -226,6 +254,7 @@ class Target(Evaluator):
         other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
         other.evaluations, other.gradient_evaluations = self.evaluations, self.gradient_evaluations
         other._traceable, other.rounding = self._traceable, self.rounding
+        other.kept = None if self.kept is None else []
         other.looped["density"] = why
         return other
 

@@ -1,0 +1,417 @@
+"""The posterior from few values: a surrogate of the log joint, evaluated where that tells most.
+
+Three phases, each a pure function from state to state:
+
+- ``scale`` finds, along each axis, the scale on which log p bends by about one nat;
+- ``approach`` follows the surrogate within a trust region to where the posterior is;
+- ``refine`` draws from the surrogate's posterior, evaluates those draws at which it knows least, and goes on until
+  what it does not know moves no mean and no sd by more than the tolerance (Acerbi 2018, 2020; Järvenpää, Gutmann,
+  Vehtari and Marttinen 2021).
+
+Every value that was ever paid for counts in every surrogate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+
+from bbvi.estimators.score_function import ScoreFunction
+from bbvi.families import MeanFieldGaussian
+from bbvi.solvers.base import Traits
+from bbvi.solvers.from_values import differences, draws, region
+from bbvi.solvers.from_values.differences import Axes
+from bbvi.solvers.from_values.draws import Errors, Weighted, full_radius
+from bbvi.solvers.from_values.mean_field import mean_field
+from bbvi.solvers.from_values.process import POLICY as PROCESS
+from bbvi.solvers.from_values.process import Frame, Process, first_logs, given, learnt, that_count
+from bbvi.solvers.state import Knowledge, State
+from bbvi.status import Status
+from bbvi.target.protocol import LogDensity
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ActivePolicy:
+    """How a fit from few values goes about it, and when it is done.
+
+    Attributes
+    ----------
+    scale_rounds : int
+        Rounds of the search for scales, each of which covers two orders of magnitude.
+    replicates : int
+        Evaluations of one point, to see noise.
+    relearnt : float
+        Growth of the values from which hyperparameters are learnt anew.
+    fewest : int
+        The smallest batch.
+    share : float
+        Of the tolerance, which is an error of one standard error, that a fit has to reach: what it does not know of
+        itself comes on top.
+    batches : int
+        Batches of the posterior that the surrogate has to have predicted before it is believed.
+    surprise : float
+        Root mean square of the standardized residuals of a batch above which it has not.
+    higher : float
+        Nats by which a value may top the surrogate's best before the posterior is looked for anew.
+    lower : float
+        Nats by which the median of a batch may fall below what was promised.
+    returns : int
+        How often.
+    rough : float
+        Nats that a surrogate may leave unexplained when its own limit ends it, and still be worth weighting.
+    """
+
+    scale_rounds: int = 10
+    replicates: int = 2
+    relearnt: float = 1.2
+    fewest: int = 4
+    share: float = 0.4
+    batches: int = 2
+    surprise: float = 3.0
+    higher: float = 2.0
+    lower: float = 20.0
+    returns: int = 6
+    rough: float = 1.0
+
+
+POLICY = ActivePolicy()
+
+
+@dataclass
+class SurrogateState(State):
+    """State of `Surrogate`.
+
+    Attributes
+    ----------
+    phase : str
+        ``"scale"``, ``"approach"`` or ``"refine"``.
+    points, values : ndarray, shapes (N, D), (N,)
+        All evaluations so far; ``-inf`` where the log joint is not finite.
+    centre, factor : ndarray, shapes (D,), (D, D)
+        The frame in which the posterior is about standard normal.
+    radius : float
+        Of the trust region, in that frame.
+    logs : ndarray, shape (2 + D,)
+        Hyperparameters of the process, learnt from ``learnt_from`` values.
+    noise_sd : float
+        Of repeated values at one point, in nats; 0 for a deterministic log joint.
+    error, sd_error : float
+        Largest standard error of a mean, in sds, and of an sd, relative, as the surrogate knows them.
+    surprises : ndarray, shape (B,)
+        Root mean squares of the standardized residuals of the batches of ``refine``.
+    residual : float
+        Root mean square of the last batch's residuals, in nats.
+    """
+
+    phase: str = "scale"
+    points: Array = field(default_factory=lambda: np.empty((0, 0)))
+    values: Array = field(default_factory=lambda: np.empty(0))
+    centre: Array = field(default_factory=lambda: np.empty(0))
+    factor: Array = field(default_factory=lambda: np.empty((0, 0)))
+    radius: float = region.POLICY.radius
+    logs: Array = field(default_factory=lambda: np.empty(0))
+    learnt_from: int = 0
+    noise_sd: float = 0.0
+    error: float = np.nan
+    sd_error: float = np.nan
+    surprises: Array = field(default_factory=lambda: np.empty(0))
+    residual: float = np.nan
+    returns: int = 0
+
+    @property
+    def approaching(self) -> bool:
+        """Whether it is still on its way to where the posterior is."""
+        return self.phase != "refine"
+
+    @property
+    def frame(self) -> Frame:
+        """The coordinates in which the posterior is about standard normal."""
+        return Frame(self.centre, self.factor)
+
+    @property
+    def approximation(self) -> MeanFieldGaussian:
+        """The mean-field Gaussian of the surrogate, which costs no evaluation."""
+        if self.phase == "scale":
+            return MeanFieldGaussian(self.mean, np.exp(self.log_sd))
+        mean, sd = mean_field(process_of(self), self.mean, np.exp(self.log_sd))
+        return MeanFieldGaussian(mean, sd)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """The surrogate, its covariance and the noise."""
+        if self.phase == "scale":
+            return Knowledge(noise_sd=self.noise_sd)
+        covariance = self.factor @ self.factor.T
+        return Knowledge(
+            surrogate_covariance=covariance, noise_sd=self.noise_sd, surrogate=process_of(self),
+            surprise=calibration(self),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A Gaussian-process surrogate of the log joint, from as few of its values as means and sds need.
+
+    Notes
+    -----
+    It has converged when what the surrogate does not know moves no mean (in sds) and no sd (relative) by more than the
+    tolerance, as the errors of the last batches confirm. The cost of a step grows with the cube of the values: it is
+    for log joints of up to about a dozen latents.
+    """
+
+    state_type: ClassVar[type[SurrogateState]] = SurrogateState
+    traits: ClassVar[Traits] = Traits(
+        estimators=(ScoreFunction,), gradients=False, search="around", share=0.7, evaluations=250,
+        evaluations_per_latent=100,
+    )  # fmt: skip
+
+    def init(
+        self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+    ) -> SurrogateState:
+        """Take what the target has kept, and evaluate the start again, to see noise."""
+        dim = target.dim
+        mean, log_sd = np.array(start_mean, dtype=float), np.array(start_log_sd, dtype=float)
+        nan = np.full(dim, np.nan)
+        known = target.evaluated
+        repeated = target.values(np.tile(mean, (POLICY.replicates, 1)))
+        points = np.concatenate([known.u, np.tile(mean, (POLICY.replicates, 1))])
+        values = np.concatenate([known.log_density, repeated])
+        noise_sd = _noise(points, values)
+        state = SurrogateState(
+            mean=mean, log_sd=log_sd, elbo=-np.inf, gradient_norm=np.inf, step_size=1.0, mean_se=nan, log_sd_se=nan,
+            points=points, values=values, centre=mean, factor=np.diag(np.exp(log_sd)), logs=first_logs(dim, noise_sd),
+            noise_sd=noise_sd,
+        )  # fmt: skip
+        if not np.isfinite(values).any():
+            message = "The log joint is not finite at the start, nor where it was looked for."
+            return replace(state, status=Status.DIVERGED, message=message)
+        best = int(np.argmax(values))
+        enough = (dim + 1) * (dim + 2)
+        if np.sum(values > values[best] - PROCESS.deep(dim)) >= enough:
+            # An earlier fit has been here.
+            return _arrived(replace(state, phase="approach", radius=full_radius(dim)), points[best])
+        return state
+
+    def step(
+        self, target: LogDensity, state: SurrogateState, rng: np.random.Generator, tolerance: float
+    ) -> SurrogateState:
+        """One bounded piece of work in the phase that the state is in."""
+        if len(target.evaluated.u) < len(state.values):
+            target.remember(state.points, state.values)
+        if state.phase == "scale":
+            return _scale(target, state)
+        state, process = _fitted(state, rng)
+        if state.phase == "approach":
+            return _approach(target, state, process, rng)
+        return _refine(target, state, process, rng, tolerance)
+
+
+# --- what is known --------------------------------------------------------------------------------------------------
+
+
+def _noise(points: Array, values: Array) -> float:
+    """Sd of values at the same point, pooled; rounding is no noise."""
+    _, group = np.unique(points, axis=0, return_inverse=True)
+    squares, count = 0.0, 0
+    for k in np.flatnonzero(np.bincount(group.ravel()) > 1):
+        same = values[group.ravel() == k]
+        same = same[np.isfinite(same)]
+        if len(same) > 1:
+            squares += float(np.sum((same - same.mean()) ** 2))
+            count += len(same) - 1
+    sd = float(np.sqrt(squares / count)) if count else 0.0
+    return sd if sd > 1e-6 * max(1.0, float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)) * 1e-3) else 0.0
+
+
+def _usable(state: SurrogateState) -> tuple[Array, Array]:
+    """Points and values; outside of the support they count as deep down."""
+    dim = len(state.mean)
+    finite = np.isfinite(state.values)
+    floor = state.values[finite].max() - 0.99 * PROCESS.kept * PROCESS.deep(dim)
+    return state.points, np.where(finite, state.values, min(floor, state.values[finite].min()))
+
+
+def _given_rows(state: SurrogateState, values: Array) -> Array:
+    if state.phase == "approach":
+        return region.nearby(state.frame, state.points, values, state.radius)
+    return that_count(values, len(state.mean))
+
+
+def process_of(state: SurrogateState) -> Process:
+    """The surrogate that a state stands for."""
+    points, values = _usable(state)
+    rows = _given_rows(state, values)
+    logs = state.logs
+    for _ in range(8):
+        try:
+            return given(state.frame, points[rows], values[rows], logs)
+        except np.linalg.LinAlgError:
+            # Values that lie close together, on long lengths.
+            logs = logs + np.concatenate([[0.0, 0.7], np.full(len(logs) - 2, -0.1)])
+    raise np.linalg.LinAlgError("the surrogate's covariance is not positive definite")
+
+
+def _fitted(state: SurrogateState, rng: np.random.Generator) -> tuple[SurrogateState, Process]:
+    points, values = _usable(state)
+    rows = _given_rows(state, values)
+    if len(values) > POLICY.relearnt * state.learnt_from:
+        logs = learnt(state.frame, points[rows], values[rows], state.logs, state.noise_sd, rng)
+        state = replace(state, logs=logs, learnt_from=len(values))
+    return state, process_of(state)
+
+
+def _with_values(state: SurrogateState, u: Array, values: Array) -> SurrogateState:
+    return replace(state, points=np.concatenate([state.points, u]), values=np.concatenate([state.values, values]))
+
+
+def calibration(state: SurrogateState) -> float:
+    """Factor by which the surrogate's errors are to be enlarged: what the last batches showed, and at least one."""
+    return float(max(1.0, np.sqrt(np.mean(state.surprises[-3:] ** 2)))) if len(state.surprises) else np.inf
+
+
+# --- the way to the posterior ---------------------------------------------------------------------------------------
+
+
+def _scale(target: LogDensity, state: SurrogateState) -> SurrogateState:
+    """Steps along each axis until the log density bends by about one nat."""
+    best = int(np.argmax(state.values))
+    mean, dim = state.points[best], target.dim
+    before = len(target.evaluated.u)
+    axes = Axes(mean, state.log_sd, float(state.values[best]), np.zeros(dim), np.ones(dim))
+    axes = differences.rescale(target, axes, differences.reach(state.noise_sd), POLICY.scale_rounds)
+    known = target.evaluated
+    state = _with_values(state, known.u[before:], known.log_density[before:])
+    log_sd = axes.log_sd - 0.5 * np.log(np.clip(axes.curvature, *differences.ON_SCALE))
+    state = replace(state, log_sd=log_sd, factor=np.diag(np.exp(log_sd)), phase="approach")
+    return _arrived(state, state.points[int(np.argmax(state.values))])
+
+
+def _arrived(state: SurrogateState, centre: Array) -> SurrogateState:
+    return replace(state, centre=centre, mean=centre, learnt_from=0)
+
+
+def _approach(
+    target: LogDensity, state: SurrogateState, process: Process, rng: np.random.Generator
+) -> SurrogateState:
+    """The highest point of the surrogate within the radius, and a few around it."""
+    dim, before = target.dim, float(np.max(state.values))
+    inside = np.linalg.norm(process.points, axis=1) <= state.radius
+    start = process.points[np.argmax(np.where(inside, process.values, -np.inf))] if inside.any() else np.zeros(dim)
+    best, value = region.highest(process, start, state.radius)
+    promised = value - before
+    within = np.linalg.norm(best) < 0.95 * state.radius
+    near = promised < region.POLICY.near + 2 * process.noise_sd
+    if near and within and state.radius >= 0.5 * full_radius(dim):
+        frame = region.metric(process, best)
+        log_sd = np.log(np.linalg.norm(frame.factor, axis=1))
+        return replace(
+            state, phase="refine", centre=frame.centre, factor=frame.factor, mean=frame.centre, log_sd=log_sd,
+            learnt_from=0, step_size=state.radius, elbo=before, gradient_norm=float(np.sqrt(2 * max(promised, 0.0))),
+        )  # fmt: skip
+    spread = min(1.0, state.radius / full_radius(dim))
+    tried = np.concatenate([best[None], best + spread * rng.standard_normal((64, dim))])
+    count = max(1 + (dim + 1) // 2, target.workers)
+    u = state.frame.restore(tried[draws.most_telling(process, tried, count, 1)])
+    values = target.values(u)
+    state = _with_values(state, u, values)
+    gained = values[0] - before if np.isfinite(values[0]) else -np.inf
+    centre = state.points[int(np.argmax(state.values))]
+    frame = region.metric(process, process.frame.whiten(centre[None])[0])
+    return replace(
+        state, centre=centre, mean=centre, factor=frame.factor, log_sd=np.log(np.linalg.norm(frame.factor, axis=1)),
+        radius=region.radius_after(state.radius, promised, gained, dim), step_size=state.radius, elbo=before,
+        gradient_norm=float(np.sqrt(2 * max(promised, 0.0))),
+    )  # fmt: skip
+
+
+# --- the posterior --------------------------------------------------------------------------------------------------
+
+
+def _refine(
+    target: LogDensity, state: SurrogateState, process: Process, rng: np.random.Generator, tolerance: float
+) -> SurrogateState:
+    """Draws of the surrogate, what they leave open, and evaluations where that is most."""
+    weighted = draws.drawn(process, process.points[np.argmax(process.values)], rng)
+    columns = np.column_stack([weighted.e, target.own_scale(process.frame.restore(weighted.e))])
+    found = _errors(process, weighted, columns, rng)
+    state = _described(state, process, weighted, found)
+    factor = calibration(state)
+    if len(state.surprises) >= POLICY.batches and factor * found.worst <= POLICY.share * tolerance:
+        if factor <= POLICY.surprise:
+            return replace(
+                state,
+                status=Status.CONVERGED,
+                message=(
+                    f"What the surrogate of {len(process.values)} values does not know would move no mean by more than "
+                    f"{factor * found.mean.max():.2g} sd and no sd by more than {factor * found.sd.max():.1%}."
+                ),
+            )
+    tried = draws.candidates(weighted, columns, rng)
+    count = max(POLICY.fewest, (target.dim + 1) // 2, int(draws.POLICY.growth * len(process.values)))
+    count = max(min(count, draws.POLICY.largest), target.workers)
+    chosen = tried[draws.most_telling(process, tried, count)]
+    u = process.frame.restore(chosen)
+    values = target.values(u)
+    return _after(_with_values(state, u, values), process, chosen, values, weighted)
+
+
+def _errors(process: Process, weighted: Weighted, columns: Array, rng: np.random.Generator) -> Errors:
+    rows = draws.chosen_rows(weighted.weights, draws.POLICY.judged, rng)
+    standard = draws.standardized(columns, weighted.weights)
+    return draws.errors(process, weighted.e[rows], standard[rows])
+
+
+def _described(state: SurrogateState, process: Process, weighted: Weighted, found: Errors) -> SurrogateState:
+    """The state with the moments of the surrogate's posterior, and the mean-field scales that these imply."""
+    mean, covariance = weighted.moments()
+    factor = state.factor @ np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
+    precision = np.linalg.inv(factor @ factor.T)
+    sd = np.linalg.norm(factor, axis=1)
+    log_sd = -0.5 * np.log(np.diag(precision))
+    values = process.mean(weighted.e)
+    return replace(
+        state,
+        mean=state.frame.restore(mean[None])[0],
+        log_sd=log_sd,
+        mean_se=float(found.mean.max()) * sd,
+        log_sd_se=np.full(len(mean), float(found.sd.max())),
+        error=float(found.mean.max()),
+        sd_error=float(found.sd.max()),
+        elbo=float(weighted.weights @ np.where(weighted.weights > 0, values, 0.0)),
+        gradient_norm=found.worst,
+        step_size=1.0,
+    )
+
+
+def _after(
+    state: SurrogateState, process: Process, e: Array, values: Array, weighted: Weighted
+) -> SurrogateState:
+    """What a batch says of the surrogate that asked for it: how far it was off, and whether to look elsewhere."""
+    mean, variance = process.mean(e), process.variance(e) + process.noise_sd**2
+    residual = np.where(np.isfinite(values), values - mean, -PROCESS.deep(len(state.mean)))
+    high = np.max(values) > process.top + POLICY.higher + 3 * process.noise_sd
+    low = np.median(residual) < -POLICY.lower
+    if (high or low) and state.returns < POLICY.returns:
+        centre = state.points[int(np.argmax(state.values))]
+        state = replace(state, phase="approach", radius=full_radius(len(centre)), returns=state.returns + 1)
+        return _arrived(replace(state, surprises=np.empty(0)), centre)
+    # What lies deep down was given a noise of its own.
+    shaped = np.square(PROCESS.slope_of_noise * np.maximum(process.top - mean - PROCESS.deep(len(state.mean)), 0.0))
+    surprise = float(np.sqrt(np.mean(np.minimum(residual**2 / (variance + shaped), 1e4))))
+    frame = state.frame.moved(*_regular(weighted))
+    return replace(
+        state,
+        centre=frame.centre,
+        factor=frame.factor,
+        surprises=np.concatenate([state.surprises, [surprise]]),
+        residual=float(np.sqrt(np.mean(residual**2))),
+    )
+
+
+def _regular(weighted: Weighted) -> tuple[Array, Array]:
+    mean, covariance = weighted.moments()
+    return mean, covariance + 1e-3 * np.eye(len(mean))

@@ -1,0 +1,197 @@
+"""Weighted draws of a surrogate, the errors of what follows from them, and where to evaluate next.
+
+None of this calls the log joint. Draws are those of adaptive importance sampling (Cornuet, Marin, Mira and Robert 2012)
+from Student-t distributions that are fitted to the draws before. The error of an expectation follows from the
+covariance of the surrogate between the draws, to first order: with s = log p + d, the change of E[f] is Cov(f, d).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import gammaln
+
+from bbvi.solvers.from_values.process import Process
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class DrawPolicy:
+    """How a surrogate is sampled, and what is asked for next.
+
+    Attributes
+    ----------
+    size, size_per_latent, rounds : int
+        Draws of a round, and rounds.
+    wider : float
+        Factor by which proposals are wider than the draws that they are fitted to.
+    reach : float
+        Radius, in the radii of typical draws plus three, beyond which the surrogate is not asked: it knows nothing
+        there.
+    candidates : int
+        Draws among which the next batch is chosen.
+    flatter : float
+        Power of the weights with which candidates are taken: wider than the posterior, since its tails decide its sds.
+    in_tails : float
+        Share of the candidates that are taken by their influence on means and sds of what is reported.
+    growth : float
+        Size of a batch, as a share of the values that there are.
+    largest : int
+        Of a batch.
+    judged : int
+        Draws by which the errors are judged.
+    """
+
+    size: int = 384
+    size_per_latent: int = 64
+    rounds: int = 3
+    wider: float = 1.1
+    reach: float = 2.5
+    candidates: int = 300
+    flatter: float = 0.7
+    in_tails: float = 0.4
+    growth: float = 0.1
+    largest: int = 100
+    judged: int = 400
+
+
+POLICY = DrawPolicy()
+
+
+class Weighted(NamedTuple):
+    """Draws e (S, D) in a frame's coordinates with normalised weights (S,)."""
+
+    e: Array
+    weights: Array
+
+    @property
+    def effective(self) -> float:
+        """Kish's effective number of draws."""
+        return float(1.0 / np.sum(self.weights**2))
+
+    def moments(self) -> tuple[Array, Array]:
+        """Mean (D,) and covariance (D, D)."""
+        mean = self.weights @ self.e
+        centred = self.e - mean
+        return mean, (centred * self.weights[:, None]).T @ centred
+
+
+def full_radius(dim: int) -> float:
+    """Radius that all but the very last draws of a standard normal are within."""
+    return 3.0 + float(np.sqrt(dim))
+
+
+def drawn(process: Process, start: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Weighted:
+    """Weighted draws of exp(surrogate), begun around `start` (D,)."""
+    dim = len(start)
+    size, df = policy.size + policy.size_per_latent * dim, 5.0 + 2.0 * dim
+    mean, factor = start, np.eye(dim)
+    e, log_p = np.empty((0, dim)), np.empty(0)
+    proposals: list[tuple[Array, Array]] = []
+    furthest = policy.reach * full_radius(dim)
+    for _ in range(policy.rounds):
+        half = rng.standard_normal((size // 2, dim)) * np.sqrt(df / rng.chisquare(df, size=(size // 2, 1)))
+        proposals.append((mean, policy.wider * factor))
+        fresh = mean + np.concatenate([half, -half]) @ proposals[-1][1].T
+        inside = np.einsum("sd,sd->s", fresh, fresh) < furthest**2
+        e = np.concatenate([e, fresh])
+        log_p = np.concatenate([log_p, np.where(inside, process.mean(fresh), -np.inf)])
+        log_q = np.logaddexp.reduce([_log_student(e, *one, df) for one in proposals], axis=0)
+        weights = _normalised(log_p - log_q)
+        mean, covariance = Weighted(e, _flattened(weights, 20.0 + 5 * dim)).moments()
+        factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
+    return Weighted(e, weights)
+
+
+def chosen_rows(weights: Array, count: int, rng: np.random.Generator) -> Array:
+    """Rows by systematic resampling."""
+    positions = (np.arange(count) + rng.random()) / count * weights.sum()
+    return np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
+
+
+def candidates(weighted: Weighted, columns: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Array:
+    """Draws (C, D) at which an evaluation may tell most: of a wider posterior, and by their influence on `columns`."""
+    flat = weighted.weights**policy.flatter
+    standard = standardized(columns, weighted.weights)
+    pull = weighted.weights * np.max(np.abs(standard**2 - 1.0), axis=1, initial=0.0)
+    shares = (1 - policy.in_tails) * flat / flat.sum() + policy.in_tails * pull / max(pull.sum(), 1e-300)
+    return np.asarray(weighted.e[np.unique(chosen_rows(shares, policy.candidates, rng))])
+
+
+def most_telling(process: Process, e: Array, count: int, first: int = 0) -> Array:
+    """Rows of candidates e (C, D) that leave the least variance at the others, one after the other.
+
+    Each is where the surrogate knows least given those before it (a pivoted Cholesky factorisation of its covariance);
+    the `first` rows are taken in any case.
+    """
+    covariance = process.covariance(e)
+    variance = np.diag(covariance).copy()
+    noise, count = process.noise_sd**2, min(count, len(e))
+    columns, rows = np.zeros((len(e), count)), np.zeros(count, dtype=int)
+    for j in range(count):
+        left = variance.copy()
+        left[rows[:j]] = -1.0
+        rows[j] = i = j if j < first else int(np.argmax(left))
+        column = covariance[:, i] - columns[:, :j] @ columns[i, :j]
+        columns[:, j] = column / np.sqrt(max(variance[i], 0.0) + noise)
+        variance = np.maximum(variance - columns[:, j] ** 2, 0.0)
+    return rows
+
+
+def standardized(columns: Array, weights: Array) -> Array:
+    """Columns (S, R) in their own sds from their means; zeros where they do not vary or are not finite."""
+    with np.errstate(all="ignore"):
+        columns = np.where((weights > 0)[:, None], columns, 0.0)
+        centred = columns - weights @ columns
+        sd = np.sqrt(weights @ centred**2)
+        return np.where(np.isfinite(sd) & (sd > 0), centred / sd, 0.0)
+
+
+class Errors(NamedTuple):
+    """One standard error (R,) of means, in sds, and of sds, relative."""
+
+    mean: Array
+    sd: Array
+
+    @property
+    def worst(self) -> float:
+        """The largest."""
+        return float(max(self.mean.max(initial=0.0), self.sd.max(initial=0.0)))
+
+
+def errors(process: Process, e: Array, standard: Array) -> Errors:
+    """What the surrogate does not know of means and sds of standardized columns (M, R) at equally weighted e (M, D)."""
+    covariance = process.covariance(e)
+    influences = (standard, 0.5 * (standard**2 - np.mean(standard**2, axis=0)))
+    of_mean, of_sd = (
+        np.sqrt(np.maximum(np.einsum("mr,mr->r", f, covariance @ f), 0.0)) / len(e) for f in influences
+    )
+    return Errors(of_mean, of_sd)
+
+
+def _log_student(x: Array, mean: Array, factor: Array, df: float) -> Array:
+    dim = len(mean)
+    z = solve_triangular(factor, (x - mean).T, lower=True, check_finite=False)
+    constant = gammaln(0.5 * (df + dim)) - gammaln(0.5 * df) - 0.5 * dim * np.log(df * np.pi)
+    square = np.einsum("ds,ds->s", z, z)
+    return np.asarray(constant - np.log(np.diag(factor)).sum() - 0.5 * (df + dim) * np.log1p(square / df))
+
+
+def _normalised(log_weights: Array) -> Array:
+    weights = np.exp(log_weights - log_weights.max())
+    return np.asarray(weights / weights.sum())
+
+
+def _flattened(weights: Array, wanted: float) -> Array:
+    """Weights to a power at which so many of them count."""
+    flat = weights
+    for power in 0.8 ** np.arange(1, 14):
+        if 1.0 / np.sum(flat**2) >= min(wanted, len(weights) / 3):
+            break
+        flat = weights**power
+        flat = flat / flat.sum()
+    return flat

@@ -15,6 +15,7 @@ import numpy as np
 
 from bbvi.correction.importance import ImportanceResult, correct
 from bbvi.correction.pool import Evaluated, Pool
+from bbvi.correction.weights import moments
 from bbvi.solvers.from_values import draws
 from bbvi.solvers.from_values.process import Process
 
@@ -34,7 +35,7 @@ class EmulationPolicy:
         Standard errors that have to be within that.
     surprise : float
         Standardized residual of evaluations that the surrogate was not fitted to, root mean square, above which its
-        own word on its errors is worth little.
+        own word on its errors is worth little; unless they are so small, in nats, that no mean can be that far off.
     fewest : int
         Such evaluations below which nothing has confirmed it.
     fair : float
@@ -45,21 +46,26 @@ class EmulationPolicy:
         Draws by which errors are judged.
     rank : int
         Directions in which the surrogate's covariance at these is kept.
+    compared : int
+        Draws by which two surrogates are compared.
     """
 
     mean: float = 0.1
     sd: float = 0.1
     errors: float = 2.0
-    surprise: float = 2.5
+    surprise: float = 4.0
     fewest: int = 8
     fair: float = 0.5
     draws: int = 6000
     draws_per_latent: int = 400
     judged: int = 600
     rank: int = 120
+    compared: int = 2000
 
 
 POLICY = EmulationPolicy()
+# Nats by which two surrogates are taken to differ at the most.
+_MOST = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +211,11 @@ def emulated(
     of_draws = weights**2 @ standard**2
     own = draws.errors(process, found.draws[rows], standard[rows])
     residual, standardized, khat = _compared(before, fresh)
-    enlarged = max(1.0, surprise if np.isfinite(surprise) else 1.0, standardized)
+    enlarged = np.nanmax([1.0, surprise if np.isfinite(surprise) else 1.0, standardized, _left_out(process)])
+    moved = _moved(process, before, found, columns, policy)
     errors = draws.Errors(
-        np.sqrt((enlarged * own.mean) ** 2 + of_draws),
-        np.sqrt((enlarged * own.sd) ** 2 + found.sd_error[: len(own.sd)] ** 2),
+        np.maximum(np.sqrt((enlarged * own.mean) ** 2 + of_draws), moved.mean / policy.errors),
+        np.maximum(np.sqrt((enlarged * own.sd) ** 2 + found.sd_error**2), moved.sd / policy.errors),
     )
     return SurrogateKind(
         draws=frame.restore(found.draws),
@@ -223,7 +230,7 @@ def emulated(
         fresh=len(fresh.u),
         fitted=len(process.values),
         khat=khat,
-        problems=_problems(errors, labels, standardized, len(fresh.u), found, policy),
+        problems=_problems(errors, labels, residual, standardized, len(fresh.u), found, policy),
     )
 
 
@@ -244,6 +251,29 @@ def _compared(before: Process, fresh: Evaluated) -> tuple[float, float, float]:
     return float(np.sqrt(np.mean(residual**2))), float(np.sqrt(np.mean(np.minimum(standardized, 1e4)))), float("nan")
 
 
+def _left_out(process: Process) -> float:
+    """Root mean square of the standardized residuals of values where the posterior is, each to all the others."""
+    residual, variance = process.left_out()
+    counting = process.shaped == 0
+    return float(np.sqrt(np.mean(np.minimum(residual**2 / variance, 1e4)[counting]))) if counting.any() else np.inf
+
+
+def _moved(
+    process: Process, before: Process, found: ImportanceResult, columns: Array, policy: EmulationPolicy
+) -> draws.Errors:
+    """How far means and sds of columns (S, R) are from those of the surrogate that fresh evaluations confirmed."""
+    weights, rows = np.exp(found.log_weights), slice(0, None, max(1, len(columns) // policy.compared))
+    some, columns = weights[rows] / weights[rows].sum(), columns[rows]
+    u = process.frame.restore(found.draws[rows])
+    change = np.clip(before.log_density(u) - found.log_density[rows], -_MOST, _MOST)
+    other = some * np.exp(change - np.average(change, weights=some))
+    other = other / other.sum()
+    (mean, sd, _), (former_mean, former_sd, _) = moments(columns, some), moments(columns, other)
+    with np.errstate(all="ignore"):
+        shift, factor = np.abs(mean - former_mean) / sd, np.abs(former_sd / sd - 1.0)
+    return draws.Errors(np.where(sd > 0, shift, 0.0), np.where(sd > 0, factor, 0.0))
+
+
 def _factor(covariance: Array, rank: int) -> Array:
     """Factor (M, K) of a covariance (M, M), by its largest directions."""
     sizes, directions = np.linalg.eigh(covariance)
@@ -253,6 +283,7 @@ def _factor(covariance: Array, rank: int) -> Array:
 def _problems(
     errors: draws.Errors,
     labels: Sequence[str],
+    residual: float,
     surprise: float,
     fresh: int,
     found: ImportanceResult,
@@ -268,8 +299,10 @@ def _problems(
             problems.append(f"the standard error of the {what} of {labels[worst]} is {unit.format(error[worst])}")
     if fresh < policy.fewest:
         problems.append(f"only {fresh} evaluations were left to check it by")
-    elif not surprise <= policy.surprise:
-        problems.append(f"{fresh} evaluations at its draws were off by {surprise:.1f} times what it expected")
+    elif not (surprise <= policy.surprise or residual <= policy.mean):
+        problems.append(
+            f"{fresh} evaluations at its draws were off by {residual:.2g} nats, {surprise:.1f} times what it expected"
+        )
     return (*problems, *found.problems)
 
 

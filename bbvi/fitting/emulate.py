@@ -10,7 +10,7 @@ from bbvi.correction.pool import Evaluated
 from bbvi.fitting.records import Corrected
 from bbvi.result import posterior
 from bbvi.solvers.from_values import draws
-from bbvi.solvers.from_values.process import Process, given, learnt, that_count
+from bbvi.solvers.from_values.process import Process, full_radius, given, learnt
 from bbvi.status import Status
 
 Array = np.ndarray
@@ -46,11 +46,7 @@ def _fresh(corrected: Corrected, process: Process, rng: np.random.Generator) -> 
 
 def _of_all(corrected: Corrected, process: Process, rng: np.random.Generator) -> Process:
     """The surrogate given every evaluation, in the frame of its own posterior."""
-    known = corrected.job.target.evaluated
-    finite = np.isfinite(known.log_density)
-    u, values = known.u[finite], known.log_density[finite]
-    rows = that_count(values, len(process.frame.centre))
-    u, values = u[rows], values[rows]
+    u, values = _counting(corrected.job.target.evaluated, process)
     noise_sd = corrected.optimum.knowledge.noise_sd
     logs = learnt(process.frame, u, values, process.logs, noise_sd, rng)
     whole = given(process.frame, u, values, logs)
@@ -59,3 +55,16 @@ def _of_all(corrected: Corrected, process: Process, rng: np.random.Generator) ->
     return given(frame, u, values, learnt(frame, u, values, logs, noise_sd, rng))
 
 
+def _counting(known: Evaluated, process: Process) -> tuple[Array, Array]:
+    """What the solver's surrogate was given, and all else that was evaluated where the posterior is."""
+    deep = process.policy.deep(len(process.frame.centre))
+    high = known.log_density > max(process.top, float(known.log_density.max())) - deep
+    near = np.linalg.norm(process.frame.whiten(known.u), axis=1) < full_radius(len(process.frame.centre))
+    both = np.column_stack([
+        np.concatenate([process.frame.restore(process.points), known.u[high & near]]),
+        np.concatenate([process.values, known.log_density[high & near]]),
+    ])  # fmt: skip
+    # A value that both hold counts once; values that differ at one point are noise, and count each.
+    first = np.unique(both.round(10), axis=0, return_index=True)[1]
+    both = both[np.sort(first)]
+    return both[:, :-1], both[:, -1]

@@ -15,7 +15,7 @@ from bbvi.status import Status
 def mirror(corrected: Corrected) -> Corrected:
     """The modes with the images of the best, where there are any."""
     job, q = corrected.job, corrected.optimum.approximation
-    if not corrected.worth_checking or corrected.status is not Status.CONVERGED:
+    if job.left < job.policy.symmetries + job.policy.again or not corrected.worth_checking or corrected.status is not Status.CONVERGED:
         return corrected
     images = symmetries.images(job.target, q.mean, q.sd, job.rng("symmetries"))
     if not images:

@@ -7,12 +7,16 @@ import dataclasses
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Optimum, Start
-from bbvi.search import rivals
+from bbvi.search import around, rivals
 from bbvi.search.modes import Mode
 from bbvi.solvers.loop import Limits, run, unstarted
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
 
+_NOT_AROUND = (
+    "The limits left no room to look for other modes from values: that there are none was not checked. Fit again with "
+    "a larger max_evaluations and init=fit."
+)
 _UNBEGUN = "The fit made no step: its means are where it started, and its sds say nothing. Fit again."
 
 
@@ -29,7 +33,40 @@ def optimise(start: Start) -> Optimum:
         state, modes = rivals.challenged(
             job.target, solver, state, trace, start.points, job.rng("rivals"), job.tolerance, inner, job.started
         )
+    if solver.traits.search == "around" and job.given is None:
+        return _looked_around(start, state, trace)
     return _ended(start, state, trace, modes)
+
+
+def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
+    """The optimum with the modes around it; where one of them is higher, the fit goes on there."""
+    job = start.job
+    solver, inner, rng = job.method.solver, dataclasses.replace(_limits(job), checkpoint=None), job.rng("around")
+    modes: list[Mode] = []
+    try:
+        for _ in range(job.policy.looks):
+            process = state.knowledge.surrogate
+            if process is None or state.status in (Status.DIVERGED, Status.INTERRUPTED):
+                break
+            if _left(job) < around.POLICY.cost(job.target.dim) or job.late(job.policy.search_until):
+                return _ended(dataclasses.replace(start, limited=start.limited or _NOT_AROUND), state, trace, [])
+            found = around.look_around(job.target, process, state.knowledge.noise_sd, rng, lambda: _left(job))
+            modes = [around.home(state, process, found.looked), *found.modes]
+            if not found.higher:
+                break
+            best = max(found.modes, key=lambda mode: mode.elbo)
+            state, more = run(solver, job.target, (best.mean, best.log_sd), rng, job.tolerance, inner, job.started)
+            for name, values in vars(more).items():
+                getattr(trace, name).extend(values)
+    except KeyboardInterrupt:
+        message = "The fit was interrupted while other modes were looked for; this is the best so far."
+        state = dataclasses.replace(state, status=Status.INTERRUPTED, message=message)
+    return _ended(start, state, trace, modes)
+
+
+def _left(job: Job) -> float:
+    """Evaluations that a look around may take, so that the checks at the end still have theirs."""
+    return min(job.left, job.affordable) - job.policy.again - 2 * job.policy.fresh
 
 
 def _limits(job: Job) -> Limits:

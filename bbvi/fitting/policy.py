@@ -71,6 +71,10 @@ class BudgetPolicy:
         Fresh draws for the ELBO where a surrogate says the rest, and those of the surrogate, which cost nothing.
     fresh : int
         Evaluations by which a surrogate is checked that it was not fitted to.
+    symmetries : int
+        Evaluations that a look for symmetries needs, about.
+    looks : int
+        Looks around, each from a better place than the one before.
     again : int
         Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
     wandered : float
@@ -117,6 +121,8 @@ class BudgetPolicy:
     few_elbo_draws: int = 16
     free_elbo_draws: int = 2048
     fresh: int = 16
+    looks: int = 3
+    symmetries: int = 20
     again: int = 4
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     chain_candidates: int = 32

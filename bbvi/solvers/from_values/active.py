@@ -23,10 +23,10 @@ from bbvi.families import MeanFieldGaussian
 from bbvi.solvers.base import Traits
 from bbvi.solvers.from_values import differences, draws, region
 from bbvi.solvers.from_values.differences import Axes
-from bbvi.solvers.from_values.draws import Errors, Weighted, full_radius
+from bbvi.solvers.from_values.draws import Errors, Weighted
 from bbvi.solvers.from_values.mean_field import mean_field
 from bbvi.solvers.from_values.process import POLICY as PROCESS
-from bbvi.solvers.from_values.process import Frame, Process, first_logs, given, learnt, that_count
+from bbvi.solvers.from_values.process import Frame, Process, first_logs, full_radius, given, learnt, that_count
 from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
 from bbvi.target.protocol import LogDensity
@@ -238,7 +238,7 @@ def _usable(state: SurrogateState) -> tuple[Array, Array]:
 def _given_rows(state: SurrogateState, values: Array) -> Array:
     if state.phase == "approach":
         return region.nearby(state.frame, state.points, values, state.radius)
-    return that_count(values, len(state.mean))
+    return that_count(state.frame, state.points, values)
 
 
 def process_of(state: SurrogateState) -> Process:
@@ -335,7 +335,8 @@ def _refine(
     target: LogDensity, state: SurrogateState, process: Process, rng: np.random.Generator, tolerance: float
 ) -> SurrogateState:
     """Draws of the surrogate, what they leave open, and evaluations where that is most."""
-    weighted = draws.drawn(process, process.points[np.argmax(process.values)], rng)
+    best = process.points[np.argmax(process.values)]
+    weighted = draws.drawn(process, best if np.linalg.norm(best) < full_radius(target.dim) else 0 * best, rng)
     columns = np.column_stack([weighted.e, target.own_scale(process.frame.restore(weighted.e))])
     found = _errors(process, weighted, columns, rng)
     state = _described(state, process, weighted, found)
@@ -415,3 +416,30 @@ def _after(
 def _regular(weighted: Weighted) -> tuple[Array, Array]:
     mean, covariance = weighted.moments()
     return mean, covariance + 1e-3 * np.eye(len(mean))
+
+
+# --- other places ---------------------------------------------------------------------------------------------------
+
+
+def climbed(
+    target: LogDensity, start: Array, frame: Frame, noise_sd: float, rng: np.random.Generator, allowed: float
+) -> SurrogateState:
+    """Where the approach leads from another place (D,), in the metric of a posterior that is known elsewhere.
+
+    What was evaluated near that posterior is left out, so that only what is around the place leads on.
+    """
+    dim, known = target.dim, target.evaluated
+    own = Frame(start, frame.factor)
+    near = np.linalg.norm(own.whiten(known.u), axis=1) < 6.0
+    until = target.evaluations + allowed
+    nan = np.full(dim, np.nan)
+    state = SurrogateState(
+        mean=start, log_sd=np.log(np.linalg.norm(frame.factor, axis=1)), elbo=-np.inf, gradient_norm=np.inf,
+        step_size=1.0, mean_se=nan, log_sd_se=nan, phase="approach", points=known.u[near],
+        values=known.log_density[near], centre=start, factor=frame.factor, logs=first_logs(dim, noise_sd),
+        noise_sd=noise_sd,
+    )  # fmt: skip
+    while state.phase == "approach" and target.evaluations < until:
+        state, process = _fitted(state, rng)
+        state = _approach(target, state, process, rng)
+    return state

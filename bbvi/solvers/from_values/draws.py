@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln
 
-from bbvi.solvers.from_values.process import Process
+from bbvi.solvers.from_values.process import Process, full_radius
 
 Array = np.ndarray
 
@@ -78,11 +78,6 @@ class Weighted(NamedTuple):
         mean = self.weights @ self.e
         centred = self.e - mean
         return mean, (centred * self.weights[:, None]).T @ centred
-
-
-def full_radius(dim: int) -> float:
-    """Radius that all but the very last draws of a standard normal are within."""
-    return 3.0 + float(np.sqrt(dim))
 
 
 def drawn(process: Process, start: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Weighted:

@@ -43,6 +43,8 @@ class ProcessPolicy:
         less, and the sd that each further nat adds.
     kept : float
         Multiple of that depth from which values are left out, as long as enough for a quadratic are left.
+    near : float
+        Radius, in that of a whole posterior, beyond which they are.
     subset : int
         Values to which a and l are fitted: likelihoods cost their cube.
     iterations : int
@@ -57,8 +59,9 @@ class ProcessPolicy:
     noises: tuple[float, float] = (0.01, 0.7)
     noise_spread: float = 1.0
     depth: float = 3.0
-    slope_of_noise: float = 0.1
-    kept: float = 3.0
+    slope_of_noise: float = 0.25
+    kept: float = 2.5
+    near: float = 1.4
     subset: int = 300
     iterations: int = 12
 
@@ -246,12 +249,19 @@ def shaping(values: Array, dim: int, policy: ProcessPolicy = POLICY) -> Array:
     return np.asarray(np.square(policy.slope_of_noise * np.maximum(depth, 0.0)))
 
 
-def that_count(values: Array, dim: int, policy: ProcessPolicy = POLICY) -> Array:
-    """Rows of the values that the process is given: the highest, and enough of them for a quadratic."""
+def that_count(frame: Frame, u: Array, values: Array, policy: ProcessPolicy = POLICY) -> Array:
+    """Rows of the values (N,) at u (N, D) that the process is given: high and near, and enough of them for a quadratic."""
+    dim = len(frame.centre)
     depth = values.max() - values
-    enough = (dim + 1) * (dim + 2)
-    count = max(int(np.sum(depth < policy.kept * policy.deep(dim))), min(len(values), enough))
-    return np.argsort(depth, kind="stable")[:count]
+    far = np.linalg.norm(frame.whiten(u), axis=1) > policy.near * full_radius(dim)
+    rank = np.argsort(depth + np.where(far, policy.kept * policy.deep(dim), 0.0), kind="stable")
+    count = int(np.sum((depth < policy.kept * policy.deep(dim)) & ~far))
+    return rank[: max(count, min(len(values), (dim + 1) * (dim + 2)))]
+
+
+def full_radius(dim: int) -> float:
+    """Radius that all but the very last draws of a standard normal are within."""
+    return 3.0 + float(np.sqrt(dim))
 
 
 def _kernel(e: Array, f: Array, logs: Array, policy: ProcessPolicy) -> Array:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bbvi.solvers.from_values.draws import full_radius
 from bbvi.solvers.from_values.process import POLICY as PROCESS
-from bbvi.solvers.from_values.process import Frame, Process
+from bbvi.solvers.from_values.process import Frame, Process, full_radius
 
 Array = np.ndarray
 
@@ -36,6 +35,8 @@ class RegionPolicy:
         Nats that are left to gain when the region has arrived.
     flattest, steepest : float
         Curvatures, in the old metric, that the new one may follow.
+    farthest : float
+        Radii from which on values are of no use, whatever there is.
     values : int
         The most that the surrogate is given: those nearby, and high.
     steps : int
@@ -52,6 +53,7 @@ class RegionPolicy:
     near: float = 1.0
     flattest: float = 0.1
     steepest: float = 30.0
+    farthest: float = 50.0
     values: int = 150
     steps: int = 30
 
@@ -68,6 +70,7 @@ def nearby(frame: Frame, u: Array, values: Array, radius: float, policy: RegionP
     # Depth counts for more the further away it is.
     depth = values.max() - values + PROCESS.deep(dim)
     rank = np.argsort(np.maximum(far / (2 * radius), 1.0) * depth, kind="stable")
+    rank = rank[far[rank] < policy.farthest * max(radius, 1.0)]
     return rank[: max((dim + 1) * (dim + 2), policy.values)]
 
 

@@ -145,7 +145,7 @@ class Target(Evaluator):
         self.evaluations += len(u)
         values = self._finite(self._everywhere("_raw_values", u), u)
         if self.kept is not None:
-            self.kept.append(Evaluated(u, values))
+            self.kept.append(Evaluated(u, values.copy()))
         return values
 
     def error_at(self, u: Array) -> Exception | None:

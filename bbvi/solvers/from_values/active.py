@@ -341,7 +341,7 @@ def _refine(
     found = _errors(process, weighted, columns, rng)
     state = _described(state, process, weighted, found)
     factor = calibration(state)
-    if len(state.surprises) >= POLICY.batches and factor * found.worst <= POLICY.share * tolerance:
+    if weighted.enough and len(state.surprises) >= POLICY.batches and factor * found.worst <= POLICY.share * tolerance:
         if factor <= POLICY.surprise:
             return replace(
                 state,

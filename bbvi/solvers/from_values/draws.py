@@ -44,6 +44,8 @@ class DrawPolicy:
         Of a batch.
     judged : int
         Draws by which the errors are judged.
+    effective, effective_per_latent : float
+        Effective draws below which they are too few.
     """
 
     size: int = 384
@@ -57,6 +59,8 @@ class DrawPolicy:
     growth: float = 0.1
     largest: int = 100
     judged: int = 400
+    effective: float = 30.0
+    effective_per_latent: float = 5.0
 
 
 POLICY = DrawPolicy()
@@ -73,11 +77,17 @@ class Weighted(NamedTuple):
         """Kish's effective number of draws."""
         return float(1.0 / np.sum(self.weights**2))
 
+    @property
+    def enough(self) -> bool:
+        """Whether so many count that their moments mean something."""
+        return self.effective > POLICY.effective + POLICY.effective_per_latent * self.e.shape[1]
+
     def moments(self) -> tuple[Array, Array]:
-        """Mean (D,) and covariance (D, D)."""
-        mean = self.weights @ self.e
+        """Mean (D,) and covariance (D, D); of a flatter distribution where too few draws count."""
+        weights = _flattened(self.weights, POLICY.effective + POLICY.effective_per_latent * self.e.shape[1])
+        mean = weights @ self.e
         centred = self.e - mean
-        return mean, (centred * self.weights[:, None]).T @ centred
+        return mean, (centred * weights[:, None]).T @ centred
 
 
 def drawn(process: Process, start: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Weighted:
@@ -97,7 +107,7 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
         log_p = np.concatenate([log_p, np.where(inside, process.mean(fresh), -np.inf)])
         log_q = np.logaddexp.reduce([_log_student(e, *one, df) for one in proposals], axis=0)
         weights = _normalised(log_p - log_q)
-        mean, covariance = Weighted(e, _flattened(weights, 20.0 + 5 * dim)).moments()
+        mean, covariance = Weighted(e, weights).moments()
         factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
     return Weighted(e, weights)
 

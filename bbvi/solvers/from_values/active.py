@@ -95,7 +95,7 @@ class SurrogateState(State):
         The frame in which the posterior is about standard normal.
     radius : float
         Of the trust region, in that frame.
-    logs : ndarray, shape (2 + D,)
+    logs : ndarray, shape (4 + D,)
         Hyperparameters of the process, learnt from ``learnt_from`` values.
     noise_sd : float
         Of repeated values at one point, in nats; 0 for a deterministic log joint.
@@ -251,7 +251,7 @@ def process_of(state: SurrogateState) -> Process:
             return given(state.frame, points[rows], values[rows], logs)
         except np.linalg.LinAlgError:
             # Values that lie close together, on long lengths.
-            logs = logs + np.concatenate([[0.0, 0.7], np.full(len(logs) - 2, -0.1)])
+            logs = logs + np.concatenate([[0.0, 0.7, 0.0, 0.0], np.full(len(logs) - 4, -0.1)])
     raise np.linalg.LinAlgError("the surrogate's covariance is not positive definite")
 
 

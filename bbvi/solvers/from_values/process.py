@@ -3,10 +3,11 @@
 In coordinates e in which the posterior is about standard normal, log p = -|e|^2 / 2 + g(e) + noise, where g has mean
 zero and the covariance
 
-    k(e, f) = c0^2 + c1^2 e'f + c2^2 (e'f)^2 / 2 + a^2 exp(-|(e - f) / l|^2 / 2):
+    k(e, f) = c0^2 + c1^2 e'f + c2^2 (e'f)^2 / 2 + (a^2 + b^2 e'f + c^2 (e'f)^2 / 2) exp(-|(e - f) / l|^2 / 2):
 
-level, slopes and curvatures with weak priors, so that of quadratics few values are enough, and a smooth rest whose size
-a and lengths l are those that make the values most likely (Rasmussen and Williams 2006, sections 2.7 and 5.4). Values
+level, slopes and curvatures with weak priors, so that of quadratics few values are enough, and a rest whose own level,
+slopes and curvatures change smoothly from place to place, as the widths of a hierarchy do. Its sizes a, b, c and its
+lengths l are those that make the values most likely (Rasmussen and Williams 2006, sections 2.7 and 5.4). Values
 far below the best are given a noise that grows with their depth: what the density does there matters little, and a
 stationary process cannot follow it (Acerbi 2020, section 3.2).
 """
@@ -32,8 +33,8 @@ class ProcessPolicy:
     ----------
     level, slope, curvature : float
         The sds c0, c1, c2. A whitening that is wrong by a factor of two is two of them off.
-    sizes, lengths : tuple of float
-        Median and log sd of the log-normal priors of a and of each l.
+    sizes, slopes, curvatures, lengths : tuple of float
+        Median and log sd of the log-normal priors of a, b, c and of each l.
     noises : tuple of float
         Median and log sd of the prior of the noise's sd, where none was seen.
     noise_spread : float
@@ -55,6 +56,8 @@ class ProcessPolicy:
     slope: float = 4.0
     curvature: float = 1.5
     sizes: tuple[float, float] = (2.0, 1.5)
+    slopes: tuple[float, float] = (0.3, 1.0)
+    curvatures: tuple[float, float] = (0.1, 1.0)
     lengths: tuple[float, float] = (3.0, 0.8)
     noises: tuple[float, float] = (0.01, 0.7)
     noise_spread: float = 1.0
@@ -73,8 +76,8 @@ class ProcessPolicy:
 POLICY = ProcessPolicy()
 # Of hyperparameters at which the covariance is not positive definite.
 _UNLIKELY = 1e100
-# Of log a, log noise and log l, so that no matrix is singular.
-_LOWEST, _HIGHEST = np.log([1e-2, 1e-3, 0.3]), np.log([100.0, 100.0, 30.0])
+# Of the logarithms of a, noise, b, c and l, so that no matrix is singular.
+_LOWEST, _HIGHEST = np.log([1e-2, 1e-3, 1e-3, 1e-3, 0.3]), np.log([100.0, 100.0, 30.0, 10.0, 30.0])
 
 
 class Frame(NamedTuple):
@@ -108,8 +111,8 @@ class Process:
     values : (N,)
     shaped : (N,)
         Variances beyond the noise's own, of values far down.
-    logs : (2 + D,)
-        Logarithms of a, of the noise's sd and of l.
+    logs : (4 + D,)
+        Logarithms of a, of the noise's sd, of b, c and l.
     cholesky : (N, N)
         Factor of the covariance of the values.
     weights : (N,)
@@ -147,8 +150,8 @@ class Process:
     def variance(self, e: Array) -> Array:
         """Variances (S,) of the log density, without the noise."""
         square, policy = np.einsum("sd,sd->s", e, e), self.policy
-        prior = np.exp(2 * self.logs[0]) + policy.level**2 + policy.slope**2 * square
-        prior = prior + 0.5 * policy.curvature**2 * square**2
+        a, _, b, c = np.exp(2 * self.logs[:4])
+        prior = a + policy.level**2 + (b + policy.slope**2) * square + 0.5 * (c + policy.curvature**2) * square**2
         projected = self._projected(e)
         return np.asarray(np.maximum(prior - np.einsum("ns,ns->s", projected, projected), 1e-12))
 
@@ -168,14 +171,18 @@ class Process:
 
     def derivatives(self, e: Array) -> tuple[Array, Array]:
         """Gradient (D,) and Hessian (D, D) of the mean at e (D,)."""
-        policy, lengths = self.policy, np.exp(self.logs[2:])
-        away = (e - self.points) / lengths**2
-        near = np.exp(2 * self.logs[0] - 0.5 * np.sum(((e - self.points) / lengths) ** 2, axis=1)) * self.weights
-        inner = self.weights * (self.points @ e)
-        gradient = -e - near @ away + policy.slope**2 * self.weights @ self.points
-        gradient = gradient + policy.curvature**2 * inner @ self.points
-        hessian = (away * near[:, None]).T @ away - np.diag(np.full(len(e), near.sum()) / lengths**2)
-        hessian += policy.curvature**2 * (self.points * self.weights[:, None]).T @ self.points
+        policy, lengths, points = self.policy, np.exp(self.logs[4:]), self.points
+        a, _, b, c = np.exp(2 * self.logs[:4])
+        away = (e - points) / lengths**2
+        near = np.exp(-0.5 * np.sum(((e - points) / lengths) ** 2, axis=1)) * self.weights
+        inner = points @ e
+        # The polynomial beside the exponential, its first and its second derivative along e'f.
+        level, slope, bend = (a + (b + 0.5 * c * inner) * inner) * near, (b + c * inner) * near, c * near
+        slope_of_all = slope + (policy.slope**2 + policy.curvature**2 * inner) * self.weights
+        gradient = -e - level @ away + slope_of_all @ points
+        hessian = (away * level[:, None]).T @ away - np.diag(np.full(len(e), level.sum()) / lengths**2)
+        crossed = (away * slope[:, None]).T @ points
+        hessian += (points * (bend + policy.curvature**2 * self.weights)[:, None]).T @ points - crossed - crossed.T
         return gradient, hessian - np.eye(len(e))
 
     def _projected(self, e: Array) -> Array:
@@ -222,9 +229,9 @@ def learnt(
     residual = values[chosen] - values.max() + 0.5 * np.einsum("nd,nd->n", points, points)
     shaped = shaping(values, dim, policy)[chosen]
     noises = (noise_sd, policy.noise_spread) if noise_sd > 0 else policy.noises
-    priors = np.array([policy.sizes, noises, *dim * [policy.lengths]])
-    low = np.concatenate([_LOWEST[:2], np.full(dim, _LOWEST[2])])
-    high = np.concatenate([_HIGHEST[:2], np.full(dim, _HIGHEST[2])])
+    priors = np.array([policy.sizes, noises, policy.slopes, policy.curvatures, *dim * [policy.lengths]])
+    low = np.concatenate([_LOWEST[:4], np.full(dim, _LOWEST[4])])
+    high = np.concatenate([_HIGHEST[:4], np.full(dim, _HIGHEST[4])])
     found = minimize(
         _unlikeliness,
         np.clip(logs, low, high),
@@ -240,7 +247,7 @@ def learnt(
 def first_logs(dim: int, noise_sd: float, policy: ProcessPolicy = POLICY) -> Array:
     """Hyperparameters before anything was learnt: the medians of their priors."""
     noise = noise_sd if noise_sd > 0 else policy.noises[0]
-    return np.log([policy.sizes[0], noise, *dim * [policy.lengths[0]]])
+    return np.log([policy.sizes[0], noise, policy.slopes[0], policy.curvatures[0], *dim * [policy.lengths[0]]])
 
 
 def shaping(values: Array, dim: int, policy: ProcessPolicy = POLICY) -> Array:
@@ -265,14 +272,15 @@ def full_radius(dim: int) -> float:
 
 
 def _kernel(e: Array, f: Array, logs: Array, policy: ProcessPolicy) -> Array:
-    scaled_e, scaled_f = e * np.exp(-logs[2:]), f * np.exp(-logs[2:])
+    scaled_e, scaled_f = e * np.exp(-logs[4:]), f * np.exp(-logs[4:])
+    a, _, b, c = np.exp(2 * logs[:4])
     # |x - y|^2 / -2, in one matrix that is changed in place: this is where the time goes.
     k = scaled_e @ scaled_f.T
     k -= 0.5 * np.einsum("sd,sd->s", scaled_e, scaled_e)[:, None]
     k -= 0.5 * np.einsum("sd,sd->s", scaled_f, scaled_f)
-    k += 2 * logs[0]
     np.exp(k, out=k)
     inner = e @ f.T
+    k *= a + (b + 0.5 * c * inner) * inner
     k += policy.level**2
     k += (policy.slope**2 + 0.5 * policy.curvature**2 * inner) * inner
     return np.asarray(k)
@@ -282,11 +290,12 @@ def _unlikeliness(
     logs: Array, points: Array, residual: Array, shaped: Array, medians: Array, spreads: Array, policy: ProcessPolicy
 ) -> tuple[float, Array]:
     """Negative log posterior of the hyperparameters, and its gradient."""
-    lengths = np.exp(logs[2:])
+    lengths, (a, _, b, c) = np.exp(logs[4:]), np.exp(2 * logs[:4])
     scaled = points / lengths
     square = np.einsum("nd,nd->n", scaled, scaled)
-    smooth = np.exp(2 * logs[0] - 0.5 * np.maximum(square[:, None] + square - 2 * scaled @ scaled.T, 0.0))
+    near = np.exp(-0.5 * np.maximum(square[:, None] + square - 2 * scaled @ scaled.T, 0.0))
     inner = points @ points.T
+    smooth = near * (a + (b + 0.5 * c * inner) * inner)
     k = smooth + policy.level**2 + (policy.slope**2 + 0.5 * policy.curvature**2 * inner) * inner
     k[np.diag_indices_from(k)] += np.exp(2 * logs[1]) + shaped
     try:
@@ -298,9 +307,11 @@ def _unlikeliness(
     weights = inverse @ residual
     change = np.outer(weights, weights) - inverse
     moved = change * smooth
-    rows = moved.sum(axis=1)
+    rows, of_slope = moved.sum(axis=1), change * near * inner
     along = 2 * (rows @ scaled**2 - np.einsum("nd,nd->d", scaled, moved @ scaled))
-    gradient = -0.5 * np.array([2 * rows.sum(), 2 * np.exp(2 * logs[1]) * np.trace(change), *along])
+    of_size, of_noise = 2 * a * np.sum(change * near), 2 * np.exp(2 * logs[1]) * np.trace(change)
+    slopes, curvatures = 2 * b * of_slope.sum(), c * np.sum(of_slope * inner)
+    gradient = -0.5 * np.array([of_size, of_noise, slopes, curvatures, *along])
     away = (logs - medians) / spreads
     value = 0.5 * residual @ weights + np.log(np.diag(cholesky)).sum() + 0.5 * away @ away
     return float(value), gradient + away / spreads

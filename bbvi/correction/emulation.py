@@ -40,8 +40,18 @@ class EmulationPolicy:
         Such evaluations below which nothing has confirmed it.
     fair : float
         Errors of means and sds up to which caution is enough.
-    draws, draws_per_latent : int
+    direct : int
+        Fresh evaluations from which on their residuals alone say what the errors are.
+    hidden : float
+        Relative error of an sd for the share of the variance that lies beyond them.
+    most : float
+        Nats by which the log density may exceed the surrogate, in their weights.
+    fewest_draws, most_draws : int
         Draws of the surrogate.
+    work : float
+        Draws times values that it may be fitted to, between these.
+    rounds : int
+        In which they are drawn.
     judged : int
         Draws by which errors are judged.
     rank : int
@@ -56,8 +66,13 @@ class EmulationPolicy:
     surprise: float = 4.0
     fewest: int = 8
     fair: float = 0.5
-    draws: int = 6000
-    draws_per_latent: int = 400
+    direct: int = 30
+    hidden: float = 0.25
+    most: float = 3.0
+    fewest_draws: int = 5000
+    most_draws: int = 20_000
+    work: float = 6e6
+    rounds: int = 8
     judged: int = 600
     rank: int = 120
     compared: int = 2000
@@ -161,11 +176,49 @@ class SurrogateKind:
         return Pool(self.draws, self.log_weights, self.errors, self.log_density, self.log_q)
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A surrogate, and its residuals (M,) at fresh evaluations, in nats, plain and standardized."""
+
+    process: Process
+    residual: Array
+    standard: Array
+
+    @classmethod
+    def of_others(cls, process: Process, fresh: Evaluated) -> Compared:
+        """Compared with evaluations that it was not given."""
+        if not len(fresh.u):
+            return cls(process, np.empty(0), np.empty(0))
+        e = process.frame.whiten(fresh.u)
+        residual = np.where(np.isfinite(fresh.log_density), fresh.log_density - process.mean(e), -_MOST)
+        return cls(process, residual, residual / np.sqrt(process.variance(e) + process.noise_sd**2))
+
+    @classmethod
+    def of_own(cls, process: Process, rows: Array, count: int) -> Compared:
+        """Compared with `count` evaluations that it was given in these rows, if they were finite, each left out."""
+        residual, variance = process.left_out()
+        lost = np.full(count - len(rows), -_MOST)
+        return cls(
+            process,
+            np.concatenate([residual[rows], lost]),
+            np.concatenate([residual[rows] / np.sqrt(variance[rows]), lost]),
+        )
+
+    @property
+    def plain(self) -> float:
+        """Root mean square of the residuals, in nats."""
+        return float(np.sqrt(np.mean(self.residual**2))) if len(self.residual) else float("nan")
+
+    @property
+    def standardized(self) -> float:
+        """Root mean square of the standardized ones."""
+        return float(np.sqrt(np.mean(np.minimum(self.standard**2, 1e4)))) if len(self.standard) else float("inf")
+
+
 def emulated(
-    process: Process,
+    seen: Compared,
     fresh: Evaluated,
     before: Process,
-    surprise: float,
     measure: Measure,
     rng: np.random.Generator,
     policy: EmulationPolicy = POLICY,
@@ -174,14 +227,12 @@ def emulated(
 
     Parameters
     ----------
-    process : Process
-        Given every evaluation.
+    seen : Compared
+        The surrogate.
     fresh : Evaluated
         Evaluations at draws of it.
     before : Process
-        The one that was not given these.
-    surprise : float
-        What the solver found of its batches.
+        The one that they were drawn of.
     measure : callable, (S, D) -> labels (R), columns (S, R)
         What is reported.
     rng : numpy.random.Generator
@@ -191,9 +242,10 @@ def emulated(
     numpy.linalg.LinAlgError
         If the surrogate cannot be sampled.
     """
+    process = seen.process
     frame = process.frame
     dim = len(frame.centre)
-    size = policy.draws + policy.draws_per_latent * dim
+    size = int(np.clip(policy.work / len(process.values), policy.fewest_draws, policy.most_draws))
     # In the frame's coordinates, where the surrogate is about standard normal.
     found = correct(
         lambda e: _bounded(process, e),
@@ -202,7 +254,7 @@ def emulated(
         np.eye(dim),
         rng,
         max_evaluations=size,
-        max_rounds=6,
+        max_rounds=policy.rounds,
     )
     labels, columns = measure(frame.restore(found.draws))
     weights = np.exp(found.log_weights)
@@ -210,12 +262,14 @@ def emulated(
     standard = draws.standardized(columns, weights)
     of_draws = weights**2 @ standard**2
     own = draws.errors(process, found.draws[rows], standard[rows])
-    residual, standardized, khat = _compared(before, fresh)
-    enlarged = np.nanmax([1.0, surprise if np.isfinite(surprise) else 1.0, standardized, _left_out(process)])
+    enlarged = max(1.0, seen.standardized, _left_out(process))
+    direct = _direct(seen, measure(fresh.u)[1] if len(fresh.u) else columns[:0], columns, weights, policy)
     moved = _moved(process, before, found, columns, policy)
     errors = draws.Errors(
-        np.maximum(np.sqrt((enlarged * own.mean) ** 2 + of_draws), moved.mean / policy.errors),
-        np.maximum(np.sqrt((enlarged * own.sd) ** 2 + found.sd_error**2), moved.sd / policy.errors),
+        *(
+            np.maximum(np.hypot(np.minimum(enlarged * a, b), c), d / policy.errors)
+            for a, b, c, d in zip(own, direct, (np.sqrt(of_draws), found.sd_error), moved, strict=True)
+        )
     )
     return SurrogateKind(
         draws=frame.restore(found.draws),
@@ -225,12 +279,11 @@ def emulated(
         errors=EmulationErrors(rows, enlarged * _factor(process.covariance(found.draws[rows]), policy.rank)),
         mean_error=float(errors.mean.max(initial=0.0)),
         sd_error=float(errors.sd.max(initial=0.0)),
-        surprise=standardized,
-        residual=residual,
+        surprise=seen.standardized,
+        residual=seen.plain,
         fresh=len(fresh.u),
         fitted=len(process.values),
-        khat=khat,
-        problems=_problems(errors, labels, residual, standardized, len(fresh.u), found, policy),
+        problems=_problems(errors, labels, seen, len(fresh.u), found, policy),
     )
 
 
@@ -240,15 +293,31 @@ def _bounded(process: Process, e: Array) -> Array:
     return np.where(inside, process.mean(e), -np.inf)
 
 
-def _compared(before: Process, fresh: Evaluated) -> tuple[float, float, float]:
-    """Root mean square of the residuals, plain and standardized, and the k-hat of the weights that they are."""
-    finite = np.isfinite(fresh.log_density)
-    if not finite.any():
-        return float("nan"), float("inf") if len(finite) else float("nan"), float("nan")
-    e = before.frame.whiten(fresh.u)
-    residual = np.where(finite, fresh.log_density - before.mean(e), -10.0)
-    standardized = residual**2 / (before.variance(e) + before.noise_sd**2)
-    return float(np.sqrt(np.mean(residual**2))), float(np.sqrt(np.mean(np.minimum(standardized, 1e4)))), float("nan")
+def _direct(
+    seen: Compared, fresh: Array, columns: Array, weights: Array, policy: EmulationPolicy
+) -> tuple[Array, Array]:
+    """Errors of means, and of sds, that fresh evaluations show, whatever the surrogate says of itself.
+
+    Weights exp(residual) carry the surrogate to the posterior: by how much they move a mean is known up to the standard
+    error of that. Of an sd they say nothing beyond where the furthest of them lies; what is out there counts by its
+    share of the variance.
+    """
+    count = len(seen.residual)
+    if count < policy.direct:
+        return np.full(columns.shape[1], np.inf), np.full(columns.shape[1], np.inf)
+    mean, sd, _ = moments(columns, weights)
+    with np.errstate(all="ignore"):
+        usable = np.isfinite(sd) & (sd > 0)
+        standard, of_all = (np.where(usable, (x - mean) / sd, 0.0) for x in (fresh, columns))
+    ratio = np.exp(np.clip(seen.residual - np.median(seen.residual), -_MOST, policy.most))
+    change = (ratio / ratio.mean() - 1.0)[:, None]
+    beyond = np.abs(of_all) > np.max(np.abs(standard), axis=0)
+    hidden = weights @ np.where(beyond, of_all**2, 0.0)
+    of_mean, of_sd = (
+        np.hypot((f * change).mean(axis=0), (f * change).std(axis=0) / np.sqrt(count))
+        for f in (standard, 0.5 * (standard**2 - 1.0))
+    )
+    return of_mean, np.hypot(of_sd, policy.hidden * hidden)
 
 
 def _left_out(process: Process) -> float:
@@ -283,8 +352,7 @@ def _factor(covariance: Array, rank: int) -> Array:
 def _problems(
     errors: draws.Errors,
     labels: Sequence[str],
-    residual: float,
-    surprise: float,
+    seen: Compared,
     fresh: int,
     found: ImportanceResult,
     policy: EmulationPolicy,
@@ -299,9 +367,10 @@ def _problems(
             problems.append(f"the standard error of the {what} of {labels[worst]} is {unit.format(error[worst])}")
     if fresh < policy.fewest:
         problems.append(f"only {fresh} evaluations were left to check it by")
-    elif not (surprise <= policy.surprise or residual <= policy.mean):
+    elif not (seen.standardized <= policy.surprise or seen.plain <= policy.mean):
         problems.append(
-            f"{fresh} evaluations at its draws were off by {residual:.2g} nats, {surprise:.1f} times what it expected"
+            f"{fresh} evaluations at its draws were off by {seen.plain:.2g} nats, {seen.standardized:.1f} times what "
+            "it expected"
         )
     return (*problems, *found.problems)
 

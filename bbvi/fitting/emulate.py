@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from bbvi.correction.emulation import emulated
+from bbvi.correction.emulation import Compared, emulated
 from bbvi.correction.pool import Evaluated
+from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.result import posterior
 from bbvi.solvers.from_values import draws
-from bbvi.solvers.from_values.process import Process, full_radius, given, learnt
+from bbvi.solvers.from_values.process import Process, given, learnt
 from bbvi.status import Status
 
 Array = np.ndarray
@@ -23,48 +26,58 @@ def emulate(corrected: Corrected) -> Corrected:
     if process is None or not optimum.begun or corrected.status is Status.DIVERGED:
         return corrected
     rng = job.rng("surrogate")
+    fresh, kind = Evaluated(np.empty((0, job.target.dim)), np.empty(0)), None
     try:
-        fresh = _fresh(corrected, process, rng)
-        whole = _of_all(corrected, process, rng)
-        kind = emulated(
-            whole, fresh, process, optimum.knowledge.surprise, lambda u: posterior.reported(job.target, u), rng
-        )
+        for share in (job.policy.fresh_share, job.policy.more_fresh_share):
+            count = _count(job, share, len(fresh.u))
+            if kind is not None and (not kind.problems or count < job.policy.fresh):
+                break
+            fresh = _with_fresh(fresh, count, corrected, process, rng)
+            noise_sd = optimum.knowledge.noise_sd
+            best = min(_candidates(process, fresh, noise_sd, rng), key=lambda one: one.plain)
+            kind = emulated(best, fresh, process, lambda u: posterior.reported(job.target, u), rng)
     except np.linalg.LinAlgError:
         return corrected
-    return corrected.with_kind(kind)
+    return corrected if kind is None else corrected.with_kind(kind)
 
 
-def _fresh(corrected: Corrected, process: Process, rng: np.random.Generator) -> Evaluated:
-    """Evaluations at draws of the surrogate's posterior, to which it was not fitted."""
-    job, frame = corrected.job, process.frame
-    weighted = draws.drawn(process, np.zeros(len(frame.centre)), rng)
-    rows = draws.chosen_rows(weighted.weights, job.policy.fresh, rng)
-    count = int(np.clip(job.left - job.policy.again, 0, job.policy.fresh))
-    u = frame.restore(weighted.e[rng.permutation(rows)[:count]])
-    return Evaluated(u, job.target.values(u)) if count else Evaluated(u, np.empty(0))
+def _count(job: Job, share: float, taken: int) -> int:
+    """Fresh evaluations that so large a share of all is, as far as the limits allow."""
+    wanted = int(np.clip(share * job.target.evaluations, job.policy.fresh, job.policy.most_fresh)) - taken
+    return int(max(min(wanted, job.left - job.policy.again, job.affordable), 0))
 
 
-def _of_all(corrected: Corrected, process: Process, rng: np.random.Generator) -> Process:
-    """The surrogate given every evaluation, in the frame of its own posterior."""
-    u, values = _counting(corrected.job.target.evaluated, process)
-    noise_sd = corrected.optimum.knowledge.noise_sd
-    logs = learnt(process.frame, u, values, process.logs, noise_sd, rng)
-    whole = given(process.frame, u, values, logs)
-    mean, covariance = draws.drawn(whole, np.zeros(len(process.frame.centre)), rng).moments()
-    frame = process.frame.moved(mean, covariance + 1e-6 * np.eye(len(mean)))
-    return given(frame, u, values, learnt(frame, u, values, logs, noise_sd, rng))
+def _with_fresh(
+    fresh: Evaluated, count: int, corrected: Corrected, process: Process, rng: np.random.Generator
+) -> Evaluated:
+    """With so many more evaluations at draws of the surrogate's posterior, to which it was not fitted."""
+    weighted = draws.drawn(process, np.zeros(corrected.job.target.dim), rng)
+    rows = rng.permutation(draws.chosen_rows(weighted.weights, max(count, 1), rng))[:count]
+    u = process.frame.restore(weighted.e[rows])
+    values = corrected.job.target.values(u) if count else np.empty(0)
+    u, values = np.concatenate([fresh.u, u]), np.concatenate([fresh.log_density, values])
+    # Those that failed last, since no surrogate is given them.
+    order = np.argsort(~np.isfinite(values), kind="stable")
+    return Evaluated(u[order], values[order])
 
 
-def _counting(known: Evaluated, process: Process) -> tuple[Array, Array]:
-    """What the solver's surrogate was given, and all else that was evaluated where the posterior is."""
-    deep = process.policy.deep(len(process.frame.centre))
-    high = known.log_density > max(process.top, float(known.log_density.max())) - deep
-    near = np.linalg.norm(process.frame.whiten(known.u), axis=1) < full_radius(len(process.frame.centre))
-    both = np.column_stack([
-        np.concatenate([process.frame.restore(process.points), known.u[high & near]]),
-        np.concatenate([process.values, known.log_density[high & near]]),
-    ])  # fmt: skip
-    # A value that both hold counts once; values that differ at one point are noise, and count each.
-    first = np.unique(both.round(10), axis=0, return_index=True)[1]
-    both = both[np.sort(first)]
-    return both[:, :-1], both[:, -1]
+def _candidates(
+    before: Process, fresh: Evaluated, noise_sd: float, rng: np.random.Generator
+) -> Iterator[Compared]:
+    """The solver's surrogate, and those that were given the fresh values, too: with its hyperparameters, and with new.
+
+    What the fresh values say of the first is plain; of the others, what each says that was left out.
+    """
+    finite = np.isfinite(fresh.log_density)
+    yield Compared.of_others(before, fresh)
+    u = np.concatenate([before.frame.restore(before.points), fresh.u[finite]])
+    values = np.concatenate([before.values, fresh.log_density[finite]])
+    rows = np.arange(len(before.values), len(values))
+    if not len(rows):
+        return
+    try:
+        yield Compared.of_own(given(before.frame, u, values, before.logs), rows, len(fresh.u))
+        logs = learnt(before.frame, u, values, before.logs, noise_sd, rng)
+        yield Compared.of_own(given(before.frame, u, values, logs), rows, len(fresh.u))
+    except np.linalg.LinAlgError:
+        return

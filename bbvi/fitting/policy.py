@@ -69,8 +69,10 @@ class BudgetPolicy:
         Latents up to which a surrogate is the default for values alone.
     few_elbo_draws, free_elbo_draws : int
         Fresh draws for the ELBO where a surrogate says the rest, and those of the surrogate, which cost nothing.
-    fresh : int
-        Evaluations by which a surrogate is checked that it was not fitted to.
+    fresh, most_fresh : int
+        Evaluations by which a surrogate is checked that it was not fitted to, the least and the most.
+    fresh_share, more_fresh_share : float
+        Of all evaluations so far, that they are at first, and where these leave doubts.
     symmetries : int
         Evaluations that a look for symmetries needs, about.
     looks : int
@@ -121,6 +123,9 @@ class BudgetPolicy:
     few_elbo_draws: int = 16
     free_elbo_draws: int = 2048
     fresh: int = 16
+    most_fresh: int = 400
+    fresh_share: float = 0.04
+    more_fresh_share: float = 0.35
     looks: int = 3
     symmetries: int = 20
     again: int = 4

@@ -186,16 +186,19 @@ def _climbed(
             continue
         allowed = min(left(), policy.climb + policy.climb_per_latent * dim)
         state = climbed(target, u, frame, noise_sd, rng, allowed)
-        if np.linalg.norm(frame.whiten(state.mean[None])[0]) < 2.0 and _known(process, state, noise_sd):
+        if _known(process, state, noise_sd, policy):
             continue
         if not any(_together(mode, state.mean, 1.0) for mode in modes):
             modes.append(mode_of(state))
     return modes
 
 
-def _known(process: Process, state: SurrogateState, noise_sd: float) -> bool:
-    """Whether the surrogate knows the top of a climb that ended at home."""
-    return bool(np.max(state.values) < process.top + 2.0 + 3 * noise_sd)
+def _known(process: Process, state: SurrogateState, noise_sd: float, policy: AroundPolicy) -> bool:
+    """Whether a climb ended at home, where the surrogate knows what is there."""
+    e = process.frame.whiten(state.mean[None])
+    if np.linalg.norm(e) > full_radius(e.shape[1]):
+        return False
+    return not _elsewhere(process, e, np.array([np.max(state.values)]), noise_sd, policy)[0]
 
 
 def _together(mode: Mode, u: Array, sds: float) -> bool:

@@ -15,9 +15,11 @@ import numpy as np
 
 from bbvi.correction.importance import ImportanceResult, correct
 from bbvi.correction.pool import Evaluated, Pool
+from bbvi.correction.slices import conditional_mixture
 from bbvi.correction.weights import moments
 from bbvi.solvers.from_values import draws
 from bbvi.solvers.from_values.process import Process
+from bbvi.target.protocol import Linearization
 
 Array = np.ndarray
 Measure = Callable[[Array], tuple[Sequence[str], Array]]
@@ -255,6 +257,7 @@ def emulated(
         rng,
         max_evaluations=size,
         max_rounds=policy.rounds,
+        conditionals=lambda mean, covariance, index: conditional_mixture(_Smooth(process), mean, covariance, index),
     )
     labels, columns = measure(frame.restore(found.draws))
     weights = np.exp(found.log_weights)
@@ -285,6 +288,28 @@ def emulated(
         fitted=len(process.values),
         problems=_problems(errors, labels, seen, len(fresh.u), found, policy),
     )
+
+
+class _Smooth:
+    """A surrogate with its derivatives, in its frame's coordinates."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def values(self, e: Array) -> Array:
+        """Log density (S,) at e (S, D)."""
+        return _bounded(self.process, e)
+
+    def linearize(self, e: Array) -> Linearization:
+        """Values (S,), gradients (S, D) and Hessian products at e (S, D), in which rows may repeat."""
+        distinct, rows = np.unique(e, axis=0, return_inverse=True)
+        gradients, hessians = map(np.array, zip(*map(self.process.derivatives, distinct), strict=True))
+        rows = rows.ravel()
+        return Linearization(
+            self.values(distinct)[rows],
+            gradients[rows],
+            lambda v: np.einsum("sij,sj->si", hessians[rows], v),
+        )
 
 
 def _bounded(process: Process, e: Array) -> Array:

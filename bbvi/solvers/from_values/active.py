@@ -354,7 +354,9 @@ def _refine(
     tried = draws.candidates(weighted, columns, rng)
     count = max(POLICY.fewest, (target.dim + 1) // 2, int(draws.POLICY.growth * len(process.values)))
     count = max(min(count, draws.POLICY.largest), target.workers)
-    chosen = tried[draws.most_telling(process, tried, count)]
+    # Some by chance, so that what the surrogate wrongly believes to know shows, too.
+    tried = rng.permutation(tried)
+    chosen = tried[draws.most_telling(process, tried, count, int(draws.POLICY.by_chance * count))]
     u = process.frame.restore(chosen)
     values = target.values(u)
     return _after(_with_values(state, u, values), process, chosen, values, weighted)

@@ -38,6 +38,8 @@ class DrawPolicy:
         Power of the weights with which candidates are taken: wider than the posterior, since its tails decide its sds.
     in_tails : float
         Share of the candidates that are taken by their influence on means and sds of what is reported.
+    by_chance : float
+        Share of a batch that is taken from the candidates as they come.
     growth : float
         Size of a batch, as a share of the values that there are.
     largest : int
@@ -56,6 +58,7 @@ class DrawPolicy:
     candidates: int = 300
     flatter: float = 0.7
     in_tails: float = 0.4
+    by_chance: float = 0.5
     growth: float = 0.1
     largest: int = 100
     judged: int = 400

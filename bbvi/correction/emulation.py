@@ -69,7 +69,7 @@ class EmulationPolicy:
     fewest: int = 8
     fair: float = 0.5
     direct: int = 30
-    hidden: float = 0.25
+    hidden: float = 0.5
     most: float = 3.0
     fewest_draws: int = 5000
     most_draws: int = 20_000
@@ -268,10 +268,13 @@ def emulated(
     enlarged = max(1.0, seen.standardized, _left_out(process))
     direct = _direct(seen, measure(fresh.u)[1] if len(fresh.u) else columns[:0], columns, weights, policy)
     moved = _moved(process, before, found, columns, policy)
+    hidden = policy.hidden * _beyond(measure(frame.restore(process.points))[1], columns, weights)
     errors = draws.Errors(
         *(
-            np.maximum(np.hypot(np.minimum(enlarged * a, b), c), d / policy.errors)
-            for a, b, c, d in zip(own, direct, (np.sqrt(of_draws), found.sd_error), moved, strict=True)
+            np.maximum(np.hypot(np.minimum(np.hypot(enlarged * a, h), b), c), d / policy.errors)
+            for a, h, b, c, d in zip(
+                own, (0.0 * hidden, hidden), direct, (np.sqrt(of_draws), found.sd_error), moved, strict=True
+            )
         )
     )
     return SurrogateKind(
@@ -333,16 +336,25 @@ def _direct(
     mean, sd, _ = moments(columns, weights)
     with np.errstate(all="ignore"):
         usable = np.isfinite(sd) & (sd > 0)
-        standard, of_all = (np.where(usable, (x - mean) / sd, 0.0) for x in (fresh, columns))
+        standard = np.where(usable, (fresh - mean) / sd, 0.0)
     ratio = np.exp(np.clip(seen.residual - np.median(seen.residual), -_MOST, policy.most))
     change = (ratio / ratio.mean() - 1.0)[:, None]
-    beyond = np.abs(of_all) > np.max(np.abs(standard), axis=0)
-    hidden = weights @ np.where(beyond, of_all**2, 0.0)
+    hidden = _beyond(fresh, columns, weights)
     of_mean, of_sd = (
         np.hypot((f * change).mean(axis=0), (f * change).std(axis=0) / np.sqrt(count))
         for f in (standard, 0.5 * (standard**2 - 1.0))
     )
     return of_mean, np.hypot(of_sd, policy.hidden * hidden)
+
+
+def _beyond(seen: Array, columns: Array, weights: Array) -> Array:
+    """Shares (R,) of the variances of columns (S, R) that lie further out than anything that was seen (M, R)."""
+    mean, sd, centred = moments(columns, weights)
+    with np.errstate(all="ignore"):
+        furthest = np.max(np.where(np.isfinite(seen), seen, mean) - mean, axis=0, initial=0.0)
+        nearest = np.min(np.where(np.isfinite(seen), seen, mean) - mean, axis=0, initial=0.0)
+        beyond = weights @ np.where((centred > furthest) | (centred < nearest), centred**2, 0.0)
+        return np.where(np.isfinite(sd) & (sd > 0), beyond / sd**2, 0.0)
 
 
 def _left_out(process: Process) -> float:

@@ -250,7 +250,7 @@ def emulated(
     size = int(np.clip(policy.work / len(process.values), policy.fewest_draws, policy.most_draws))
     # In the frame's coordinates, where the surrogate is about standard normal.
     found = correct(
-        lambda e: _bounded(process, e),
+        lambda e: draws.where_known(process, e),
         lambda e: measure(frame.restore(e)),
         np.zeros(dim),
         np.eye(dim),
@@ -268,7 +268,7 @@ def emulated(
     enlarged = max(1.0, seen.standardized, _left_out(process))
     direct = _direct(seen, measure(fresh.u)[1] if len(fresh.u) else columns[:0], columns, weights, policy)
     moved = _moved(process, before, found, columns, policy)
-    hidden = policy.hidden * _beyond(measure(frame.restore(process.points))[1], columns, weights)
+    hidden = policy.hidden * draws.beyond(measure(frame.restore(process.points))[1], columns, weights)
     errors = draws.Errors(
         *(
             np.maximum(np.hypot(np.minimum(np.hypot(enlarged * a, h), b), c), d / policy.errors)
@@ -301,7 +301,144 @@ class _Smooth:
 
     def values(self, e: Array) -> Array:
         """Log density (S,) at e (S, D)."""
-        return _bounded(self.process, e)
+        return draws.where_known(self.process, e)
+
+    def linearize(self, e: Array) -> Linearization:
+        """Values (S,), gradients (S, D) and Hessian products at e (S, D), in which rows may repeat."""
+        distinct, rows = np.unique(e, axis=0, return_inverse=True)
+        gradients, hessians = map(np.array, zip(*map(self.process.derivatives, distinct), strict=True))
+        rows = rows.ravel()
+        return Linearization(
+            self.values(distinct)[rows],
+            gradients[rows],
+            lambda v: np.einsum("sij,sj->si", hessians[rows], v),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A surrogate, and its residuals (M,) at fresh evaluations, in nats, plain and standardized."""
+
+    process: Process
+    residual: Array
+    standard: Array
+
+    @classmethod
+    def of_others(cls, process: Process, fresh: Evaluated) -> Compared:
+        """Compared with evaluations that it was not given."""
+        if not len(fresh.u):
+            return cls(process, np.empty(0), np.empty(0))
+        e = process.frame.whiten(fresh.u)
+        residual = np.where(np.isfinite(fresh.log_density), fresh.log_density - process.mean(e), -_MOST)
+        return cls(process, residual, residual / np.sqrt(process.variance(e) + process.noise_sd**2))
+
+    @classmethod
+    def of_own(cls, process: Process, rows: Array, count: int) -> Compared:
+        """Compared with `count` evaluations that it was given in these rows, if they were finite, each left out."""
+        residual, variance = process.left_out()
+        lost = np.full(count - len(rows), -_MOST)
+        return cls(
+            process,
+            np.concatenate([residual[rows], lost]),
+            np.concatenate([residual[rows] / np.sqrt(variance[rows]), lost]),
+        )
+
+    @property
+    def plain(self) -> float:
+        """Root mean square of the residuals, in nats."""
+        return float(np.sqrt(np.mean(self.residual**2))) if len(self.residual) else float("nan")
+
+    @property
+    def standardized(self) -> float:
+        """Root mean square of the standardized ones."""
+        return float(np.sqrt(np.mean(np.minimum(self.standard**2, 1e4)))) if len(self.standard) else float("inf")
+
+
+def emulated(
+    seen: Compared,
+    fresh: Evaluated,
+    before: Process,
+    measure: Measure,
+    rng: np.random.Generator,
+    policy: EmulationPolicy = POLICY,
+) -> SurrogateKind:
+    """The kind that a surrogate stands for.
+
+    Parameters
+    ----------
+    seen : Compared
+        The surrogate.
+    fresh : Evaluated
+        Evaluations at draws of it.
+    before : Process
+        The one that they were drawn of.
+    measure : callable, (S, D) -> labels (R), columns (S, R)
+        What is reported.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the surrogate cannot be sampled.
+    """
+    process = seen.process
+    frame = process.frame
+    dim = len(frame.centre)
+    size = int(np.clip(policy.work / len(process.values), policy.fewest_draws, policy.most_draws))
+    # In the frame's coordinates, where the surrogate is about standard normal.
+    found = correct(
+        lambda e: draws.where_known(process, e),
+        lambda e: measure(frame.restore(e)),
+        np.zeros(dim),
+        np.eye(dim),
+        rng,
+        max_evaluations=size,
+        max_rounds=policy.rounds,
+        conditionals=lambda mean, covariance, index: conditional_mixture(_Smooth(process), mean, covariance, index),
+    )
+    labels, columns = measure(frame.restore(found.draws))
+    weights = np.exp(found.log_weights)
+    rows = draws.chosen_rows(weights, policy.judged, rng)
+    standard = draws.standardized(columns, weights)
+    of_draws = weights**2 @ standard**2
+    own = draws.errors(process, found.draws[rows], standard[rows])
+    enlarged = max(1.0, seen.standardized, _left_out(process))
+    direct = _direct(seen, measure(fresh.u)[1] if len(fresh.u) else columns[:0], columns, weights, policy)
+    moved = _moved(process, before, found, columns, policy)
+    hidden = policy.hidden * draws.beyond(measure(frame.restore(process.points))[1], columns, weights)
+    errors = draws.Errors(
+        *(
+            np.maximum(np.hypot(np.minimum(np.hypot(enlarged * a, h), b), c), d / policy.errors)
+            for a, h, b, c, d in zip(
+                own, (0.0 * hidden, hidden), direct, (np.sqrt(of_draws), found.sd_error), moved, strict=True
+            )
+        )
+    )
+    return SurrogateKind(
+        draws=frame.restore(found.draws),
+        log_weights=found.log_weights,
+        log_density=found.log_density,
+        log_q=found.proposal.log_density(found.draws) - np.log(np.abs(np.diag(frame.factor))).sum(),
+        errors=EmulationErrors(rows, enlarged * _factor(process.covariance(found.draws[rows]), policy.rank)),
+        mean_error=float(errors.mean.max(initial=0.0)),
+        sd_error=float(errors.sd.max(initial=0.0)),
+        surprise=seen.standardized,
+        residual=seen.plain,
+        fresh=len(fresh.u),
+        fitted=len(process.values),
+        problems=_problems(errors, labels, seen, len(fresh.u), found, policy),
+    )
+
+
+class _Smooth:
+    """A surrogate with its derivatives, in its frame's coordinates."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def values(self, e: Array) -> Array:
+        """Log density (S,) at e (S, D)."""
+        return draws.where_known(self.process, e)
 
     def linearize(self, e: Array) -> Linearization:
         """Values (S,), gradients (S, D) and Hessian products at e (S, D), in which rows may repeat."""
@@ -339,22 +476,12 @@ def _direct(
         standard = np.where(usable, (fresh - mean) / sd, 0.0)
     ratio = np.exp(np.clip(seen.residual - np.median(seen.residual), -_MOST, policy.most))
     change = (ratio / ratio.mean() - 1.0)[:, None]
-    hidden = _beyond(fresh, columns, weights)
+    hidden = draws.beyond(fresh, columns, weights)
     of_mean, of_sd = (
         np.hypot((f * change).mean(axis=0), (f * change).std(axis=0) / np.sqrt(count))
         for f in (standard, 0.5 * (standard**2 - 1.0))
     )
     return of_mean, np.hypot(of_sd, policy.hidden * hidden)
-
-
-def _beyond(seen: Array, columns: Array, weights: Array) -> Array:
-    """Shares (R,) of the variances of columns (S, R) that lie further out than anything that was seen (M, R)."""
-    mean, sd, centred = moments(columns, weights)
-    with np.errstate(all="ignore"):
-        furthest = np.max(np.where(np.isfinite(seen), seen, mean) - mean, axis=0, initial=0.0)
-        nearest = np.min(np.where(np.isfinite(seen), seen, mean) - mean, axis=0, initial=0.0)
-        beyond = weights @ np.where((centred > furthest) | (centred < nearest), centred**2, 0.0)
-        return np.where(np.isfinite(sd) & (sd > 0), beyond / sd**2, 0.0)
 
 
 def _left_out(process: Process) -> float:

@@ -53,6 +53,8 @@ class ActivePolicy:
         itself comes on top.
     batches : int
         Batches of the posterior that the surrogate has to have predicted before it is believed.
+    hidden : float
+        Share of a variance that may lie further out than any value.
     surprise : float
         Root mean square of the standardized residuals of a batch above which it has not.
     higher : float
@@ -71,6 +73,7 @@ class ActivePolicy:
     fewest: int = 4
     share: float = 0.4
     batches: int = 2
+    hidden: float = 0.03
     surprise: float = 3.0
     higher: float = 2.0
     lower: float = 20.0
@@ -337,11 +340,14 @@ def _refine(
     """Draws of the surrogate, what they leave open, and evaluations where that is most."""
     best = process.points[np.argmax(process.values)]
     weighted = draws.drawn(process, best if np.linalg.norm(best) < full_radius(target.dim) else 0 * best, rng)
-    columns = np.column_stack([weighted.e, target.own_scale(process.frame.restore(weighted.e))])
+    columns, seen = (
+        np.column_stack([e, target.own_scale(process.frame.restore(e))]) for e in (weighted.e, process.points)
+    )
     found = _errors(process, weighted, columns, rng)
     state = _described(state, process, weighted, found)
     factor = calibration(state)
-    if weighted.enough and len(state.surprises) >= POLICY.batches and factor * found.worst <= POLICY.share * tolerance:
+    hidden = float(draws.beyond(seen, columns, weighted.weights).max())
+    if weighted.enough and hidden <= POLICY.hidden and len(state.surprises) >= POLICY.batches and factor * found.worst <= POLICY.share * tolerance:
         if factor <= POLICY.surprise:
             return replace(
                 state,
@@ -355,8 +361,11 @@ def _refine(
     count = max(POLICY.fewest, (target.dim + 1) // 2, int(draws.POLICY.growth * len(process.values)))
     count = max(min(count, draws.POLICY.largest), target.workers)
     # Some by chance, so that what the surrogate wrongly believes to know shows, too.
-    tried = rng.permutation(tried)
-    chosen = tried[draws.most_telling(process, tried, count, int(draws.POLICY.by_chance * count))]
+    outer = draws.outer_rows(
+        seen, columns, weighted.weights, rng, draws.POLICY.outer, draws.POLICY.outer_share
+    )
+    tried = np.concatenate([weighted.e[outer], rng.permutation(tried)])
+    chosen = tried[draws.most_telling(process, tried, count, len(outer) + int(draws.POLICY.by_chance * count))]
     u = process.frame.restore(chosen)
     values = target.values(u)
     return _after(_with_values(state, u, values), process, chosen, values, weighted)

@@ -29,9 +29,11 @@ class DrawPolicy:
         Draws of a round, and rounds.
     wider : float
         Factor by which proposals are wider than the draws that they are fitted to.
-    reach : float
-        Radius, in the radii of typical draws plus three, beyond which the surrogate is not asked: it knows nothing
-        there.
+    reach, inner, apart : float
+        In radii that all but the last draws of a standard normal are within: where the surrogate is not asked anymore,
+        where it is asked at any rate, and how near a value has to be in between.
+    outer, outer_share : int, float
+        Draws of a batch that are taken from beyond all values in what is reported, where so much of a variance is.
     candidates : int
         Draws among which the next batch is chosen.
     flatter : float
@@ -54,7 +56,11 @@ class DrawPolicy:
     size_per_latent: int = 64
     rounds: int = 3
     wider: float = 1.1
-    reach: float = 2.5
+    reach: float = 2.0
+    inner: float = 0.8
+    apart: float = 0.7
+    outer: int = 2
+    outer_share: float = 0.01
     candidates: int = 300
     flatter: float = 0.7
     in_tails: float = 0.4
@@ -100,19 +106,54 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
     mean, factor = start, np.eye(dim)
     e, log_p = np.empty((0, dim)), np.empty(0)
     proposals: list[tuple[Array, Array]] = []
-    furthest = policy.reach * full_radius(dim)
     for _ in range(policy.rounds):
         half = rng.standard_normal((size // 2, dim)) * np.sqrt(df / rng.chisquare(df, size=(size // 2, 1)))
         proposals.append((mean, policy.wider * factor))
         fresh = mean + np.concatenate([half, -half]) @ proposals[-1][1].T
-        inside = np.einsum("sd,sd->s", fresh, fresh) < furthest**2
         e = np.concatenate([e, fresh])
-        log_p = np.concatenate([log_p, np.where(inside, process.mean(fresh), -np.inf)])
+        log_p = np.concatenate([log_p, where_known(process, fresh, policy)])
         log_q = np.logaddexp.reduce([_log_student(e, *one, df) for one in proposals], axis=0)
         weights = _normalised(log_p - log_q)
         mean, covariance = Weighted(e, weights).moments()
         factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
     return Weighted(e, weights)
+
+
+def where_known(process: Process, e: Array, policy: DrawPolicy = POLICY) -> Array:
+    """The surrogate's log density (S,) at e (S, D); minus infinity where no value is near, since it knows nothing there."""
+    full = full_radius(e.shape[1])
+    length = np.linalg.norm(e, axis=1)
+    known = length < policy.reach * full
+    doubtful = np.flatnonzero(known & (length > policy.inner * full))
+    square = length[doubtful, None] ** 2 + np.sum(process.points**2, axis=1) - 2 * e[doubtful] @ process.points.T
+    known[doubtful] = square.min(axis=1, initial=np.inf) < (policy.apart * full) ** 2
+    found = np.full(len(e), -np.inf)
+    found[known] = process.mean(e[known])
+    return found
+
+
+def beyond(seen: Array, columns: Array, weights: Array) -> Array:
+    """Shares (R,) of the variances of columns (S, R) that lie further out than anything that was seen (M, R)."""
+    standard, outside = standardized(columns, weights), _outside(seen, columns, weights)
+    return np.asarray(weights @ np.where(outside, standard**2, 0.0))
+
+
+def outer_rows(seen: Array, columns: Array, weights: Array, rng: np.random.Generator, most: int, least: float) -> Array:
+    """Rows of draws that lie further out than anything that was seen, of the column in which most of the variance does;
+    none where that is little."""
+    share = beyond(seen, columns, weights)
+    worst = int(np.argmax(share))
+    if not share[worst] > least:
+        return np.empty(0, dtype=int)
+    pull = weights * np.where(_outside(seen, columns, weights)[:, worst], standardized(columns, weights)[:, worst] ** 2, 0)
+    return np.unique(chosen_rows(pull, most, rng))
+
+
+def _outside(seen: Array, columns: Array, weights: Array) -> Array:
+    with np.errstate(all="ignore"):
+        mean = weights @ np.where((weights > 0)[:, None], columns, 0.0)
+        seen = np.where(np.isfinite(seen), seen, mean)
+        return np.asarray((columns > seen.max(axis=0)) | (columns < seen.min(axis=0)))
 
 
 def chosen_rows(weights: Array, count: int, rng: np.random.Generator) -> Array:

@@ -54,6 +54,8 @@ class EmulationPolicy:
         Draws times values that it may be fitted to, between these.
     rounds : int
         In which they are drawn.
+    unknown : float
+        Sd of the surrogate, in nats, from which on it is taken to know nothing, far out.
     judged : int
         Draws by which errors are judged.
     rank : int
@@ -75,6 +77,7 @@ class EmulationPolicy:
     most_draws: int = 20_000
     work: float = 6e6
     rounds: int = 8
+    unknown: float = 2.0
     judged: int = 600
     rank: int = 120
     compared: int = 2000
@@ -250,7 +253,7 @@ def emulated(
     size = int(np.clip(policy.work / len(process.values), policy.fewest_draws, policy.most_draws))
     # In the frame's coordinates, where the surrogate is about standard normal.
     found = correct(
-        lambda e: draws.where_known(process, e),
+        lambda e: draws.where_known(process, e, policy.unknown),
         lambda e: measure(frame.restore(e)),
         np.zeros(dim),
         np.eye(dim),
@@ -301,7 +304,7 @@ class _Smooth:
 
     def values(self, e: Array) -> Array:
         """Log density (S,) at e (S, D)."""
-        return draws.where_known(self.process, e)
+        return draws.where_known(self.process, e, POLICY.unknown)
 
     def linearize(self, e: Array) -> Linearization:
         """Values (S,), gradients (S, D) and Hessian products at e (S, D), in which rows may repeat."""
@@ -387,7 +390,7 @@ def emulated(
     size = int(np.clip(policy.work / len(process.values), policy.fewest_draws, policy.most_draws))
     # In the frame's coordinates, where the surrogate is about standard normal.
     found = correct(
-        lambda e: draws.where_known(process, e),
+        lambda e: draws.where_known(process, e, policy.unknown),
         lambda e: measure(frame.restore(e)),
         np.zeros(dim),
         np.eye(dim),
@@ -438,7 +441,7 @@ class _Smooth:
 
     def values(self, e: Array) -> Array:
         """Log density (S,) at e (S, D)."""
-        return draws.where_known(self.process, e)
+        return draws.where_known(self.process, e, POLICY.unknown)
 
     def linearize(self, e: Array) -> Linearization:
         """Values (S,), gradients (S, D) and Hessian products at e (S, D), in which rows may repeat."""

@@ -168,8 +168,8 @@ class Surrogate:
 
     state_type: ClassVar[type[SurrogateState]] = SurrogateState
     traits: ClassVar[Traits] = Traits(
-        estimators=(ScoreFunction,), gradients=False, search="around", share=0.7, evaluations=250,
-        evaluations_per_latent=100,
+        estimators=(ScoreFunction,), gradients=False, search="around", share=0.75, evaluations=250,
+        evaluations_per_latent=130,
     )  # fmt: skip
 
     def init(

@@ -111,7 +111,7 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
         proposals.append((mean, policy.wider * factor))
         fresh = mean + np.concatenate([half, -half]) @ proposals[-1][1].T
         e = np.concatenate([e, fresh])
-        log_p = np.concatenate([log_p, where_known(process, fresh, policy)])
+        log_p = np.concatenate([log_p, where_known(process, fresh, policy=policy)])
         log_q = np.logaddexp.reduce([_log_student(e, *one, df) for one in proposals], axis=0)
         weights = _normalised(log_p - log_q)
         mean, covariance = Weighted(e, weights).moments()
@@ -119,14 +119,20 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
     return Weighted(e, weights)
 
 
-def where_known(process: Process, e: Array, policy: DrawPolicy = POLICY) -> Array:
-    """The surrogate's log density (S,) at e (S, D); minus infinity where no value is near, since it knows nothing there."""
+def where_known(process: Process, e: Array, most: float = np.inf, policy: DrawPolicy = POLICY) -> Array:
+    """The surrogate's log density (S,) at e (S, D), and minus infinity where it knows nothing.
+
+    That is where no value is near, or, far out, where its own sd is above `most` nats.
+    """
     full = full_radius(e.shape[1])
     length = np.linalg.norm(e, axis=1)
     known = length < policy.reach * full
     doubtful = np.flatnonzero(known & (length > policy.inner * full))
     square = length[doubtful, None] ** 2 + np.sum(process.points**2, axis=1) - 2 * e[doubtful] @ process.points.T
     known[doubtful] = square.min(axis=1, initial=np.inf) < (policy.apart * full) ** 2
+    if np.isfinite(most):
+        doubtful = doubtful[known[doubtful]]
+        known[doubtful] = process.variance(e[doubtful]) < most**2
     found = np.full(len(e), -np.inf)
     found[known] = process.mean(e[known])
     return found

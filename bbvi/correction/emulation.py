@@ -73,7 +73,7 @@ class EmulationPolicy:
     direct: int = 30
     hidden: float = 0.5
     most: float = 3.0
-    fewest_draws: int = 5000
+    fewest_draws: int = 8000
     most_draws: int = 20_000
     work: float = 6e6
     rounds: int = 8

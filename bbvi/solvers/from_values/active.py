@@ -384,7 +384,6 @@ def _described(state: SurrogateState, process: Process, weighted: Weighted, foun
     precision = np.linalg.inv(factor @ factor.T)
     sd = np.linalg.norm(factor, axis=1)
     log_sd = -0.5 * np.log(np.diag(precision))
-    values = process.mean(weighted.e)
     return replace(
         state,
         mean=state.frame.restore(mean[None])[0],
@@ -393,7 +392,7 @@ def _described(state: SurrogateState, process: Process, weighted: Weighted, foun
         log_sd_se=np.full(len(mean), float(found.sd.max())),
         error=float(found.mean.max()),
         sd_error=float(found.sd.max()),
-        elbo=float(weighted.weights @ np.where(weighted.weights > 0, values, 0.0)),
+        elbo=float(weighted.weights @ np.where(weighted.weights > 0, weighted.log_density, 0.0)),
         gradient_norm=found.worst,
         step_size=1.0,
     )

@@ -76,10 +76,11 @@ POLICY = DrawPolicy()
 
 
 class Weighted(NamedTuple):
-    """Draws e (S, D) in a frame's coordinates with normalised weights (S,)."""
+    """Draws e (S, D) in a frame's coordinates, normalised weights (S,), and the surrogate's log density (S,)."""
 
     e: Array
     weights: Array
+    log_density: Array
 
     @property
     def effective(self) -> float:
@@ -114,9 +115,9 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
         log_p = np.concatenate([log_p, where_known(process, fresh, policy=policy)])
         log_q = np.logaddexp.reduce([_log_student(e, *one, df) for one in proposals], axis=0)
         weights = _normalised(log_p - log_q)
-        mean, covariance = Weighted(e, weights).moments()
+        mean, covariance = Weighted(e, weights, log_p).moments()
         factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
-    return Weighted(e, weights)
+    return Weighted(e, weights, log_p)
 
 
 def where_known(process: Process, e: Array, most: float = np.inf, policy: DrawPolicy = POLICY) -> Array:

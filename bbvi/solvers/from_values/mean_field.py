@@ -12,7 +12,7 @@ from bbvi.status import Status
 Array = np.ndarray
 
 # Steps of the natural gradient, and the error at which it ends, in sds.
-_STEPS, _TOLERANCE = 40, 0.02
+_STEPS, _TOLERANCE = 15, 0.03
 
 
 class _Free:
@@ -32,7 +32,7 @@ class _Free:
 def mean_field(process: Process, mean: Array, sd: Array) -> tuple[Array, Array]:
     """Mean and sds (D,), from a start near them; the start itself where the steps do not settle."""
     dim, rng = len(mean), np.random.default_rng(0)
-    target, solver = _Free(process, mean, sd), NaturalGradient(512)
+    target, solver = _Free(process, mean, sd), NaturalGradient(256)
     zero, nan = np.zeros(dim), np.full(dim, np.nan)
     state = NaturalGradientState(
         mean=zero, log_sd=zero, elbo=-ENTROPY_CONSTANT, gradient_norm=np.inf, step_size=1.0, mean_se=nan, log_sd_se=nan,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
+
+import numpy as np
 
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Optimum, Start
 from bbvi.search import around, rivals
 from bbvi.search.modes import Mode
+from bbvi.solvers.base import Continued, Solver
+from bbvi.solvers.from_values.active import SurrogateState, informed
 from bbvi.solvers.loop import Limits, run, unstarted
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
@@ -16,6 +21,10 @@ from bbvi.status import Status
 _NOT_AROUND = (
     "The limits left no room to look for other modes from values: that there are none was not checked. Fit again with "
     "a larger max_evaluations and init=fit."
+)
+_MORE = (
+    "A look around found a part of the posterior that the fit did not know, and the limits left no room to go on with "
+    "it. Fit again with a larger max_evaluations and init=fit."
 )
 _UNBEGUN = "The fit made no step: its means are where it started, and its sds say nothing. Fit again."
 
@@ -39,9 +48,9 @@ def optimise(start: Start) -> Optimum:
 
 
 def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
-    """The optimum with the modes around it; where one of them is higher, the fit goes on there."""
+    """The optimum with the modes around it; where more of the posterior is found, the fit goes on with that."""
     job = start.job
-    solver, inner, rng = job.method.solver, dataclasses.replace(_limits(job), checkpoint=None), job.rng("around")
+    solver, rng = job.method.solver, job.rng("around")
     modes: list[Mode] = []
     try:
         for _ in range(job.policy.looks):
@@ -52,16 +61,33 @@ def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
                 return _ended(dataclasses.replace(start, limited=start.limited or _NOT_AROUND), state, trace, [])
             found = around.look_around(job.target, process, state.knowledge.noise_sd, rng, lambda: _left(job))
             modes = [around.home(state, process, found.looked), *found.modes]
-            if not found.higher:
+            if not (found.higher or found.joined):
                 break
-            best = max(found.modes, key=lambda mode: mode.elbo)
-            state, more = run(solver, job.target, (best.mean, best.log_sd), rng, job.tolerance, inner, job.started)
+            if _left(job) < job.policy.further * job.target.evaluations:
+                return _ended(dataclasses.replace(start, limited=start.limited or _MORE), state, trace, modes)
+            further: Solver[Any] = solver
+            if isinstance(state, SurrogateState) and not found.higher:
+                further = Continued(solver, informed(job.target, state))
+            best = max(modes, key=lambda mode: mode.elbo)
+            state, more = run(
+                further, job.target, (best.mean, best.log_sd), rng, job.tolerance, _further(job), job.started
+            )
             for name, values in vars(more).items():
                 getattr(trace, name).extend(values)
+            if not found.higher:
+                break
     except KeyboardInterrupt:
         message = "The fit was interrupted while other modes were looked for; this is the best so far."
         state = dataclasses.replace(state, status=Status.INTERRUPTED, message=message)
     return _ended(start, state, trace, modes)
+
+
+def _further(job: Job) -> Limits:
+    """The limits of a fit that goes on with what a look around found."""
+    inner, spent = _limits(job), job.target.evaluations
+    own = inner.max_evaluations if np.isinf(job.limits.max_evaluations) else spent + _left(job)
+    most = min(own, spent + max(job.policy.further_evaluations, spent))
+    return dataclasses.replace(inner, max_evaluations=most, checkpoint=None)
 
 
 def _left(job: Job) -> float:

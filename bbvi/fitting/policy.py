@@ -77,6 +77,9 @@ class BudgetPolicy:
         Evaluations that a look for symmetries needs, about.
     looks : int
         Looks around, each from a better place than the one before.
+    further, further_evaluations : float, int
+        What a fit that goes on after one needs at the least, as a share of all evaluations so far; and what it may take
+        if nobody set a limit, or as many as so far.
     again : int
         Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
     wandered : float
@@ -127,6 +130,8 @@ class BudgetPolicy:
     fresh_share: float = 0.04
     more_fresh_share: float = 0.35
     looks: int = 3
+    further: float = 0.15
+    further_evaluations: int = 200
     symmetries: int = 20
     again: int = 4
     chains: ChainPolicy = field(default_factory=ChainPolicy)

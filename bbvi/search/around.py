@@ -45,6 +45,10 @@ class AroundPolicy:
         Sds, and nats, by which a value at home exceeds the surrogate where there is something that it does not know.
     higher : float
         Nats by which a value tops the surrogate's best where the fit goes on.
+    known : float
+        Nats by which the top of a climb may exceed the surrogate where that knows it.
+    valley : float
+        Nats by which the log density falls between two places that are two modes.
     climbs : int
         Places that are climbed from.
     climb, climb_per_latent : int
@@ -58,6 +62,8 @@ class AroundPolicy:
     level: float = 8.0
     surprise: float = 4.0
     higher: float = 1.0
+    known: float = 1.0
+    valley: float = 1.5
     climbs: int = 3
     climb: int = 20
     climb_per_latent: int = 15
@@ -68,6 +74,8 @@ class AroundPolicy:
 
 
 POLICY = AroundPolicy()
+# Where to look for a valley, on the way from one place to another.
+_BETWEEN = np.array([0.2, 0.35, 0.5, 0.65, 0.8])
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,14 @@ class Around:
         Directions that were looked into.
     higher : bool
         Whether a value was found that tops all that the surrogate was given.
+    joined : bool
+        Whether a place was found that belongs to what the surrogate describes, and that it did not know.
     """
 
     modes: tuple[Mode, ...]
     looked: int
     higher: bool
+    joined: bool = False
 
 
 def look_around(
@@ -124,9 +135,10 @@ def look_around(
         found.extend(places[other])
         away = ~other & (np.linalg.norm(places, axis=1) > full_radius(dim)) & moved
         places, values = places[away], values[away]
-    modes = _climbed(target, process, found, noise_sd, rng, left, policy)
+    modes, joined = _climbed(target, process, found, noise_sd, rng, left, policy)
     top = float(np.max(target.evaluated.log_density))
-    return Around(tuple(modes), 2 * dim, bool(modes) and top > process.top + policy.higher + 3 * noise_sd)
+    higher = bool(modes) or joined
+    return Around(tuple(modes), 2 * dim, higher and top > process.top + policy.higher + 3 * noise_sd, joined)
 
 
 def _followed(
@@ -163,7 +175,7 @@ def _elsewhere(process: Process, places: Array, values: Array, noise_sd: float, 
     high = values > process.top - typical - policy.level - 3 * noise_sd
     known = np.linalg.norm(places, axis=1) < full_radius(dim)
     unknown = values - process.mean(places) > policy.surprise * np.sqrt(
-        np.minimum(process.variance(places), 4.0) + noise_sd**2
+        np.minimum(process.variance(places), 1.0) + noise_sd**2
     ) + 1.0
     return np.asarray(high & (~known | unknown))
 
@@ -176,10 +188,11 @@ def _climbed(
     rng: np.random.Generator,
     left: Callable[[], float],
     policy: AroundPolicy,
-) -> list[Mode]:
-    """The modes that the places lead to, each once, that are not at home."""
+) -> tuple[list[Mode], bool]:
+    """The modes that the places lead to, each once, and whether some lead to a part of home that was not known."""
     dim, frame = target.dim, process.frame
     modes: list[Mode] = []
+    joined = False
     for place in found[: policy.climbs]:
         u = frame.restore(place[None])[0]
         if any(_together(mode, u, 3.0) for mode in modes) or left() < 2 * dim:
@@ -188,9 +201,21 @@ def _climbed(
         state = climbed(target, u, frame, noise_sd, rng, allowed)
         if _known(process, state, noise_sd, policy):
             continue
-        if not any(_together(mode, state.mean, 1.0) for mode in modes):
+        if left() < len(_BETWEEN) or _joined(target, process, state, noise_sd, policy):
+            joined = True
+        elif not any(_together(mode, state.mean, 1.0) for mode in modes):
             modes.append(mode_of(state))
-    return modes
+    return modes, joined
+
+
+def _joined(
+    target: LogDensity, process: Process, state: SurrogateState, noise_sd: float, policy: AroundPolicy
+) -> bool:
+    """Whether there is no valley between the top of a climb and the middle of the posterior."""
+    end = process.frame.whiten(state.mean[None])[0]
+    between = target.values(process.frame.restore(_BETWEEN[:, None] * end))
+    lower = min(float(process.mean(np.zeros((1, len(end))))[0]), float(np.max(state.values)))
+    return bool(np.min(between) > lower - policy.valley - 3 * noise_sd)
 
 
 def _known(process: Process, state: SurrogateState, noise_sd: float, policy: AroundPolicy) -> bool:
@@ -198,7 +223,7 @@ def _known(process: Process, state: SurrogateState, noise_sd: float, policy: Aro
     e = process.frame.whiten(state.mean[None])
     if np.linalg.norm(e) > full_radius(e.shape[1]):
         return False
-    return not _elsewhere(process, e, np.array([np.max(state.values)]), noise_sd, policy)[0]
+    return bool(np.max(state.values) - process.mean(e)[0] < policy.known + 3 * noise_sd)
 
 
 def _together(mode: Mode, u: Array, sds: float) -> bool:

@@ -98,6 +98,34 @@ class Guest(Generic[S]):
         return following
 
 
+@dataclass(frozen=True)
+class Continued(Generic[S]):
+    """A solver that goes on from a state."""
+
+    solver: Solver[S]
+    state: S
+
+    @property
+    def traits(self) -> Traits:
+        """The solver's own."""
+        return self.solver.traits
+
+    @property
+    def state_type(self) -> type[S]:
+        """The solver's own."""
+        return self.solver.state_type
+
+    def init(
+        self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+    ) -> S:
+        """The state to go on from."""
+        return self.state
+
+    def step(self, target: LogDensity, state: S, rng: np.random.Generator, tolerance: float) -> S:
+        """The solver's own."""
+        return self.solver.step(target, state, rng, tolerance)
+
+
 def as_solver(solver: Any) -> Solver[Any]:
     """The solver itself, with what it says of itself.
 

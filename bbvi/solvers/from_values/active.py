@@ -168,7 +168,7 @@ class Surrogate:
 
     state_type: ClassVar[type[SurrogateState]] = SurrogateState
     traits: ClassVar[Traits] = Traits(
-        estimators=(ScoreFunction,), gradients=False, search="around", share=0.75, evaluations=250,
+        estimators=(ScoreFunction,), gradients=False, search="around", share=0.66, evaluations=250,
         evaluations_per_latent=130,
     )  # fmt: skip
 
@@ -431,16 +431,25 @@ def _regular(weighted: Weighted) -> tuple[Array, Array]:
 # --- other places ---------------------------------------------------------------------------------------------------
 
 
+def informed(target: LogDensity, state: SurrogateState) -> SurrogateState:
+    """The state to go on from with all values that are known by now."""
+    known = target.evaluated
+    return replace(
+        state, points=known.u, values=known.log_density, status=None, message="", surprises=np.empty(0), learnt_from=0
+    )
+
+
 def climbed(
     target: LogDensity, start: Array, frame: Frame, noise_sd: float, rng: np.random.Generator, allowed: float
 ) -> SurrogateState:
     """Where the approach leads from another place (D,), in the metric of a posterior that is known elsewhere.
 
-    What was evaluated near that posterior is left out, so that only what is around the place leads on.
+    What was evaluated nearer to that posterior is left out, so that only what is around the place leads on.
     """
     dim, known = target.dim, target.evaluated
     own = Frame(start, frame.factor)
-    near = np.linalg.norm(own.whiten(known.u), axis=1) < 6.0
+    away = np.linalg.norm(own.whiten(known.u), axis=1)
+    near = (away < 2 * full_radius(dim)) & (away < np.linalg.norm(frame.whiten(known.u), axis=1))
     until = target.evaluations + allowed
     nan = np.full(dim, np.nan)
     state = SurrogateState(

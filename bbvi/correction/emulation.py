@@ -260,6 +260,7 @@ def emulated(
         rng,
         max_evaluations=size,
         max_rounds=policy.rounds,
+        alternatives=[(place, np.full(dim, draws.POLICY.aside)) for place in draws.lumps(process)],
         conditionals=lambda mean, covariance, index: conditional_mixture(_Smooth(process), mean, covariance, index),
     )
     labels, columns = measure(frame.restore(found.draws))
@@ -397,6 +398,7 @@ def emulated(
         rng,
         max_evaluations=size,
         max_rounds=policy.rounds,
+        alternatives=[(place, np.full(dim, draws.POLICY.aside)) for place in draws.lumps(process)],
         conditionals=lambda mean, covariance, index: conditional_mixture(_Smooth(process), mean, covariance, index),
     )
     labels, columns = measure(frame.restore(found.draws))

@@ -29,6 +29,9 @@ class DrawPolicy:
         Draws of a round, and rounds.
     wider : float
         Factor by which proposals are wider than the draws that they are fitted to.
+    lumps, excess, aside : int, float, float
+        Places that get draws of their own, the most; the nats by which a value there exceeds a standard normal's; and
+        the width of these draws.
     reach, inner, apart : float
         In radii that all but the last draws of a standard normal are within: where the surrogate is not asked anymore,
         where it is asked at any rate, and how near a value has to be in between.
@@ -56,6 +59,9 @@ class DrawPolicy:
     size_per_latent: int = 64
     rounds: int = 3
     wider: float = 1.1
+    lumps: int = 3
+    excess: float = 5.0
+    aside: float = 0.8
     reach: float = 2.0
     inner: float = 0.8
     apart: float = 0.7
@@ -101,23 +107,40 @@ class Weighted(NamedTuple):
 
 
 def drawn(process: Process, start: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Weighted:
-    """Weighted draws of exp(surrogate), begun around `start` (D,)."""
+    """Weighted draws of exp(surrogate), begun around `start` (D,) and wherever values are higher than that explains."""
     dim = len(start)
     size, df = policy.size + policy.size_per_latent * dim, 5.0 + 2.0 * dim
-    mean, factor = start, np.eye(dim)
-    e, log_p = np.empty((0, dim)), np.empty(0)
-    proposals: list[tuple[Array, Array]] = []
-    for _ in range(policy.rounds):
-        half = rng.standard_normal((size // 2, dim)) * np.sqrt(df / rng.chisquare(df, size=(size // 2, 1)))
-        proposals.append((mean, policy.wider * factor))
-        fresh = mean + np.concatenate([half, -half]) @ proposals[-1][1].T
-        e = np.concatenate([e, fresh])
-        log_p = np.concatenate([log_p, where_known(process, fresh, policy=policy)])
-        log_q = np.logaddexp.reduce([_log_student(e, *one, df) for one in proposals], axis=0)
-        weights = _normalised(log_p - log_q)
-        mean, covariance = Weighted(e, weights, log_p).moments()
+    asides = [(place, policy.aside * np.eye(dim)) for place in lumps(process, policy)]
+    proposals = [(start, policy.wider * np.eye(dim)), *asides]
+    counts = [size, *len(asides) * [size // 4]]
+    e = np.concatenate([_student(*one, df, count, rng) for one, count in zip(proposals, counts, strict=True)])
+    log_p = where_known(process, e, policy=policy)
+    for left in reversed(range(policy.rounds)):
+        shares = np.log(np.array(counts) / np.sum(counts))
+        log_q = np.logaddexp.reduce(
+            [share + _log_student(e, *one, df) for share, one in zip(shares, proposals, strict=True)], axis=0
+        )
+        weighted = Weighted(e, _normalised(log_p - log_q), log_p)
+        if not left:
+            break
+        mean, covariance = weighted.moments()
         factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
-    return Weighted(e, weights, log_p)
+        proposals.append((mean, policy.wider * factor))
+        counts.append(size)
+        fresh = _student(*proposals[-1], df, size, rng)
+        e, log_p = np.concatenate([e, fresh]), np.concatenate([log_p, where_known(process, fresh, policy=policy)])
+    return weighted
+
+
+def lumps(process: Process, policy: DrawPolicy = POLICY) -> list[Array]:
+    """Places (D,) of values that are far higher than they were if the posterior were the frame's standard normal."""
+    excess = process.values - process.top + 0.5 * np.einsum("nd,nd->n", process.points, process.points)
+    excess = np.where(process.shaped > 0, 0.0, excess)
+    found: list[Array] = []
+    while len(found) < policy.lumps and excess.max(initial=0.0) > policy.excess:
+        found.append(process.points[np.argmax(excess)])
+        excess = np.where(np.linalg.norm(process.points - found[-1], axis=1) < full_radius(len(found[-1])), 0.0, excess)
+    return found
 
 
 def where_known(process: Process, e: Array, most: float = np.inf, policy: DrawPolicy = POLICY) -> Array:
@@ -227,6 +250,12 @@ def errors(process: Process, e: Array, standard: Array) -> Errors:
         np.sqrt(np.maximum(np.einsum("mr,mr->r", f, covariance @ f), 0.0)) / len(e) for f in influences
     )
     return Errors(of_mean, of_sd)
+
+
+def _student(mean: Array, factor: Array, df: float, count: int, rng: np.random.Generator) -> Array:
+    """Draws (count, D), count even, in antithetic pairs."""
+    half = rng.standard_normal((count // 2, len(mean))) * np.sqrt(df / rng.chisquare(df, size=(count // 2, 1)))
+    return np.asarray(mean + np.concatenate([half, -half]) @ factor.T)
 
 
 def _log_student(x: Array, mean: Array, factor: Array, df: float) -> Array:

@@ -225,6 +225,7 @@ def emulated(
     fresh: Evaluated,
     before: Process,
     measure: Measure,
+    places: Array,
     rng: np.random.Generator,
     policy: EmulationPolicy = POLICY,
 ) -> SurrogateKind:
@@ -240,6 +241,8 @@ def emulated(
         The one that they were drawn of.
     measure : callable, (S, D) -> labels (R), columns (S, R)
         What is reported.
+    places : (K, D)
+        That draws are to reach besides.
     rng : numpy.random.Generator
 
     Raises
@@ -260,7 +263,7 @@ def emulated(
         rng,
         max_evaluations=size,
         max_rounds=policy.rounds,
-        alternatives=[(place, np.full(dim, draws.POLICY.aside)) for place in draws.lumps(process)],
+        alternatives=[(place, np.full(dim, draws.POLICY.aside)) for place in _apart(process, frame.whiten(places))],
         conditionals=lambda mean, covariance, index: conditional_mixture(_Smooth(process), mean, covariance, index),
     )
     labels, columns = measure(frame.restore(found.draws))
@@ -295,6 +298,15 @@ def emulated(
         fitted=len(process.values),
         problems=_problems(errors, labels, seen, len(fresh.u), found, policy),
     )
+
+
+def _apart(process: Process, places: Array) -> list[Array]:
+    """Lumps of the surrogate and other places (K, D) in its frame, each once."""
+    kept: list[Array] = []
+    for place in [*draws.lumps(process), *places]:
+        if all(np.linalg.norm(place - other) > 2.0 for other in kept) and len(kept) < 2 * draws.POLICY.lumps:
+            kept.append(place)
+    return kept
 
 
 class _Smooth:
@@ -363,6 +375,7 @@ def emulated(
     fresh: Evaluated,
     before: Process,
     measure: Measure,
+    places: Array,
     rng: np.random.Generator,
     policy: EmulationPolicy = POLICY,
 ) -> SurrogateKind:
@@ -378,6 +391,8 @@ def emulated(
         The one that they were drawn of.
     measure : callable, (S, D) -> labels (R), columns (S, R)
         What is reported.
+    places : (K, D)
+        That draws are to reach besides.
     rng : numpy.random.Generator
 
     Raises
@@ -398,7 +413,7 @@ def emulated(
         rng,
         max_evaluations=size,
         max_rounds=policy.rounds,
-        alternatives=[(place, np.full(dim, draws.POLICY.aside)) for place in draws.lumps(process)],
+        alternatives=[(place, np.full(dim, draws.POLICY.aside)) for place in _apart(process, frame.whiten(places))],
         conditionals=lambda mean, covariance, index: conditional_mixture(_Smooth(process), mean, covariance, index),
     )
     labels, columns = measure(frame.restore(found.draws))
@@ -433,6 +448,15 @@ def emulated(
         fitted=len(process.values),
         problems=_problems(errors, labels, seen, len(fresh.u), found, policy),
     )
+
+
+def _apart(process: Process, places: Array) -> list[Array]:
+    """Lumps of the surrogate and other places (K, D) in its frame, each once."""
+    kept: list[Array] = []
+    for place in [*draws.lumps(process), *places]:
+        if all(np.linalg.norm(place - other) > 2.0 for other in kept) and len(kept) < 2 * draws.POLICY.lumps:
+            kept.append(place)
+    return kept
 
 
 class _Smooth:

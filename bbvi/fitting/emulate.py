@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -35,10 +35,14 @@ def emulate(corrected: Corrected) -> Corrected:
             fresh = _with_fresh(fresh, count, corrected, process, rng)
             noise_sd = optimum.knowledge.noise_sd
             best = min(_candidates(process, fresh, noise_sd, rng), key=lambda one: one.plain)
-            kind = emulated(best, fresh, process, lambda u: posterior.reported(job.target, u), rng)
+            kind = emulated(best, fresh, process, _measure(job), optimum.places, rng)
     except np.linalg.LinAlgError:
         return corrected
     return corrected if kind is None else corrected.with_kind(kind)
+
+
+def _measure(job: Job) -> Callable[[Array], tuple[list[str], Array]]:
+    return lambda u: posterior.reported(job.target, u)
 
 
 def _count(job: Job, share: float, taken: int) -> int:

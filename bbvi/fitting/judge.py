@@ -30,7 +30,8 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
     findings = [
         *(finding for finding in corrected.findings),
         *_of_status(corrected, alone),
-        *_of_modes(corrected, weighed, mixed, policy),
+        # A surrogate knows nothing of a mode that lies apart.
+        *_of_modes(corrected, weighed and not isinstance(kind, SurrogateKind), mixed, policy),
         *own,
         *_refused(corrected, kind),
     ]

@@ -18,6 +18,8 @@ from bbvi.solvers.loop import Limits, run, unstarted
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
 
+Array = np.ndarray
+
 _NOT_AROUND = (
     "The limits left no room to look for other modes from values: that there are none was not checked. Fit again with "
     "a larger max_evaluations and init=fit."
@@ -52,6 +54,7 @@ def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
     job = start.job
     solver, rng = job.method.solver, job.rng("around")
     modes: list[Mode] = []
+    places = np.empty((0, job.target.dim))
     try:
         for _ in range(job.policy.looks):
             process = state.knowledge.surrogate
@@ -61,10 +64,11 @@ def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
                 return _ended(dataclasses.replace(start, limited=start.limited or _NOT_AROUND), state, trace, [])
             found = around.look_around(job.target, process, state.knowledge.noise_sd, rng, lambda: _left(job))
             modes = [around.home(state, process, found.looked), *found.modes]
+            places = np.concatenate([places, found.places])
             if not (found.higher or found.joined):
                 break
             if _left(job) < job.policy.further * job.target.evaluations:
-                return _ended(dataclasses.replace(start, limited=start.limited or _MORE), state, trace, modes)
+                return _ended(dataclasses.replace(start, limited=start.limited or _MORE), state, trace, modes, places)
             further: Solver[Any] = solver
             if isinstance(state, SurrogateState) and not found.higher:
                 further = Continued(solver, informed(job.target, state))
@@ -79,7 +83,7 @@ def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
     except KeyboardInterrupt:
         message = "The fit was interrupted while other modes were looked for; this is the best so far."
         state = dataclasses.replace(state, status=Status.INTERRUPTED, message=message)
-    return _ended(start, state, trace, modes)
+    return _ended(start, state, trace, modes, places)
 
 
 def _further(job: Job) -> Limits:
@@ -106,7 +110,9 @@ def _limits(job: Job) -> Limits:
     )
 
 
-def _ended(start: Start, state: State, trace: Trace, modes: list[Mode]) -> Optimum:
+def _ended(
+    start: Start, state: State, trace: Trace, modes: list[Mode], places: Array | None = None
+) -> Optimum:
     findings = start.findings
     optimum = Optimum(
         start=start,
@@ -118,6 +124,7 @@ def _ended(start: Start, state: State, trace: Trace, modes: list[Mode]) -> Optim
         trace=trace,
         knowledge=state.knowledge,
         modes=tuple(modes),
+        places=np.empty((0, start.job.target.dim)) if places is None else places,
     )
     if not optimum.begun:
         findings = (*findings, Finding(Verdict.UNRELIABLE, _UNBEGUN))

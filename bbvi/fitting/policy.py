@@ -77,6 +77,8 @@ class BudgetPolicy:
         Evaluations that a look for symmetries needs, about.
     looks : int
         Looks around, each from a better place than the one before.
+    places : int
+        Places that they found from which weighted draws begin besides.
     further, further_evaluations : float, int
         What a fit that goes on after one needs at the least, as a share of all evaluations so far; and what it may take
         if nobody set a limit, or as many as so far.
@@ -130,6 +132,7 @@ class BudgetPolicy:
     fresh_share: float = 0.04
     more_fresh_share: float = 0.35
     looks: int = 3
+    places: int = 3
     further: float = 0.15
     further_evaluations: int = 200
     symmetries: int = 20

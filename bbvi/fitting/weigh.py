@@ -121,7 +121,10 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
         # Rounds grow, so that the first can be small where every draw is dear.
         first=None if gradients else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
         conditionals=_conditionals(job, target) if gradients else None,
-        alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)],
+        alternatives=[
+            *((mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)),
+            *((place, q.sd) for place in corrected.optimum.places[: job.policy.places]),
+        ],
     )
 
 

@@ -9,7 +9,7 @@ ends elsewhere, as high as the posterior, is climbed from there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import chdtri
@@ -92,12 +92,15 @@ class Around:
         Whether a value was found that tops all that the surrogate was given.
     joined : bool
         Whether a place was found that belongs to what the surrogate describes, and that it did not know.
+    places : (K, D)
+        Tops of all climbs, and places as high as the posterior that are a good way from its middle.
     """
 
     modes: tuple[Mode, ...]
     looked: int
     higher: bool
     joined: bool = False
+    places: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def look_around(
@@ -127,18 +130,24 @@ def look_around(
     near = values > process.top - policy.steep * 0.5 * policy.far**2
     places, values = places[near], values[near]
     found: list[Array] = []
+    aside: list[Array] = []
     for _ in range(policy.rounds):
         if not len(places) or left() < len(places) * (dim + 2):
             break
         places, values, moved = _followed(target, process, places, values, noise_sd, policy)
         other = _elsewhere(process, places, values, noise_sd, policy)
         found.extend(places[other])
+        aside.extend(places[_high(process, values, dim, noise_sd, policy)])
         away = ~other & (np.linalg.norm(places, axis=1) > full_radius(dim)) & moved
         places, values = places[away], values[away]
-    modes, joined = _climbed(target, process, found, noise_sd, rng, left, policy)
+    modes, joined, tops = _climbed(target, process, found, noise_sd, rng, left, policy)
+    outer = [e for e in aside if np.linalg.norm(e) > 0.6 * full_radius(dim)]
+    places = frame.restore(np.array(outer).reshape(-1, dim))
+    places = np.concatenate([places, np.array(tops).reshape(-1, dim)])
     top = float(np.max(target.evaluated.log_density))
     higher = bool(modes) or joined
-    return Around(tuple(modes), 2 * dim, higher and top > process.top + policy.higher + 3 * noise_sd, joined)
+    higher = higher and top > process.top + policy.higher + 3 * noise_sd
+    return Around(tuple(modes), 2 * dim, higher, joined, places)
 
 
 def _followed(
@@ -168,11 +177,16 @@ def _followed(
     return full, at_full, at_full > values + 1.0 + 2 * noise_sd
 
 
+def _high(process: Process, values: Array, dim: int, noise_sd: float, policy: AroundPolicy) -> Array:
+    """Which values (S,) are as high as those of the posterior."""
+    typical = 0.5 * float(chdtri(dim, 0.05))
+    return np.asarray(values > process.top - typical - policy.level - 3 * noise_sd)
+
+
 def _elsewhere(process: Process, places: Array, values: Array, noise_sd: float, policy: AroundPolicy) -> Array:
     """Which places are as high as the posterior, and are not what the surrogate knows."""
     dim = places.shape[1]
-    typical = 0.5 * float(chdtri(dim, 0.05))
-    high = values > process.top - typical - policy.level - 3 * noise_sd
+    high = _high(process, values, dim, noise_sd, policy)
     known = np.linalg.norm(places, axis=1) < full_radius(dim)
     unknown = values - process.mean(places) > policy.surprise * np.sqrt(
         np.minimum(process.variance(places), 1.0) + noise_sd**2
@@ -188,24 +202,25 @@ def _climbed(
     rng: np.random.Generator,
     left: Callable[[], float],
     policy: AroundPolicy,
-) -> tuple[list[Mode], bool]:
-    """The modes that the places lead to, each once, and whether some lead to a part of home that was not known."""
+) -> tuple[list[Mode], bool, list[Array]]:
+    """The modes that the places lead to, each once, whether some lead to a part of home that was not known, and all tops."""
     dim, frame = target.dim, process.frame
     modes: list[Mode] = []
-    joined = False
+    joined, tops = False, []
     for place in found[: policy.climbs]:
         u = frame.restore(place[None])[0]
         if any(_together(mode, u, 3.0) for mode in modes) or left() < 2 * dim:
             continue
         allowed = min(left(), policy.climb + policy.climb_per_latent * dim)
         state = climbed(target, u, frame, noise_sd, rng, allowed)
+        tops.append(state.mean)
         if _known(process, state, noise_sd, policy):
             continue
         if left() < len(_BETWEEN) or _joined(target, process, state, noise_sd, policy):
             joined = True
         elif not any(_together(mode, state.mean, 1.0) for mode in modes):
             modes.append(mode_of(state))
-    return modes, joined
+    return modes, joined, tops
 
 
 def _joined(

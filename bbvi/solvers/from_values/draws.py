@@ -29,9 +29,9 @@ class DrawPolicy:
         Draws of a round, and rounds.
     wider : float
         Factor by which proposals are wider than the draws that they are fitted to.
-    lumps, excess, aside : int, float, float
-        Places that get draws of their own, the most; the nats by which a value there exceeds a standard normal's; and
-        the width of these draws.
+    lumps, excess, high, aside : int, float, float, float
+        Places that get draws of their own, the most; the nats by which a value there exceeds a standard normal's; the
+        nats that it may be below the best; and the width of these draws.
     reach, inner, apart : float
         In radii that all but the last draws of a standard normal are within: where the surrogate is not asked anymore,
         where it is asked at any rate, and how near a value has to be in between.
@@ -60,7 +60,8 @@ class DrawPolicy:
     rounds: int = 3
     wider: float = 1.1
     lumps: int = 3
-    excess: float = 5.0
+    excess: float = 3.0
+    high: float = 8.0
     aside: float = 0.8
     reach: float = 2.0
     inner: float = 0.8
@@ -135,7 +136,7 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
 def lumps(process: Process, policy: DrawPolicy = POLICY) -> list[Array]:
     """Places (D,) of values that are far higher than they were if the posterior were the frame's standard normal."""
     excess = process.values - process.top + 0.5 * np.einsum("nd,nd->n", process.points, process.points)
-    excess = np.where(process.shaped > 0, 0.0, excess)
+    excess = np.where(process.values < process.top - policy.high, 0.0, excess)
     found: list[Array] = []
     while len(found) < policy.lumps and excess.max(initial=0.0) > policy.excess:
         found.append(process.points[np.argmax(excess)])

@@ -66,7 +66,7 @@ class EmulationPolicy:
 
     mean: float = 0.1
     sd: float = 0.1
-    errors: float = 2.0
+    errors: float = 2.5
     surprise: float = 4.0
     fewest: int = 8
     fair: float = 0.5

@@ -44,7 +44,7 @@ def optimise(start: Start) -> Optimum:
         state, modes = rivals.challenged(
             job.target, solver, state, trace, start.points, job.rng("rivals"), job.tolerance, inner, job.started
         )
-    if solver.traits.search == "around" and job.given is None:
+    if solver.traits.search == "around" and (job.given is None or job.given.log_sd is not None):
         return _looked_around(start, state, trace)
     return _ended(start, state, trace, modes)
 

@@ -109,5 +109,6 @@ def concluded(judged: Judged) -> Fit:
         noise_sd=optimum.knowledge.noise_sd,
         eps=optimum.knowledge.draws,
         looped=target.looped.get("density", ""),
+        evaluated=target.evaluated if target.kept is not None else None,
         origin=known,
     )

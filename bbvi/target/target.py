@@ -22,6 +22,8 @@ from bbvi.target.protocol import Evaluated, Linearization
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
+# What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
+_FAILURES = (RuntimeError, ValueError, OSError)
 # Draws at which a function of draws is compared with its recording.
 _COMPARED = 32
 
@@ -54,6 +56,13 @@ class Target(Evaluator):
         Cost so far, per draw and not per call. A Hessian product of one draw counts as one gradient.
     rounding : float
         Relative rounding of values and gradients: that of float64, unless `note_rounding` found float32.
+    kept : list of Evaluated or None
+        Draws and values so far; None where they are not kept.
+    tolerant : bool
+        Whether RuntimeError, ValueError and OSError of the log joint count as a value that is not finite, as
+        arithmetic errors do.
+    failures : list of str
+        What it raised at single draws.
     nonfinite : NonFinite or None
         What was met outside the support or as NaN. Such values come back as ``-inf``.
     """
@@ -68,6 +77,8 @@ class Target(Evaluator):
         self._templates: dict[tuple[str, int], Recording | None] = {}
         self.rounding = float(np.finfo(float).eps)
         self.kept: list[Evaluated] | None = None
+        self.tolerant = False
+        self.failures: list[str] = []
 
     @property
     def labels(self) -> list[str]:
@@ -287,8 +298,9 @@ class Target(Evaluator):
     def _guarded_values(self, u: Array) -> Array:
         try:
             return np.asarray(self._log_density(u))
-        except NUMERICAL:
+        except (*NUMERICAL, *(_FAILURES if self.tolerant else ())) as error:
             if len(u) == 1:
+                self.failures.append(f"{type(error).__name__}: {error}")
                 return np.array([np.nan])
             return np.concatenate([self._guarded_values(part) for part in self._smaller(u)])
 

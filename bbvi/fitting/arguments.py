@@ -190,12 +190,11 @@ def known_values(target: Target, evaluated: Any, init: Any) -> Evaluated | None:
         If `evaluated` is no fit from values and no pair of draws (N, D) and values (N,), or not of this log joint.
     """
     if evaluated is None:
-        known = init.evaluated if isinstance(init, FitRecord) else None
-        same = known is not None and len(known.u) > 0 and _same_there(target, known)
-        return known if same else None
-    known = evaluated.evaluated if isinstance(evaluated, FitRecord) else evaluated
+        own = init.evaluated if isinstance(init, FitRecord) else None
+        return own if own is not None and len(own.u) and _same_there(target, own) else None
+    given: Any = evaluated.evaluated if isinstance(evaluated, FitRecord) else evaluated
     try:
-        u, values = (np.array(x, dtype=float) for x in known)
+        u, values = (np.array(x, dtype=float) for x in given)
     except (TypeError, ValueError):
         raise TypeError(
             f"evaluated: expected a fit from values, or draws (N, D) and their log densities (N,), got {evaluated!r}"

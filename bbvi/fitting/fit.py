@@ -102,6 +102,6 @@ def fit(
             method = arguments.sized(method, target.dim)
         known = arguments.known_values(target, evaluated, init)
         if known is not None:
-            target.remember(*known)
+            target.recall(*known)
         target.tolerant = True
     return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))

@@ -203,7 +203,7 @@ def _climbed(
     left: Callable[[], float],
     policy: AroundPolicy,
 ) -> tuple[list[Mode], bool, list[Array]]:
-    """The modes that the places lead to, each once, whether some lead to a part of home that was not known, and all tops."""
+    """The modes that places lead to, each once; whether some lead to a part of home that was not known; all tops."""
     dim, frame = target.dim, process.frame
     modes: list[Mode] = []
     joined, tops = False, []

@@ -77,7 +77,7 @@ class LogDensity(Values, Protocol):
     def workers(self) -> int:
         """How many draws are evaluated at a time."""
 
-    def remember(self, u: Array, log_density: Array) -> None:
+    def recall(self, u: Array, log_density: Array) -> None:
         """Put values that are known already before those that are kept."""
 
     def own_scale(self, u: Array) -> Array:

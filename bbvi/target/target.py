@@ -96,7 +96,7 @@ class Target(Evaluator):
             self.kept = [Evaluated(*map(np.concatenate, zip(*self.kept, strict=True)))]
         return self.kept[0]
 
-    def remember(self, u: Array, log_density: Array) -> None:
+    def recall(self, u: Array, log_density: Array) -> None:
         """Put values that are known already before those that are kept; they count as no evaluations."""
         self.kept = [Evaluated(u, log_density), *(self.kept or [])]
 
@@ -296,9 +296,10 @@ class Target(Evaluator):
             return np.concatenate([self._guarded_values(u[chunk]) for chunk in self._chunks(u)])
 
     def _guarded_values(self, u: Array) -> Array:
+        survived = (*NUMERICAL, *_FAILURES) if self.tolerant else NUMERICAL
         try:
             return np.asarray(self._log_density(u))
-        except (*NUMERICAL, *(_FAILURES if self.tolerant else ())) as error:
+        except survived as error:
             if len(u) == 1:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 return np.array([np.nan])

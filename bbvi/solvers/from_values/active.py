@@ -204,7 +204,7 @@ class Surrogate:
     ) -> SurrogateState:
         """One bounded piece of work in the phase that the state is in."""
         if len(target.evaluated.u) < len(state.values):
-            target.remember(state.points, state.values)
+            target.recall(state.points, state.values)
         if state.phase == "scale":
             return _scale(target, state)
         state, process = _fitted(state, rng)
@@ -347,16 +347,13 @@ def _refine(
     state = _described(state, process, weighted, found)
     factor = calibration(state)
     hidden = float(draws.beyond(seen, columns, weighted.weights).max())
-    if weighted.enough and hidden <= POLICY.hidden and len(state.surprises) >= POLICY.batches and factor * found.worst <= POLICY.share * tolerance:
-        if factor <= POLICY.surprise:
-            return replace(
-                state,
-                status=Status.CONVERGED,
-                message=(
-                    f"What the surrogate of {len(process.values)} values does not know would move no mean by more than "
-                    f"{factor * found.mean.max():.2g} sd and no sd by more than {factor * found.sd.max():.1%}."
-                ),
-            )
+    known = weighted.enough and hidden <= POLICY.hidden and factor * found.worst <= POLICY.share * tolerance
+    if known and len(state.surprises) >= POLICY.batches and factor <= POLICY.surprise:
+        message = (
+            f"What the surrogate of {len(process.values)} values does not know would move no mean by more than "
+            f"{factor * found.mean.max():.2g} sd and no sd by more than {factor * found.sd.max():.1%}."
+        )
+        return replace(state, status=Status.CONVERGED, message=message)
     tried = draws.candidates(weighted, columns, rng)
     count = max(POLICY.fewest, (target.dim + 1) // 2, int(draws.POLICY.growth * len(process.values)))
     count = max(min(count, draws.POLICY.largest), target.workers)

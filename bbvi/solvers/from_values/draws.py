@@ -97,7 +97,7 @@ class Weighted(NamedTuple):
     @property
     def enough(self) -> bool:
         """Whether so many count that their moments mean something."""
-        return self.effective > POLICY.effective + POLICY.effective_per_latent * self.e.shape[1]
+        return bool(self.effective > POLICY.effective + POLICY.effective_per_latent * self.e.shape[1])
 
     def moments(self) -> tuple[Array, Array]:
         """Mean (D,) and covariance (D, D); of a flatter distribution where too few draws count."""
@@ -170,13 +170,16 @@ def beyond(seen: Array, columns: Array, weights: Array) -> Array:
 
 
 def outer_rows(seen: Array, columns: Array, weights: Array, rng: np.random.Generator, most: int, least: float) -> Array:
-    """Rows of draws that lie further out than anything that was seen, of the column in which most of the variance does;
-    none where that is little."""
+    """Rows of draws further out than anything that was seen, of the column in which most of the variance is there.
+
+    None where that is less than the `least` share.
+    """
     share = beyond(seen, columns, weights)
     worst = int(np.argmax(share))
     if not share[worst] > least:
         return np.empty(0, dtype=int)
-    pull = weights * np.where(_outside(seen, columns, weights)[:, worst], standardized(columns, weights)[:, worst] ** 2, 0)
+    outside, standard = _outside(seen, columns, weights)[:, worst], standardized(columns, weights)[:, worst]
+    pull = weights * np.where(outside, standard**2, 0.0)
     return np.unique(chosen_rows(pull, most, rng))
 
 
@@ -190,7 +193,7 @@ def _outside(seen: Array, columns: Array, weights: Array) -> Array:
 def chosen_rows(weights: Array, count: int, rng: np.random.Generator) -> Array:
     """Rows by systematic resampling."""
     positions = (np.arange(count) + rng.random()) / count * weights.sum()
-    return np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
+    return np.asarray(np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1))
 
 
 def candidates(weighted: Weighted, columns: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Array:

@@ -259,7 +259,7 @@ def shaping(values: Array, dim: int, policy: ProcessPolicy = POLICY) -> Array:
 
 
 def that_count(frame: Frame, u: Array, values: Array, policy: ProcessPolicy = POLICY) -> Array:
-    """Rows of the values (N,) at u (N, D) that the process is given: high and near, and enough of them for a quadratic."""
+    """Rows of the values (N,) at u (N, D) that the process is given: high and near, and enough for a quadratic."""
     dim = len(frame.centre)
     depth = values.max() - values
     far = np.linalg.norm(frame.whiten(u), axis=1) > policy.near * full_radius(dim)

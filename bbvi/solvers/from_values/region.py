@@ -71,7 +71,7 @@ def nearby(frame: Frame, u: Array, values: Array, radius: float, policy: RegionP
     depth = values.max() - values + PROCESS.deep(dim)
     rank = np.argsort(np.maximum(far / (2 * radius), 1.0) * depth, kind="stable")
     rank = rank[far[rank] < policy.farthest * max(radius, 1.0)]
-    return rank[: max((dim + 1) * (dim + 2), policy.values)]
+    return np.asarray(rank[: max((dim + 1) * (dim + 2), policy.values)])
 
 
 def highest(process: Process, start: Array, radius: float, policy: RegionPolicy = POLICY) -> tuple[Array, float]:

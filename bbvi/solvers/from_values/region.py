@@ -83,7 +83,7 @@ def highest(process: Process, start: Array, radius: float, policy: RegionPolicy 
         step = axes @ ((axes.T @ gradient) / np.maximum(np.abs(curvature), 0.05))
         tried = e + _LENGTHS[:, None] * step
         length = np.linalg.norm(tried, axis=1, keepdims=True)
-        tried = np.where(length > radius, tried * radius / length, tried)
+        tried = tried * np.minimum(1.0, radius / np.maximum(length, 1e-300))
         found = process.mean(tried)
         best = int(np.argmax(found))
         if not found[best] > value + 1e-3:

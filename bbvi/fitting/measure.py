@@ -54,7 +54,7 @@ def measure(corrected: Corrected) -> Corrected:
 def _by_surrogate(corrected: Corrected, kind: GaussianKind, process: Process) -> Corrected:
     """The same with a surrogate as control variate: what fresh draws find is its error only, so that few will do."""
     job, q = corrected.job, corrected.optimum.approximation
-    u = q.sample(int(np.clip(job.left / 4, 2, job.policy.few_elbo_draws)), job.rng("elbo"))
+    u = q.sample(int(np.clip(min(job.left, job.affordable) / 4, 2, job.policy.few_elbo_draws)), job.rng("elbo"))
     evaluated = Evaluated(u, job.target.values(u))
     free = q.sample(job.policy.free_elbo_draws, job.rng("free elbo"))
     log_ratio = process.log_density(free) - q.log_density(free)

@@ -60,7 +60,7 @@ def _looked_around(start: Start, state: State, trace: Trace) -> Optimum:
             process = state.knowledge.surrogate
             if process is None or state.status in (Status.DIVERGED, Status.INTERRUPTED):
                 break
-            if _left(job) < around.POLICY.cost(job.target.dim) or job.late(job.policy.search_until):
+            if _left(job) < around.POLICY.cost(job.target.dim) or job.late(job.policy.around_until):
                 return _ended(dataclasses.replace(start, limited=start.limited or _NOT_AROUND), state, trace, [])
             found = around.look_around(job.target, process, state.knowledge.noise_sd, rng, lambda: _left(job))
             modes = [around.home(state, process, found.looked), *found.modes]

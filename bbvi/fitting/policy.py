@@ -20,8 +20,9 @@ class BudgetPolicy:
     searched, searched_per_latent : float
         Limits of evaluations, in all and for each latent, below which modes are not looked for: the search takes about
         as many.
-    candidates_until, checks_until, search_until : float
-        Shares of ``max_seconds`` that candidates, checks and the search may take before they are cut short.
+    candidates_until, checks_until, search_until, around_until : float
+        Shares of ``max_seconds`` that candidates, checks, the search and a look around may take before they are cut
+        short.
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
@@ -100,6 +101,7 @@ class BudgetPolicy:
     candidates_until: float = 0.2
     checks_until: float = 0.4
     search_until: float = 0.6
+    around_until: float = 0.8
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12

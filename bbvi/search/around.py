@@ -17,6 +17,7 @@ from scipy.special import chdtri
 from bbvi.draws import iid
 from bbvi.search.modes import Mode
 from bbvi.solvers.from_values.active import SurrogateState, climbed
+from bbvi.solvers.from_values.differences import bounded
 from bbvi.solvers.from_values.process import Process, full_radius
 from bbvi.solvers.state import State
 from bbvi.target.protocol import LogDensity
@@ -126,6 +127,7 @@ def look_around(
     frame, dim = process.frame, target.dim
     directions = np.linalg.qr(iid(dim, dim, rng))[0]
     places = policy.far * np.concatenate([directions, -directions])
+    places = frame.whiten(bounded(target, frame.centre, frame.restore(places)))
     values = target.values(frame.restore(places))
     near = values > process.top - policy.steep * 0.5 * policy.far**2
     places, values = places[near], values[near]
@@ -160,17 +162,19 @@ def _followed(
     beside = (places[:, None] + h * np.eye(dim)).reshape(-1, dim)
     slopes = (target.values(frame.restore(beside)).reshape(count, dim) - values[:, None]) / h
     slopes = np.where(np.isfinite(slopes), slopes, 0.0)
-    length = np.linalg.norm(slopes, axis=1, keepdims=True)
+    measured, length = slopes, np.linalg.norm(slopes, axis=1, keepdims=True)
     slopes = slopes * np.minimum(1.0, 3 * policy.far / np.maximum(length, 1e-12))
-    full = places + slopes
+    full = frame.whiten(bounded(target, frame.centre, frame.restore(places + slopes)))
+    slopes = full - places
     at_full = target.values(frame.restore(full))
-    rise = np.einsum("sd,sd->s", slopes, slopes)
+    rise = np.einsum("sd,sd->s", measured, slopes)
     with np.errstate(all="ignore"):
         best = rise / (2 * (values + rise - np.where(np.isfinite(at_full), at_full, -1e10)))
     best = np.where(np.isfinite(best) & (best > 0), np.clip(best, 0.02, 4.0), 4.0)
     again = np.flatnonzero(np.abs(best - 1.0) > 0.3)
     if len(again):
         other = places[again] + best[again, None] * slopes[again]
+        other = frame.whiten(bounded(target, frame.centre, frame.restore(other)))
         at_other = target.values(frame.restore(other))
         better = at_other > at_full[again]
         full[again[better]], at_full[again[better]] = other[better], at_other[better]

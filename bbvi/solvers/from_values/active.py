@@ -319,6 +319,7 @@ def _approach(
     tried = np.concatenate([best[None], best + spread * rng.standard_normal((64, dim))])
     count = max(1 + (dim + 1) // 2, target.workers)
     u = state.frame.restore(tried[draws.most_telling(process, tried, count, 1)])
+    u = differences.bounded(target, state.centre, u)
     values = target.values(u)
     state = _with_values(state, u, values)
     gained = values[0] - before if np.isfinite(values[0]) else -np.inf

@@ -9,7 +9,7 @@ enlarged; and their residuals, as weights, say how far each mean and sd would mo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,12 @@ class EmulationPolicy:
         Draws times values that it may be fitted to, between these.
     rounds : int
         In which they are drawn.
+    probes : int
+        Evaluations far out, of the quantities with the heaviest tails.
+    outermost : float
+        Share of the variance that lies further out than these.
+    steepest : float
+        Nats by which the log density there may exceed the surrogate, in what that would make of the share.
     unknown : float
         Sd of the surrogate, in nats, from which on it is taken to know nothing, far out.
     judged : int
@@ -78,6 +84,9 @@ class EmulationPolicy:
     work: float = 6e6
     rounds: int = 8
     unknown: float = 2.0
+    probes: int = 6
+    outermost: float = 0.02
+    steepest: float = 5.0
     judged: int = 600
     rank: int = 120
     compared: int = 2000
@@ -307,6 +316,29 @@ def _apart(process: Process, places: Array) -> list[Array]:
         if all(np.linalg.norm(place - other) > 2.0 for other in kept) and len(kept) < 2 * draws.POLICY.lumps:
             kept.append(place)
     return kept
+
+
+def outermost(kind: SurrogateKind, columns: Array, policy: EmulationPolicy = POLICY) -> Array:
+    """Rows (K,) of draws beyond which little of the variance lies, of the columns (S, R) with the heaviest tails."""
+    weights = np.exp(kind.log_weights)
+    square = draws.standardized(columns, weights) ** 2
+    heaviest = np.argsort(-(weights @ square**2))[: policy.probes]
+    rows = []
+    for column in heaviest:
+        order = np.argsort(-square[:, column], kind="stable")
+        share = np.cumsum(weights[order] * square[order, column])
+        rows.append(order[min(int(np.searchsorted(share, policy.outermost)), len(order) - 1)])
+    return np.unique(rows)
+
+
+def with_tails(kind: SurrogateKind, residual: Array, policy: EmulationPolicy = POLICY) -> SurrogateKind:
+    """The kind with what evaluations (K,) at the outermost draws say: a tail that holds more than it knows."""
+    above = np.clip(residual, 0.0, policy.steepest)
+    error = float(np.hypot(kind.sd_error, 0.5 * policy.outermost * np.expm1(above.max(initial=0.0))))
+    if not policy.errors * error > policy.sd or policy.errors * kind.sd_error > policy.sd:
+        return replace(kind, sd_error=error)
+    told = f"far out the log density is {above.max():.1f} nats above it, so that a tail, and an sd, may be larger"
+    return replace(kind, sd_error=error, problems=(*kind.problems, told))
 
 
 class _Smooth:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from bbvi.correction.emulation import Compared, emulated
+from bbvi.correction.emulation import Compared, SurrogateKind, emulated, outermost, with_tails
 from bbvi.correction.pool import Evaluated
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
@@ -24,20 +24,33 @@ def emulate(corrected: Corrected) -> Corrected:
     process = optimum.knowledge.surrogate
     if process is None or not optimum.begun or corrected.status is Status.DIVERGED:
         return corrected
-    rng = job.rng("surrogate")
-    fresh, kind = Evaluated(np.empty((0, job.target.dim)), np.empty(0)), None
+    rng, target, measure = job.rng("surrogate"), job.target, _measure(job)
+    nothing = Evaluated(np.empty((0, target.dim)), np.empty(0))
+    fresh, outer, kind = nothing, nothing, None
     try:
         for share in (job.policy.fresh_share, job.policy.more_fresh_share):
             count = _count(job, share, len(fresh.u))
             if kind is not None and (not kind.problems or count < job.policy.fresh):
                 break
             fresh = _with_fresh(fresh, count, corrected, process, rng)
-            noise_sd = optimum.knowledge.noise_sd
-            best = min(_candidates(process, fresh, noise_sd, rng), key=lambda one: one.plain)
-            kind = emulated(best, fresh, process, _measure(job), optimum.places, rng)
+            tried = _candidates(process, fresh, outer, optimum.knowledge.noise_sd, rng)
+            kind = emulated(min(tried, key=lambda one: one.plain), fresh, process, measure, optimum.places, rng)
+            if not kind.problems:
+                kind, outer = _tails(job, kind, measure, optimum.knowledge.noise_sd)
     except np.linalg.LinAlgError:
         return corrected
     return corrected if kind is None else corrected.with_kind(kind)
+
+
+def _tails(
+    job: Job, kind: SurrogateKind, measure: Callable[[Array], tuple[list[str], Array]], noise_sd: float
+) -> tuple[SurrogateKind, Evaluated]:
+    """The kind with what a few evaluations far out say of it, and these; where there is room and no noise."""
+    rows = outermost(kind, measure(kind.draws)[1])
+    if noise_sd > 0 or job.left - job.policy.again < len(rows) or job.late():
+        return kind, Evaluated(kind.draws[:0], kind.log_density[:0])
+    outer = Evaluated(kind.draws[rows], job.target.values(kind.draws[rows]))
+    return with_tails(kind, outer.log_density - kind.log_density[rows]), outer
 
 
 def _measure(job: Job) -> Callable[[Array], tuple[list[str], Array]]:
@@ -65,17 +78,18 @@ def _with_fresh(
 
 
 def _candidates(
-    before: Process, fresh: Evaluated, noise_sd: float, rng: np.random.Generator
+    before: Process, fresh: Evaluated, outer: Evaluated, noise_sd: float, rng: np.random.Generator
 ) -> Iterator[Compared]:
-    """The solver's surrogate, and those that were given the fresh values, too: with its hyperparameters, and with new.
+    """The solver's surrogate, and those that were given the fresh values, too, and those far out.
 
     What the fresh values say of the first is plain; of the others, what each says that was left out.
     """
-    finite = np.isfinite(fresh.log_density)
-    yield Compared.of_others(before, fresh)
-    u = np.concatenate([before.frame.restore(before.points), fresh.u[finite]])
-    values = np.concatenate([before.values, fresh.log_density[finite]])
-    rows = np.arange(len(before.values), len(values))
+    finite, further = np.isfinite(fresh.log_density), np.isfinite(outer.log_density)
+    if not further.any():
+        yield Compared.of_others(before, fresh)
+    u = np.concatenate([before.frame.restore(before.points), fresh.u[finite], outer.u[further]])
+    values = np.concatenate([before.values, fresh.log_density[finite], outer.log_density[further]])
+    rows = len(before.values) + np.arange(finite.sum())
     if not len(rows):
         return
     try:

@@ -9,10 +9,11 @@ enlarged; and their residuals, as weights, say how far each mean and sd would mo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from bbvi.correction.compared import MOST, Compared, left_out
 from bbvi.correction.importance import ImportanceResult, correct
 from bbvi.correction.pool import Evaluated, Pool
 from bbvi.correction.slices import conditional_mixture
@@ -93,8 +94,6 @@ class EmulationPolicy:
 
 
 POLICY = EmulationPolicy()
-# Nats by which two surrogates are taken to differ at the most.
-_MOST = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,45 +189,6 @@ class SurrogateKind:
         return Pool(self.draws, self.log_weights, self.errors, self.log_density, self.log_q)
 
 
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """A surrogate, and its residuals (M,) at fresh evaluations, in nats, plain and standardized."""
-
-    process: Process
-    residual: Array
-    standard: Array
-
-    @classmethod
-    def of_others(cls, process: Process, fresh: Evaluated) -> Compared:
-        """Compared with evaluations that it was not given."""
-        if not len(fresh.u):
-            return cls(process, np.empty(0), np.empty(0))
-        e = process.frame.whiten(fresh.u)
-        residual = np.where(np.isfinite(fresh.log_density), fresh.log_density - process.mean(e), -_MOST)
-        return cls(process, residual, residual / np.sqrt(process.variance(e) + process.noise_sd**2))
-
-    @classmethod
-    def of_own(cls, process: Process, rows: Array, count: int) -> Compared:
-        """Compared with `count` evaluations that it was given in these rows, if they were finite, each left out."""
-        residual, variance = process.left_out()
-        lost = np.full(count - len(rows), -_MOST)
-        return cls(
-            process,
-            np.concatenate([residual[rows], lost]),
-            np.concatenate([residual[rows] / np.sqrt(variance[rows]), lost]),
-        )
-
-    @property
-    def plain(self) -> float:
-        """Root mean square of the residuals, in nats."""
-        return float(np.sqrt(np.mean(self.residual**2))) if len(self.residual) else float("nan")
-
-    @property
-    def standardized(self) -> float:
-        """Root mean square of the standardized ones."""
-        return float(np.sqrt(np.mean(np.minimum(self.standard**2, 1e4)))) if len(self.standard) else float("inf")
-
-
 def emulated(
     seen: Compared,
     fresh: Evaluated,
@@ -281,7 +241,7 @@ def emulated(
     standard = draws.standardized(columns, weights)
     of_draws = weights**2 @ standard**2
     own = draws.errors(process, found.draws[rows], standard[rows])
-    enlarged = max(1.0, seen.standardized, _left_out(process))
+    enlarged = max(1.0, seen.standardized, left_out(process))
     direct = _direct(seen, measure(fresh.u)[1] if len(fresh.u) else columns[:0], columns, weights, policy)
     moved = _moved(process, before, found, columns, policy)
     hidden = policy.hidden * draws.beyond(measure(frame.restore(process.points))[1], columns, weights)
@@ -316,29 +276,6 @@ def _apart(process: Process, places: Array) -> list[Array]:
         if all(np.linalg.norm(place - other) > 2.0 for other in kept) and len(kept) < 2 * draws.POLICY.lumps:
             kept.append(place)
     return kept
-
-
-def outermost(kind: SurrogateKind, columns: Array, policy: EmulationPolicy = POLICY) -> Array:
-    """Rows (K,) of draws beyond which little of the variance lies, of the columns (S, R) with the heaviest tails."""
-    weights = np.exp(kind.log_weights)
-    square = draws.standardized(columns, weights) ** 2
-    heaviest = np.argsort(-(weights @ square**2))[: policy.probes]
-    rows = []
-    for column in heaviest:
-        order = np.argsort(-square[:, column], kind="stable")
-        share = np.cumsum(weights[order] * square[order, column])
-        rows.append(order[min(int(np.searchsorted(share, policy.outermost)), len(order) - 1)])
-    return np.unique(rows)
-
-
-def with_tails(kind: SurrogateKind, residual: Array, policy: EmulationPolicy = POLICY) -> SurrogateKind:
-    """The kind with what evaluations (K,) at the outermost draws say: a tail that holds more than it knows."""
-    above = np.clip(residual, 0.0, policy.steepest)
-    error = float(np.hypot(kind.sd_error, 0.5 * policy.outermost * np.expm1(above.max(initial=0.0))))
-    if not policy.errors * error > policy.sd or policy.errors * kind.sd_error > policy.sd:
-        return replace(kind, sd_error=error)
-    told = f"far out the log density is {above.max():.1f} nats above it, so that a tail, and an sd, may be larger"
-    return replace(kind, sd_error=error, problems=(*kind.problems, told))
 
 
 class _Smooth:
@@ -379,7 +316,7 @@ def _direct(
     with np.errstate(all="ignore"):
         usable = np.isfinite(sd) & (sd > 0)
         standard = np.where(usable, (fresh - mean) / sd, 0.0)
-    ratio = np.exp(np.clip(seen.residual - np.median(seen.residual), -_MOST, policy.most))
+    ratio = np.exp(np.clip(seen.residual - np.median(seen.residual), -MOST, policy.most))
     change = (ratio / ratio.mean() - 1.0)[:, None]
     hidden = draws.beyond(fresh, columns, weights)
     of_mean, of_sd = (
@@ -389,13 +326,6 @@ def _direct(
     return of_mean, np.hypot(of_sd, policy.hidden * hidden)
 
 
-def _left_out(process: Process) -> float:
-    """Root mean square of the standardized residuals of values where the posterior is, each to all the others."""
-    residual, variance = process.left_out()
-    counting = process.shaped == 0
-    return float(np.sqrt(np.mean(np.minimum(residual**2 / variance, 1e4)[counting]))) if counting.any() else np.inf
-
-
 def _moved(
     process: Process, before: Process, found: ImportanceResult, columns: Array, policy: EmulationPolicy
 ) -> draws.Errors:
@@ -403,7 +333,7 @@ def _moved(
     weights, rows = np.exp(found.log_weights), slice(0, None, max(1, len(columns) // policy.compared))
     some, columns = weights[rows] / weights[rows].sum(), columns[rows]
     u = process.frame.restore(found.draws[rows])
-    change = np.clip(before.log_density(u) - found.log_density[rows], -_MOST, _MOST)
+    change = np.clip(before.log_density(u) - found.log_density[rows], -MOST, MOST)
     other = some * np.exp(change - np.average(change, weights=some))
     other = other / other.sum()
     (mean, sd, _), (former_mean, former_sd, _) = moments(columns, some), moments(columns, other)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from bbvi.correction.emulation import Compared, SurrogateKind, emulated, outermost, with_tails
+from bbvi.correction.compared import Compared
+from bbvi.correction.emulation import SurrogateKind, emulated
 from bbvi.correction.pool import Evaluated
+from bbvi.correction.tails import outermost, with_tails
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.result import posterior

@@ -137,6 +137,11 @@ def _correlated(corrected: Corrected, policy: VerdictPolicy) -> list[str]:
     ]
 
 
+def _around(corrected: Corrected) -> str:
+    modes = corrected.modes
+    return f"; in {modes[0].starts} directions there was no other mode of about this width" if modes else ""
+
+
 def _agreement(corrected: Corrected, kind: Kind) -> str:
     modes = corrected.modes
     searched = f", and none of the {sum(mode.starts for mode in modes)} starts that settled" if modes else ""
@@ -151,6 +156,7 @@ def _agreement(corrected: Corrected, kind: Kind) -> str:
     if isinstance(kind, SurrogateKind):
         return (
             f"{kind.fresh} evaluations agree with the surrogate of {kind.fitted} others to {kind.residual:.2g} nats, "
-            f"with errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd."
+            f"with errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd"
+            f"{_around(corrected)}."
         )
     return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."

@@ -13,7 +13,8 @@ from bbvi.fitting.records import Optimum, Start
 from bbvi.search import around, rivals
 from bbvi.search.modes import Mode
 from bbvi.solvers.base import Continued, Solver
-from bbvi.solvers.from_values.active import SurrogateState, informed
+from bbvi.solvers.from_values.active import informed
+from bbvi.solvers.from_values.surrogate_state import SurrogateState
 from bbvi.solvers.loop import Limits, run, unstarted
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status

@@ -16,9 +16,10 @@ from scipy.special import chdtri
 
 from bbvi.draws import iid
 from bbvi.search.modes import Mode
-from bbvi.solvers.from_values.active import SurrogateState, climbed
+from bbvi.solvers.from_values.active import climbed
 from bbvi.solvers.from_values.differences import bounded
 from bbvi.solvers.from_values.process import Process, full_radius
+from bbvi.solvers.from_values.surrogate_state import SurrogateState
 from bbvi.solvers.state import State
 from bbvi.target.protocol import LogDensity
 
@@ -40,6 +41,8 @@ class AroundPolicy:
         three.
     rounds : int
         Of Newton steps.
+    longest : float
+        Multiple of a Newton step that a parabola may ask for: another mode may be wider.
     level : float
         Nats below the posterior's typical depth down to which a place is as high as the posterior.
     surprise : float
@@ -60,6 +63,7 @@ class AroundPolicy:
     steep: float = 4.0
     step: float = 0.5
     rounds: int = 3
+    longest: float = 1000.0
     level: float = 8.0
     surprise: float = 4.0
     higher: float = 1.0
@@ -170,7 +174,7 @@ def _followed(
     rise = np.einsum("sd,sd->s", measured, slopes)
     with np.errstate(all="ignore"):
         best = rise / (2 * (values + rise - np.where(np.isfinite(at_full), at_full, -1e10)))
-    best = np.where(np.isfinite(best) & (best > 0), np.clip(best, 0.02, 4.0), 4.0)
+    best = np.where(np.isfinite(best) & (best > 0), np.clip(best, 0.02, policy.longest), policy.longest)
     again = np.flatnonzero(np.abs(best - 1.0) > 0.3)
     if len(again):
         other = places[again] + best[again, None] * slopes[again]

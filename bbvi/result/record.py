@@ -126,7 +126,7 @@ class FitRecord:
         ----------
         n : int
         kind : str
-            ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
+            ``"mean-field"``, ``"linear-response"``, ``"surrogate"``, ``"importance"``, ``"chains"`` or ``"best"``.
         seed : int, optional
             None follows from the fit's own seed.
 

@@ -13,6 +13,8 @@ Array = np.ndarray
 
 # Nats by which a surrogate is taken to be off at the most.
 MOST = 20.0
+# What the errors of a surrogate are enlarged by that no evaluation has confirmed.
+UNSEEN = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +52,12 @@ class Compared:
 
     @property
     def standardized(self) -> float:
-        """Root mean square of the standardized ones."""
-        return float(np.sqrt(np.mean(np.minimum(self.standard**2, 1e4)))) if len(self.standard) else float("inf")
+        """Root mean square of the standardized ones; what is taken for it where there are none."""
+        return float(np.sqrt(np.mean(np.minimum(self.standard**2, 1e4)))) if len(self.standard) else UNSEEN
 
 
 def left_out(process: Process) -> float:
     """Root mean square of the standardized residuals of values where the posterior is, each to all the others."""
     residual, variance = process.left_out()
     counting = process.shaped == 0
-    return float(np.sqrt(np.mean(np.minimum(residual**2 / variance, 1e4)[counting]))) if counting.any() else np.inf
+    return float(np.sqrt(np.mean(np.minimum(residual**2 / variance, 1e4)[counting]))) if counting.any() else UNSEEN

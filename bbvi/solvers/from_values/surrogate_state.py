@@ -106,7 +106,7 @@ def process_of(state: SurrogateState) -> Process:
     points, values = usable(state)
     rows = given_rows(state, values)
     logs = state.logs
-    for _ in range(8):
+    for _ in range(20):
         try:
             return given(state.frame, points[rows], values[rows], logs)
         except np.linalg.LinAlgError:

@@ -77,8 +77,8 @@ class LogDensity(Values, Protocol):
     def workers(self) -> int:
         """How many draws are evaluated at a time."""
 
-    def recall(self, u: Array, log_density: Array) -> None:
-        """Put values that are known already before those that are kept."""
+    def recall(self, u: Array, log_density: Array, *, instead: bool = False) -> None:
+        """Keep values that are known already before those that are kept, or instead of them."""
 
     def own_scale(self, u: Array) -> Array:
         """The latents on their own scale, (S, R), at draws `u`, (S, D)."""

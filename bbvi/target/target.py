@@ -24,6 +24,8 @@ logger = logging.getLogger("bbvi")
 
 # What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
 _FAILURES = (RuntimeError, ValueError, OSError)
+# So many of them, one after the other, and it is broken.
+_IN_A_ROW = 20
 # Draws at which a function of draws is compared with its recording.
 _COMPARED = 32
 
@@ -79,6 +81,7 @@ class Target(Evaluator):
         self.kept: list[Evaluated] | None = None
         self.tolerant = False
         self.failures: list[str] = []
+        self._in_a_row = 0
 
     @property
     def labels(self) -> list[str]:
@@ -96,9 +99,9 @@ class Target(Evaluator):
             self.kept = [Evaluated(*map(np.concatenate, zip(*self.kept, strict=True)))]
         return self.kept[0]
 
-    def recall(self, u: Array, log_density: Array) -> None:
-        """Put values that are known already before those that are kept; they count as no evaluations."""
-        self.kept = [Evaluated(u, log_density), *(self.kept or [])]
+    def recall(self, u: Array, log_density: Array, *, instead: bool = False) -> None:
+        """Keep values that are known already before those that are kept, or instead; they count as no evaluations."""
+        self.kept = [Evaluated(u, log_density), *([] if instead else self.kept or [])]
 
     @property
     def workers(self) -> int:
@@ -298,12 +301,17 @@ class Target(Evaluator):
     def _guarded_values(self, u: Array) -> Array:
         survived = (*NUMERICAL, *_FAILURES) if self.tolerant else NUMERICAL
         try:
-            return np.asarray(self._log_density(u))
+            values = np.asarray(self._log_density(u))
         except survived as error:
             if len(u) == 1:
                 self.failures.append(f"{type(error).__name__}: {error}")
+                self._in_a_row += not isinstance(error, NUMERICAL)
+                if self._in_a_row > _IN_A_ROW:
+                    raise
                 return np.array([np.nan])
             return np.concatenate([self._guarded_values(part) for part in self._smaller(u)])
+        self._in_a_row = 0
+        return values
 
     def _raw_gradients(self, u: Array) -> Array:
         """Values in column 0, gradients behind."""

@@ -131,7 +131,8 @@ class Surrogate:
     ) -> SurrogateState:
         """One bounded piece of work in the phase that the state is in."""
         if len(target.evaluated.u) < len(state.values):
-            target.recall(state.points, state.values)
+            # The state comes from a file.
+            target.recall(state.points, state.values, instead=True)
         if state.phase == "scale":
             return _scale(target, state)
         state, process = _fitted(state, rng)

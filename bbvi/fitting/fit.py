@@ -27,6 +27,7 @@ def fit(
     solver: Any = "auto",
     seed: int | None = None,
     init: Any = None,
+    evaluated: Any = None,
     tolerance: float = 0.05,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
@@ -54,6 +55,10 @@ def fit(
     init : dict, array or Fit, optional
         Where to start: values of the latents on the constrained scale, flat unconstrained values (D,), or an earlier
         fit. Without it a handful of dispersed starts is compared.
+    evaluated : Fit or (draws, values), optional
+        Where only values are known: what was evaluated before, as `Fit.evaluated` has it, so that it need not be paid
+        for again: flat unconstrained draws (N, D) and their log densities (N,). A fit that is given as `init` brings
+        its own.
     tolerance : float
         Monte Carlo error that the fit may leave in a mean, in posterior sds.
     max_evaluations, max_seconds : optional
@@ -82,9 +87,21 @@ def fit(
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
     target = Target(model, executor)
+    target.kept = []
     given = arguments.start_of(target, init)
     # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
     target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
     if method.gradients and not target.has_gradient:
         method = arguments.without_gradient(method)
+    if method.gradients:
+        target.kept = None
+        if evaluated is not None:
+            raise ValueError("evaluated: expected none where gradients are used; say estimator='score'")
+    else:
+        if isinstance(solver, str):
+            method = arguments.sized(method, target.dim)
+        known = arguments.known_values(target, evaluated, init)
+        if known is not None:
+            target.recall(*known)
+        target.tolerant = True
     return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))

@@ -20,8 +20,9 @@ class BudgetPolicy:
     searched, searched_per_latent : float
         Limits of evaluations, in all and for each latent, below which modes are not looked for: the search takes about
         as many.
-    candidates_until, checks_until, search_until : float
-        Shares of ``max_seconds`` that candidates, checks and the search may take before they are cut short.
+    candidates_until, checks_until, search_until, around_until : float
+        Shares of ``max_seconds`` that candidates, checks, the search and a look around may take before they are cut
+        short.
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
@@ -68,6 +69,23 @@ class BudgetPolicy:
     chain_gradients, chain_gradients_looped, chain_gradients_share : float
         The most gradients that chains take where nobody set a limit, where all draws go at once and where they are
         looped over; more, if the fit itself has taken many.
+    active_latents : int
+        Latents up to which a surrogate is the default for values alone.
+    few_elbo_draws, free_elbo_draws : int
+        Fresh draws for the ELBO where a surrogate says the rest, and those of the surrogate, which cost nothing.
+    fresh, most_fresh : int
+        Evaluations by which a surrogate is checked that it was not fitted to, the least and the most.
+    fresh_share, more_fresh_share : float
+        Of all evaluations so far, that they are at first, and where these leave doubts.
+    symmetries : int
+        Evaluations that a look for symmetries needs, about.
+    looks : int
+        Looks around, each from a better place than the one before.
+    places : int
+        Places that they found from which weighted draws begin besides.
+    further, further_evaluations : float, int
+        What a fit that goes on after one needs at the least, as a share of all evaluations so far; and what it may take
+        if nobody set a limit, or as many as so far.
     again : int
         Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
     wandered : float
@@ -86,6 +104,7 @@ class BudgetPolicy:
     candidates_until: float = 0.2
     checks_until: float = 0.4
     search_until: float = 0.6
+    around_until: float = 0.8
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
@@ -109,6 +128,18 @@ class BudgetPolicy:
     values: int = 5_000
     most_values: int = 20_000
     fewest_weights: int = 100
+    active_latents: int = 12
+    few_elbo_draws: int = 16
+    free_elbo_draws: int = 2048
+    fresh: int = 16
+    most_fresh: int = 400
+    fresh_share: float = 0.04
+    more_fresh_share: float = 0.35
+    looks: int = 3
+    places: int = 3
+    further: float = 0.15
+    further_evaluations: int = 200
+    symmetries: int = 20
     again: int = 4
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     wide: int = 8000

@@ -95,7 +95,7 @@ class Surrogate:
 
     state_type: ClassVar[type[SurrogateState]] = SurrogateState
     traits: ClassVar[Traits] = Traits(
-        estimators=(ScoreFunction,), gradients=False, search="around", share=0.66, evaluations=250,
+        estimators=(ScoreFunction,), gradients=False, search="around", share=0.66, evaluations=500,
         evaluations_per_latent=130,
     )  # fmt: skip
 

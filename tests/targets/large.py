@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent / "references"
 
 
 def cases() -> Iterator[Case]:
-    """Thirteen of them; `python tests/targets/references/make.py` computes the answers."""
+    """Ten of them; `python tests/targets/references/make.py` computes the answers."""
     for make in MODELS:
         yield Case(make.__name__, "large", make, partial(reference, make.__name__), "NUTS")
 
@@ -134,25 +134,6 @@ def volatility() -> bbvi.Model:
     return bbvi.Model(log_joint, latents, {"y": y})
 
 
-def sparse_regression() -> bbvi.Model:
-    """A regression of 150 observations on 100 predictors with a regularised horseshoe (Piironen and Vehtari 2017)."""
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=(150, 100))
-    y = x[:, :5] @ np.array([2.0, -1.5, 1.0, 0.7, -0.5]) + rng.normal(size=150)
-
-    def log_joint(z, x, y):
-        lam2 = z.lam**2
-        shrunk = anp.sqrt(4.0 * lam2 / (4.0 + z.tau**2 * lam2))
-        coefficients = z.e * z.tau * shrunk
-        # Half-t with 3 and half-normal scales keep the tails within what NUTS can measure.
-        prior = anp.sum(norm.logpdf(z.e)) - 2.0 * anp.sum(anp.log1p(lam2 / 3.0))
-        prior = prior + halfnorm.logpdf(z.tau, 0, 0.1) + halfnorm.logpdf(z.sigma, 0, 2)
-        return prior + anp.sum(norm.logpdf(y, x @ coefficients, z.sigma))
-
-    latents = {"e": 100, "lam": bbvi.Positive(shape=100), "tau": bbvi.Positive(), "sigma": bbvi.Positive()}
-    return bbvi.Model(log_joint, latents, {"x": x, "y": y})
-
-
 def spatial_counts() -> bbvi.Model:
     """Counts on a grid of 12 by 12 cells: a conditional autoregression (BYM2; Riebler et al. 2016), scaled."""
     rng = np.random.default_rng(8)
@@ -173,24 +154,6 @@ def spatial_counts() -> bbvi.Model:
 
     latents = {"mu": bbvi.Real(), "tau": bbvi.Positive(), "rho": bbvi.Interval(0, 1), "e": 144, "s": 144}
     return bbvi.Model(log_joint, latents, {"y": y, "exposure": exposure})
-
-
-def gaussian_process_counts() -> bbvi.Model:
-    """Counts at 200 points in time whose log rate is a Gaussian process of unknown scale and length."""
-    rng = np.random.default_rng(9)
-    t = np.sort(rng.uniform(0, 10, 200))
-    square = np.subtract.outer(t, t) ** 2
-    y = rng.poisson(np.exp(0.5 + np.sin(t) + 0.3 * np.cos(2.7 * t)))
-    eye = np.eye(200)
-
-    def log_joint(z, y):
-        covariance = z.scale**2 * anp.exp(-0.5 * square / z.length**2) + 1e-6 * eye
-        f = anp.dot(anp.linalg.cholesky(covariance), z.e)
-        prior = norm.logpdf(z.mu, 0, 2) + halfnorm.logpdf(z.scale, 0, 1) + norm.logpdf(anp.log(z.length), 0, 0.5)
-        return prior - anp.log(z.length) + anp.sum(norm.logpdf(z.e)) + anp.sum(poisson.logpmf(y, anp.exp(z.mu + f)))
-
-    latents = {"mu": bbvi.Real(), "scale": bbvi.Positive(), "length": bbvi.Positive(), "e": 200}
-    return bbvi.Model(log_joint, latents, {"y": y})
 
 
 def ordinal_groups() -> bbvi.Model:
@@ -276,31 +239,6 @@ def pharmacokinetics() -> bbvi.Model:
     return bbvi.Model(log_joint, latents, {"y": y})
 
 
-def multilevel_logistic() -> bbvi.Model:
-    """A poll of 11,600: states, regions, ages and education, each with effects of its own scale."""
-    rng = np.random.default_rng(13)
-    levels = {"state": 51, "age": 4, "education": 4, "cell": 16}
-    index = {name: rng.integers(0, size, 11_600) for name, size in levels.items()}
-    index["cell"] = 4 * index["age"] + index["education"]
-    female, black = rng.integers(0, 2, 11_600).astype(float), (rng.random(11_600) < 0.1).astype(float)
-    eta = -0.1 - 0.1 * female - 1.6 * black
-    for (name, size), scale in zip(levels.items(), (0.4, 0.1, 0.15, 0.1), strict=True):
-        eta = eta + rng.normal(0, scale, size)[index[name]]
-    y = (rng.random(11_600) < expit(eta)).astype(float)
-
-    def log_joint(z, y, female, black):
-        eta = z.beta[0] + z.beta[1] * female + z.beta[2] * black
-        prior = anp.sum(norm.logpdf(z.beta, 0, 5)) + anp.sum(halfnorm.logpdf(z.scale, 0, 1))
-        for i, name in enumerate(levels):
-            effect = z[name]
-            eta = eta + effect[index[name]]
-            prior = prior + anp.sum(norm.logpdf(effect, 0, z.scale[i]))
-        return prior + anp.sum(y * eta - anp.logaddexp(0.0, eta))
-
-    latents = {"beta": 3, "scale": bbvi.Positive(shape=4), **levels}
-    return bbvi.Model(log_joint, latents, {"y": y, "female": female, "black": black})
-
-
 MODELS = (
     varying_intercepts,
     item_response,
@@ -308,11 +246,8 @@ MODELS = (
     overdispersed_counts,
     random_walk,
     volatility,
-    sparse_regression,
     spatial_counts,
-    gaussian_process_counts,
     ordinal_groups,
     frailties,
     pharmacokinetics,
-    multilevel_logistic,
 )

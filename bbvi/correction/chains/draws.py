@@ -195,6 +195,7 @@ def _drawn(
     accepted, divergent = [], []
     interrupted = False
     found: Mixing | None = None
+    look = policy.fewest
     try:
         for k in range(1, most + 1):
             short = late() or remaining() < chains * steps_of(stand, policy)
@@ -209,8 +210,9 @@ def _drawn(
             values.append(stand.log_density)
             accepted.append(moved.acceptance)
             divergent.append(moved.divergent)
-            if k >= policy.fewest and k % policy.check == 0:
+            if k == look:
                 found = mixing(columns_of(columns), policy.superchains)
+                look = policy.next_look(found, k)
                 if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
                     break
                 if policy.off(found) < policy.missed:

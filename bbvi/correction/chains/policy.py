@@ -37,14 +37,16 @@ class ChainPolicy:
         Iterations at the most, after adaptation; at least `fewest`.
     hopeless : int
         Iterations after which chains end that will not pass with the most.
-    check : int
-        Iterations from one look at the chains to the next.
+    patience : float
+        Factor by which chains grow, at the most, from one look at them to the next.
     mean_off, sd_off : float
         What the worst of all means may be off by, in sds, and the worst of all sds, relative: 0.1 and 10 %, which is
         what a verdict of reliable says.
     missed, passing : float
         How many of them are expected to be off by more, by their Monte Carlo errors, when chains end; and with how many
         they pass.
+    chosen : float
+        By how much errors are larger than chains show that end as soon as these look small enough; measured over seeds.
     rhat : float
         Excess of nested R-hat over one, beyond Monte Carlo error, that passes: 0.01 (Margossian et al. 2024).
     drift : float
@@ -78,10 +80,11 @@ class ChainPolicy:
     draws: int = 320
     hopeless: int = 48
     fewest: int = 12
-    check: int = 4
+    patience: float = 1.4
     mean_off: float = 0.1
     sd_off: float = 0.1
-    missed: float = 0.005
+    missed: float = 0.002
+    chosen: float = 1.1
     passing: float = 0.02
     rhat: float = 0.01
     drift: float = 0.04
@@ -103,5 +106,11 @@ class ChainPolicy:
 
     def off(self, found: Mixing, longer: float = 1.0) -> float:
         """How many figures are expected to be off by more, if chains were so many times as long."""
-        errors = np.concatenate([found.mean_error / self.mean_off, found.sd_error / self.sd_off]) / math.sqrt(longer)
+        errors = np.concatenate([found.mean_error / self.mean_off, found.sd_error / self.sd_off])
+        errors *= self.chosen / math.sqrt(longer)
         return float(np.sum(2.0 * ndtr(-1.0 / np.maximum(errors, 1e-9))))
+
+    def next_look(self, found: Mixing, done: int) -> int:
+        """The iteration at which chains are looked at again: when they should have become accurate enough."""
+        soon, late = done + 2, max(math.ceil(self.patience * done), done + 2)
+        return next((k for k in range(soon, late) if self.off(found, k / done) < self.missed), late)

@@ -100,27 +100,12 @@ def volatility(d):
     return prior + normal(d["y"], 0.0, jnp.exp((mu + sigma * x) / 2))
 
 
-def sparse_regression(d):
-    e, lam, tau, sigma = real("e", (100,)), positive("lam", (100,)), positive("tau"), positive("sigma")
-    beta = e * tau * jnp.sqrt(4 * lam**2 / (4 + tau**2 * lam**2))
-    prior = normal(e) - 2 * jnp.sum(jnp.log1p(lam**2 / 3)) + half(tau, 0.1) + half(sigma, 2)
-    return prior + normal(d["y"], d["x"] @ beta, sigma)
-
-
 def spatial_counts(d):
     mu, tau, e, s = real("mu"), positive("tau"), real("e", (144,)), real("s", (144,))
     rho = numpyro.sample("rho", dist.ImproperUniform(constraints.unit_interval, (), ()))
     smooth = -0.5 * jnp.sum((s[d["left"]] - s[d["right"]]) ** 2) + normal(jnp.sum(s), 0, 0.144)
     effect = tau * (jnp.sqrt(1 - rho) * e + jnp.sqrt(rho / 0.6) * s)
     return normal(mu) + half(tau, 1) + smooth + normal(e) + poisson(d["y"], d["exposure"] * jnp.exp(mu + effect))
-
-
-def gaussian_process_counts(d):
-    mu, scale, length, e = real("mu"), positive("scale"), positive("length"), real("e", (200,))
-    covariance = scale**2 * jnp.exp(-0.5 * d["square"] / length**2) + 1e-6 * jnp.eye(200)
-    f = jnp.linalg.cholesky(covariance) @ e
-    prior = normal(mu, 0, 2) + half(scale, 1) + normal(jnp.log(length), 0, 0.5) - jnp.log(length)
-    return prior + normal(e) + poisson(d["y"], jnp.exp(mu + f))
 
 
 def ordinal_groups(d):
@@ -152,17 +137,6 @@ def pharmacokinetics(d):
     curve = 100 * ka / (volume * faster) * (jnp.exp(-ke * d["hour"]) - jnp.exp(-ka * d["hour"]))
     prior = normal(mu, jnp.array([0.0, 1.0, 3.0]), 1.0) + half(tau, 0.5) + half(sigma, 0.5) + normal(e)
     return prior + normal(jnp.log(d["y"]), jnp.log(curve), sigma)
-
-
-def multilevel_logistic(d):
-    beta, scale = real("beta", (3,)), positive("scale", (4,))
-    eta = beta[0] + beta[1] * d["female"] + beta[2] * d["black"]
-    prior = normal(beta, 0, 5) + half(scale, 1)
-    for i, (name, size) in enumerate(d["levels"].items()):
-        effect = real(name, (size,))
-        prior = prior + normal(effect, 0.0, scale[i])
-        eta = eta + effect[d["index"][name]]
-    return prior + bernoulli(d["y"], eta)
 
 
 def data_of(model) -> dict:
@@ -201,7 +175,7 @@ def make(name: str) -> str:
     gap = compared(model, one)
     if gap > 1e-6:
         raise ArithmeticError(f"{name}: the two statements differ by {gap:.2g} nats")
-    kernel = NUTS(one, target_accept_prob=0.99 if name == "sparse_regression" else 0.9, init_strategy=init_to_median)
+    kernel = NUTS(one, target_accept_prob=0.9, init_strategy=init_to_median)
     mcmc = MCMC(kernel, num_warmup=WARMUP, num_samples=DRAWS, num_chains=CHAINS, chain_method="vectorized",
                 progress_bar=False)
     key, rounds, divergences = jax.random.PRNGKey(SEED), [], 0

@@ -49,7 +49,7 @@ figures: $(VENV)/.installed-docs ## compute the pictures and tables of the docum
 scoreboard: $(VENV)/.installed-docs ## fit the whole gallery against its references (a minute or two)
 	@$(BIN)/python docs/figures scoreboard
 
-calibrate: $(VENV)/.installed-docs ## fit some 260 posteriors with known answers, and count right and wrong verdicts (minutes; ARGS="--quick")
+calibrate: $(VENV)/.installed-docs ## fit some 270 posteriors with known answers, and count right and wrong verdicts (minutes; ARGS="--quick")
 	@$(BIN)/python tests/calibration $(ARGS)
 
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code

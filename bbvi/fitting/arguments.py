@@ -25,6 +25,7 @@ from bbvi.solvers.loop import Limits
 from bbvi.solvers.stochastic import Stochastic
 from bbvi.target.protocol import Evaluated
 from bbvi.target.target import Target
+from bbvi.threads import available
 
 Array = np.ndarray
 
@@ -244,3 +245,20 @@ def from_values(method: Method) -> Method:
     if isinstance(solver, Stochastic):
         solver = dataclasses.replace(solver, estimator=None)
     return settled(score, solver)
+
+
+def as_threads(threads: Any) -> int:
+    """A number of threads; None is that of the cores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not a positive integer.
+    """
+    if threads is None:
+        return available()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"threads: expected a number of threads or None, got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"threads: expected 1 or more, got {threads}")
+    return int(threads)

@@ -31,6 +31,7 @@ def fit(
     tolerance: float = 0.05,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
+    threads: int | None = None,
     callback: Callable[[Progress], Any] | None = None,
     progress: bool | None = None,
     executor: Any = None,
@@ -63,6 +64,9 @@ def fit(
         Monte Carlo error that the fit may leave in a mean, in posterior sds.
     max_evaluations, max_seconds : optional
         Budgets. Evaluations count per draw, everything included.
+    threads : int, optional
+        Threads on which large arrays are worked on, by default as many as there are cores; the result is the same
+        whatever their number.
     callback : callable, optional
         Called with a `Progress` after each step; returning True ends the fit.
     progress : bool, optional
@@ -86,7 +90,7 @@ def fit(
     method = arguments.choose_method(estimator, solver)
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
-    target = Target(model, executor)
+    target = Target(model, executor, threads=arguments.as_threads(threads))
     target.kept = []
     given = arguments.start_of(target, init)
     # Evaluated on plain arrays first, so that an error in a user's function shows as itself.

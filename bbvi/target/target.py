@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import autograd.numpy as anp
 import numpy as np
@@ -18,8 +19,10 @@ from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS, Evaluator
 from bbvi.target.parallel import Parallel
 from bbvi.target.protocol import Evaluated, Linearization
+from bbvi.threads import mapped
 
 Array = np.ndarray
+R = TypeVar("R")
 logger = logging.getLogger("bbvi")
 
 # What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
@@ -69,8 +72,9 @@ class Target(Evaluator):
         What was met outside the support or as NaN. Such values come back as ``-inf``.
     """
 
-    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True) -> None:
+    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True, threads: int = 1) -> None:
         super().__init__(model, replay=replay)
+        self.threads = threads
         self.gradient_evaluations = 0
         self.nonfinite: NonFinite | None = None
         self._parallel = None if executor is None else Parallel(Target(model, replay=replay), executor)
@@ -266,6 +270,7 @@ class Target(Evaluator):
     def unrecorded(self, why: str) -> Target:
         """The same target, evaluated draw by draw, with what was counted so far."""
         other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
+        other.threads = self.threads
         other.evaluations, other.gradient_evaluations = self.evaluations, self.gradient_evaluations
         other._traceable, other.rounding = self._traceable, self.rounding
         other.kept = None if self.kept is None else []
@@ -296,7 +301,7 @@ class Target(Evaluator):
 
     def _raw_values(self, u: Array) -> Array:
         with np.errstate(all="ignore"):
-            return np.concatenate([self._guarded_values(u[chunk]) for chunk in self._chunks(u)])
+            return np.concatenate(self._of_chunks(self._guarded_values, u, "density"))
 
     def _guarded_values(self, u: Array) -> Array:
         survived = (*NUMERICAL, *_FAILURES) if self.tolerant else NUMERICAL
@@ -316,7 +321,13 @@ class Target(Evaluator):
     def _raw_gradients(self, u: Array) -> Array:
         """Values in column 0, gradients behind."""
         with np.errstate(all="ignore"):
-            return np.concatenate([self._guarded_gradients(u[chunk]) for chunk in self._chunks(u)])
+            return np.concatenate(self._of_chunks(self._guarded_gradients, u, "gradient"))
+
+    def _of_chunks(self, function: Callable[[Array], R], u: Array, name: str) -> list[R]:
+        """A function of chunks of the draws, on threads where all that they do is replay a recording."""
+        chunks = [u[chunk] for chunk in self._chunks(u)]
+        replays = self._recordings.get(name) is not None
+        return mapped(function, chunks, self.threads if replays else 1)
 
     def _guarded_gradients(self, u: Array) -> Array:
         try:
@@ -361,18 +372,17 @@ class Target(Evaluator):
         return np.column_stack([values + constrained[:, -1], product(seeds)])
 
     def _linearized(self, u: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        pieces = []
         with np.errstate(all="ignore"):
-            for chunk in self._chunks(u):
-                pieces += self._guarded_linearization(u[chunk])
+            pieces = list(chain.from_iterable(self._of_chunks(self._guarded_linearization, u, "curvature")))
         values, gradients = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         if len(pieces) == 1:
             return values, gradients, pieces[0][2]
         ends = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
 
         def product(v: Array) -> Array:
-            spans = zip(pieces, ends, ends[1:], strict=False)
-            return np.concatenate([piece[2](v[a:b]) for piece, a, b in spans])
+            spans = [(piece[2], v[a:b]) for piece, a, b in zip(pieces, ends, ends[1:], strict=False)]
+            replays = self._recordings.get("curvature") is not None
+            return np.concatenate(mapped(lambda span: span[0](span[1]), spans, self.threads if replays else 1))
 
         return values, gradients, product
 

@@ -26,8 +26,8 @@ class BudgetPolicy:
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
-    response_draws, few_response_draws : int
-        Draws for linear response where stochastic steps end, and where the solver left it for the number of latents.
+    response_draws : int
+        Draws for linear response where stochastic steps end.
     response_latents : int
         Latents above which stochastic steps do without linear response.
     most_weighted : int
@@ -93,6 +93,9 @@ class BudgetPolicy:
         improper.
     good_khat, contradicted : float
         k-hat of weights that are good enough to contradict chains, and the difference of an sd at which they do.
+    straight : float
+        Correlation of a latent with the widths of the others that a funnel may keep in the coordinates of the chains:
+        those of hierarchies that these follow keep 0.1, those that they do not 0.2 to 0.3.
     slices_latents, slices_numbers : int
         Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
     """
@@ -109,7 +112,6 @@ class BudgetPolicy:
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
     response_draws: int = 32
-    few_response_draws: int = 16
     response_latents: int = 200
     most_weighted: int = 1000
     surely_weighted: int = 50
@@ -152,6 +154,7 @@ class BudgetPolicy:
     wandered: float = 1000.0
     good_khat: float = 0.5
     contradicted: float = 0.06
+    straight: float = 0.15
     slices_latents: int = 60
     slices_numbers: int = 2**16
 

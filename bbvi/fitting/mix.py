@@ -66,7 +66,9 @@ def mix(corrected: Corrected) -> Corrected:
 
 
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
-    """Whether there is a funnel that the coordinates of the chains do not straighten, whose neck they seldom enter."""
+    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck throws them out."""
+    if found.divergent == 0:
+        return ()
     u = found.draws.reshape(-1, found.draws.shape[-1])
     equal = np.full(len(u), 1.0 / len(u))
     steers = float(np.max(steering(u, equal)[0]))

@@ -94,8 +94,8 @@ class BudgetPolicy:
     good_khat, contradicted : float
         k-hat of weights that are good enough to contradict chains, and the difference of an sd at which they do.
     straight : float
-        Correlation of a latent with the widths of the others that a funnel may keep in the coordinates of the chains:
-        those of hierarchies that these follow keep 0.1, those that they do not 0.2 to 0.3.
+        Correlation of a latent with the widths of the others that a funnel may keep in the coordinates of chains of
+        which any trajectory diverged: where these follow it 0.1 is left, and where they do not 0.2 to 0.3.
     slices_latents, slices_numbers : int
         Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
     """

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
-from scipy.optimize import minimize
 from scipy.special import chdtri
 
 Array = np.ndarray
@@ -223,6 +222,9 @@ def learnt(
 
     Where the optimiser fails they stay as they were.
     """
+    # Only fits from values need it, and it takes as long to import as all of bbvi.
+    from scipy.optimize import minimize
+
     chosen = np.arange(len(values))
     if len(values) > policy.subset:
         chosen = rng.choice(len(values), policy.subset, replace=False)

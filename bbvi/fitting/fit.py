@@ -79,6 +79,7 @@ def fit(
     started = time.perf_counter()
     model = arguments.as_model(model, latents)
     method = arguments.choose_method(estimator, solver)
+    free = method.estimator is None
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
     target = Target(model, executor)
@@ -87,4 +88,4 @@ def fit(
     target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
     if method.gradients and not target.has_gradient:
         method = arguments.without_gradient(method)
-    return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))
+    return pipeline.run(Job(target, method, given, seed, tolerance, limits, started, free=free))

@@ -49,7 +49,11 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What a fit works on; `started` is the `time.perf_counter` from which ``max_seconds`` counts."""
+    """What a fit works on.
+
+    `started` is the `time.perf_counter` from which ``max_seconds`` counts; `free` says that nobody asked for an
+    estimator.
+    """
 
     target: Target
     method: Method
@@ -59,6 +63,7 @@ class Job:
     limits: Limits
     started: float
     policy: BudgetPolicy = BudgetPolicy()
+    free: bool = False
 
     @property
     def solver_name(self) -> str:

@@ -12,8 +12,8 @@ from bbvi.correction.psis import psis
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.records import Corrected
 
-# Draws that are worth an evaluation whatever the limits.
-_FEWEST = 16
+# Draws below which there is no ELBO to be had.
+_FEWEST = 4
 
 
 def measure(corrected: Corrected) -> Corrected:
@@ -28,7 +28,9 @@ def measure(corrected: Corrected) -> Corrected:
     if not optimum.begun:
         return corrected
     wanted = job.policy.elbo(job.method.gradients, job.target.evaluations)
-    draws = int(min(wanted, max(min(job.left, 0.5 * job.affordable), _FEWEST)))
+    draws = int(min(wanted, job.left, max(0.5 * job.affordable, job.policy.kept)))
+    if draws < _FEWEST:
+        return corrected
     u = q.sample(draws, job.rng("elbo"))
     evaluated = Evaluated(u, job.target.values(u))
     log_ratio = evaluated.log_density - q.log_density(u)

@@ -22,6 +22,12 @@ class BudgetPolicy:
         as many.
     candidates_until, checks_until, search_until : float
         Shares of ``max_seconds`` that candidates, checks and the search may take before they are cut short.
+    searched_until : float
+        Share of ``max_evaluations`` beyond which the search is cut short; it begins nothing beyond a half.
+    checks_share : float
+        Share of what ``max_evaluations`` leaves that a check of every latent, or the curvature at a start, may take.
+    kept : int
+        Evaluations of any limit that a solver leaves for the ELBO of fresh draws.
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
@@ -86,6 +92,9 @@ class BudgetPolicy:
     candidates_until: float = 0.2
     checks_until: float = 0.4
     search_until: float = 0.6
+    searched_until: float = 0.85
+    checks_share: float = 0.2
+    kept: int = 16
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12

@@ -13,7 +13,7 @@ from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Evaluated
 from bbvi.correction.proposals import Mixture
 from bbvi.correction.psis import psis
-from bbvi.correction.slices import conditional_mixture
+from bbvi.correction.slices import conditional_mixture, most_evaluations
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
@@ -144,7 +144,13 @@ def _conditionals(job: Job, target: Target) -> Callable[[Array, Array, int], Mix
     policy = job.policy
     if target.dim > policy.slices_latents or target.dim * target.width > policy.slices_numbers:
         return None
-    return lambda mean, covariance, index: conditional_mixture(target, mean, covariance, index)
+
+    def along(mean: Array, covariance: Array, index: int) -> Mixture | None:
+        if job.left - _kept(job) < policy.fewest_weights + most_evaluations(target.dim):
+            return None
+        return conditional_mixture(target, mean, covariance, index)
+
+    return along
 
 
 def unweighted(corrected: Corrected) -> Finding:

@@ -195,7 +195,10 @@ class FitRecord:
         """The rows of `summary` as plain tuples."""
         if not (isinstance(ci_prob, (float, int)) and 0 < ci_prob < 1):
             raise ValueError(f"ci_prob: expected a number between 0 and 1, got {ci_prob!r}")
-        return self.posterior(kind).rows(ci_prob, self.posterior("mean-field"))
+        key = self.known(kind), float(ci_prob)
+        if key not in self._rows:
+            self._rows[key] = self.posterior(kind).rows(ci_prob, self.posterior("mean-field"))
+        return list(self._rows[key])
 
     @single_threaded
     def expect(self, fn: Callable[[Any], Any], kind: str = "best") -> Expectation:
@@ -295,6 +298,10 @@ class FitRecord:
 
     @cached_property
     def _posteriors(self) -> dict[str, Posterior]:
+        return {}
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, float], list[Row]]:
         return {}
 
     def known(self, kind: str) -> str:

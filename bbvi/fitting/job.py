@@ -92,6 +92,12 @@ class Job:
         return max(self.limits.max_seconds - elapsed, 0.0) * self.target.evaluations / elapsed
 
     @property
+    def limited(self) -> str:
+        """The limits that somebody set, in words; "" where there are none."""
+        named = {"max_evaluations": self.limits.max_evaluations, "max_seconds": self.limits.max_seconds}
+        return " or ".join(name for name, limit in named.items() if np.isfinite(limit))
+
+    @property
     def searchable(self) -> bool:
         """Whether max_evaluations leaves room to look for modes."""
         return self.policy.searchable(self.limits.max_evaluations, self.target.dim)

@@ -41,6 +41,7 @@ def _limits(job: Job) -> Limits:
         job.limits,
         max_evaluations=min(traits.share * most, most - job.policy.kept, own),
         max_seconds=traits.share * job.limits.max_seconds,
+        own=own < traits.share * most,
     )
 
 

@@ -107,4 +107,6 @@ def concluded(judged: Judged) -> Fit:
         eps=optimum.knowledge.draws,
         looped=target.looped.get("density", ""),
         origin=known,
+        row_verdicts=[str(verdict) for verdict, _ in judged.rows],
+        row_checks=[check for _, check in judged.rows],
     )

@@ -158,9 +158,11 @@ def unweighted(corrected: Corrected) -> Finding:
     job = corrected.job
     if job.target.dim > job.policy.surely_weighted:
         chains = (
-            "Give chains room: a larger max_evaluations or max_seconds"
-            if job.method.gradients
-            else "Chains need gradients: write the log joint in autograd.numpy, or give gradient="
+            "Chains need gradients: write the log joint in autograd.numpy, or give gradient="
+            if not job.method.gradients
+            else f"Give chains room: a larger {job.limited}"
+            if job.limited
+            else "Chains could not be run either: reparameterize"
         )
         return Finding(
             Verdict.CAUTION,
@@ -170,6 +172,6 @@ def unweighted(corrected: Corrected) -> Finding:
         )
     return Finding(
         Verdict.CAUTION,
-        "No importance weights were drawn to check the approximation against the posterior: "
-        "fit again with a larger max_evaluations or max_seconds.",
+        "No importance weights were drawn to check the approximation against the posterior"
+        + (f": fit again with a larger {job.limited}." if job.limited else ", since no optimum was found to begin at."),
     )

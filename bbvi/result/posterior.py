@@ -39,6 +39,17 @@ class Row(NamedTuple):
     check: str = ""
 
 
+def compared(row: Row, best: Row) -> tuple[str, str]:
+    """The verdict of a row if another's figures are right, with what differs: 0.1 sd and 10 %, or 0.5 sd and 50 %."""
+    if not best.sd > 0:
+        return "reliable", ""
+    mean, sd = abs(row.mean - best.mean) / best.sd, abs(row.sd / best.sd - 1)
+    for verdict, most in (("reliable", 0.1), ("caution", 0.5)):
+        if mean <= most and sd <= most:
+            return verdict, "" if verdict == "reliable" else "differs from the best"
+    return "unreliable", "differs from the best"
+
+
 class Closed(NamedTuple):
     """What is known in closed form of rows (R,), NaN elsewhere.
 

@@ -23,6 +23,10 @@ Array = np.ndarray
 
 
 _SPENT = "The limit of evaluations (max_evaluations) was reached before the fit converged."
+_OWN = "The solver took all evaluations that it gives itself before the fit converged."
+_LATE = "max_seconds was reached before the fit converged."
+# What begins the message of a fit that a limit ended which somebody set.
+ENDED_BY_LIMITS = (_SPENT, _LATE, "The fit reached max_evaluations")
 
 
 class Progress(NamedTuple):
@@ -43,13 +47,14 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop whatever the solver says, and who looks on."""
+    """When to stop whatever the solver says, and who looks on; `own`: `max_evaluations` is one that it gives itself."""
 
     max_evaluations: float = float("inf")
     max_seconds: float = float("inf")
     callback: Callable[[Progress], Any] | None = None
     progress: bool | None = None
     checkpoint: Path | None = None
+    own: bool = False
 
 
 def run(
@@ -99,10 +104,10 @@ def _run(
             cost, duration = _last_step(trace)
             elapsed = time.perf_counter() - started
             if target.evaluations + cost + state.reserve > limits.max_evaluations:
-                state = _stopped(state, Status.BUDGET, _SPENT)
+                state = _stopped(state, Status.BUDGET, _OWN if limits.own else _SPENT)
                 break
             if elapsed + duration > limits.max_seconds:
-                state = _stopped(state, Status.BUDGET, "max_seconds was reached before the fit converged.")
+                state = _stopped(state, Status.BUDGET, _LATE)
                 break
             state = solver.step(target, state, rng, tolerance)
             whole = state, dict(rng.bit_generator.state)
@@ -126,7 +131,7 @@ def _run(
     except Exhausted:
         if state is None:
             return unstarted(start, Status.BUDGET), trace
-        state = _stopped(state, Status.BUDGET, _SPENT)
+        state = _stopped(state, Status.BUDGET, _OWN if limits.own else _SPENT)
     finally:
         bar.close()
         if saved is not None and whole is not None and identity is not None:

@@ -16,7 +16,7 @@ import bbvi
 from bbvi.stats import halfcauchy, norm
 
 SCHOOLS = {"y": [28, 8, -3, 7, -1, 1, 18, 12], "sigma": [15, 10, 16, 11, 9, 11, 10, 18]}
-COLUMNS = ["mean", "sd", "eti_lb", "eti_ub", "mcse_mean", "sd_mean_field"]
+COLUMNS = ["mean", "sd", "eti_lb", "eti_ub", "mcse_mean", "sd_mean_field", "verdict", "check"]
 PAIR = {"a": bbvi.Real(), "b": bbvi.Positive()}
 
 

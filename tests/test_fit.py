@@ -81,7 +81,7 @@ def test_eight_schools(schools):
     """Against 80,000 NUTS draws: mu 4.40 (3.33), tau 3.61 (3.17)."""
     table = schools.summary()
     assert schools.converged
-    assert list(table.columns) == ["mean", "sd", "eti_lb", "eti_ub", "mcse_mean", "sd_mean_field"]
+    assert list(table.columns) == ["mean", "sd", "eti_lb", "eti_ub", "mcse_mean", "sd_mean_field", "verdict", "check"]
     assert list(table.index) == (
         ["mu", "tau"] + [f"eta[{s}]" for s in "ABCDEFGH"] + [f"theta[{s}]" for s in "ABCDEFGH"]
     )

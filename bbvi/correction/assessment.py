@@ -20,7 +20,7 @@ Array = np.ndarray
 _ENOUGH = 0.02
 _PASSING = 0.03
 KHAT_ENOUGH = 0.5
-_KHAT_PASSING = 0.6
+KHAT_PASSING = 0.6
 # k-hat of its terms from which the standard error of an sd is too small, and by how much per unit.
 _LIGHT, _HIDDEN = 0.35, 10.0
 # Draws from which kurtosis is no cause to doubt a standard error.
@@ -35,6 +35,8 @@ _HEAVY_TAIL = 0.35
 _FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
 # A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
 _VALLEY, _LUMP = 0.4, 0.04
+# What a row is said to have whose sd may not exist.
+HEAVY_TAIL = "heavy tail"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,33 +95,47 @@ class Assessment:
     def steering(self) -> tuple[Array, Array]:
         return steering(self.u, self.weights)
 
-    def moved(self, before: Assessment) -> float:
-        """By how much means (in sds) and sds (relative) differ from those of an earlier pool: the largest."""
+    def moves(self, before: Assessment) -> Array:
+        """By how much means (in sds) or sds (relative) differ from an earlier pool's, the larger of each row (R)."""
         sd = np.where(self.sd > 0, self.sd, 1.0)
         change = np.maximum(np.abs(self.mean - before.mean), np.abs(self.sd - before.sd)) / sd
         # What is no number does not settle; it is a problem of its own.
-        return float(np.max(np.where(np.isfinite(change), change, 0.0)))
+        return np.where(np.isfinite(change), change, 0.0)
 
     @property
     def enough(self) -> bool:
         return bool(
             self.khat < KHAT_ENOUGH
-            and self.tail_khat.max() < _KHAT_PASSING
+            and self.tail_khat.max() < KHAT_PASSING
             and self.mean_error.max() < _ENOUGH
             and self.seen_sd_error.max() < _ENOUGH
             and self.sd_error.max() < _PASSING
         )
 
+    def doubts(self, heavy: Array, moves: Array) -> tuple[str, ...]:
+        """The checks that failed of each row (R), empty where none did.
+
+        `heavy` (R,) says which tails are too heavy, `moves` (R,) what the last round of draws has moved.
+        """
+        checks = {
+            "infinite": self.infinite,
+            HEAVY_TAIL: heavy | (self.tail_khat >= KHAT_PASSING),
+            "error of the sd": self.sd_error >= _PASSING,
+            "error of the mean": self.mean_error >= _PASSING,
+            "unsettled": moves > _MOVING,
+        }
+        return tuple(", ".join(name for name, failed in checks.items() if failed[i]) for i in range(len(self.mean)))
+
     def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
         """What keeps the result from being relied on."""
         found = []
-        if self.khat >= _KHAT_PASSING:
+        if self.khat >= KHAT_PASSING:
             found.append(f"k-hat of the weights is {self.khat:.2f}")
         for what, errors in (("mean", self.mean_error), ("sd", self.sd_error)):
             worst = int(np.argmax(errors))
             if errors[worst] >= _PASSING:
                 found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
-        heavy = np.flatnonzero(self.tail_khat >= _KHAT_PASSING)
+        heavy = np.flatnonzero(self.tail_khat >= KHAT_PASSING)
         if len(heavy):
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
             found.append(f"the tails of {names} are too heavy for an sd to be measured")
@@ -152,10 +168,11 @@ def unsettled(moved: float) -> tuple[str, ...]:
     return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",) if moved > _MOVING else ()
 
 
-def heavy_tails(found: Assessment, columns: Array, labels: Sequence[str]) -> tuple[str, ...]:
-    """Quantities with tails so heavy that their variance may not exist: Pareto shape 1/2, less what samples hide."""
+def heavy_tailed(found: Assessment, columns: Array) -> Array:
+    """Which quantities (R,) have tails so heavy that no variance may exist: Pareto shape 1/2, less what is hidden."""
+    which = np.zeros(len(found.sd), dtype=bool)
     if len(found.u) < _FEWEST_FOR_TAILS:
-        return ()
+        return which
     index = evenly(found.weights, 2000)
     varying = np.flatnonzero(found.sd > 0)
     # A draw that was picked has weight, so that no quantity is infinite here.
@@ -165,10 +182,15 @@ def heavy_tails(found: Assessment, columns: Array, labels: Sequence[str]) -> tup
     shape = np.max(np.reshape(pareto_shape(sides), (2, -1)), axis=0)
     # The worst of many shows more by chance; the standard error of a shape from 2,000 draws is 0.08.
     worst = max(float(-ndtri(0.01 / len(varying))) - 2.3, 0.0) if len(varying) else 0.0
-    heavy = varying[shape > _HEAVY_TAIL + 0.08 * worst]
-    if not len(heavy):
+    which[varying[shape > _HEAVY_TAIL + 0.08 * worst]] = True
+    return which
+
+
+def heavy_tails(heavy: Array, labels: Sequence[str]) -> tuple[str, ...]:
+    """The names of quantities (R,) with such tails."""
+    if not heavy.any():
         return ()
-    names = ", ".join(labels[i] for i in heavy[:4])
+    names = ", ".join(labels[i] for i in np.flatnonzero(heavy)[:4])
     return (f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist",)
 
 

@@ -46,7 +46,11 @@ class MeanErrors:
     def standard_errors(self, weights: Array, centred: Array) -> Array:
         """Standard errors (R,) of the weighted means of centred columns (S, R)."""
         scatter = self.u - weights @ self.u
-        slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
+        if len(scatter) < 2 * scatter.shape[1]:
+            # Too few draws to tell all latents' parts apart: each latent's own, as if they were independent.
+            slopes = (scatter * weights[:, None]).T @ centred / (weights @ scatter**2)[:, None]
+        else:
+            slopes = np.linalg.lstsq(scatter, centred, rcond=None)[0]
         return np.asarray(np.sqrt(self.mean_se**2 @ slopes**2))
 
 

@@ -12,10 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from bbvi.correction.assessment import KHAT_ENOUGH, Assessment, evenly, few, heavy_tails, steered, unsettled, valleys
+from bbvi.correction.assessment import (
+    KHAT_ENOUGH,
+    KHAT_PASSING,
+    Assessment,
+    evenly,
+    few,
+    heavy_tailed,
+    heavy_tails,
+    steered,
+    unsettled,
+    valleys,
+)
 from bbvi.correction.pool import Evaluated, Pool
 from bbvi.correction.proposals import (
     Bent,
@@ -79,6 +91,8 @@ class ImportanceResult:
         The checks that failed, a clause each.
     interrupted : bool
         Whether an interrupt ended the rounds.
+    shared, doubts : tuple of str
+        Those of the problems that concern all rows; and the checks that failed of each row (R).
     """
 
     draws: Array
@@ -99,6 +113,8 @@ class ImportanceResult:
     problems: tuple[str, ...]
     interrupted: bool = False
     name: str = "importance"
+    shared: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def independent(self) -> bool:
@@ -192,7 +208,7 @@ def correct(
     for where, sd in alternatives:
         pool.add(Gaussian(where, np.diag(1.2 * sd)), size // 4, rng)
     found = pool.assess()
-    rounds, moved, interrupted, spent = 1, 0.0, False, 0
+    rounds, moves, interrupted, spent = 1, np.zeros(len(found.mean)), False, 0
     along: dict[int, Mixture] = {}
     try:
         while rounds < max_rounds and pool.left >= _SMALLEST_ROUND:
@@ -207,13 +223,13 @@ def correct(
                         fresh += 1
             if fresh:
                 found = pool.assess()
-            elif moved < _STILL and found.enough:
+            elif moves.max() < _STILL and found.enough:
                 break
             before = found
             extra = [*along.values()] if conditionals is not None else _bent(pool, found)
             pool.add(_refitted(pool, found, extra), int(min(size * 1.4**rounds, pool.left)), rng)
             found = pool.assess()
-            moved = found.moved(before)
+            moves = found.moves(before)
             rounds += 1
         if found.enough and found.ess < worth and pool.left >= _SMALLEST_ROUND:
             share = max(found.ess / len(pool.u), 0.1)
@@ -227,11 +243,11 @@ def correct(
             if len(afresh.u) >= _SMALLEST_ROUND:
                 before, spent, pool = found, len(pool.u), afresh
                 found = pool.assess()
-                moved = found.moved(before)
+                moves = found.moves(before)
     except KeyboardInterrupt:
         interrupted = True
         found = pool.assess()
-    told = _told(pool, found, moved)
+    told = _told(pool, found, moves)
     return _result(pool, found, initial_khat, rounds, seen, told, interrupted, spent)
 
 
@@ -259,21 +275,26 @@ def extended(
     before = pool.assess()
     pool.add(result.proposal, draws, rng)
     found = pool.assess()
-    told = _told(pool, found, found.moved(before))
+    told = _told(pool, found, found.moves(before))
     earlier = result.evaluations - len(result.draws)
     return _result(pool, found, result.initial_khat, result.rounds + 1, result.start, told, False, earlier)
 
 
-def _told(pool: _Pool, found: Assessment, moved: float) -> tuple[str, ...]:
-    """The checks that failed, a clause each."""
-    return (
-        *found.problems(pool.labels),
-        *few(len(pool.u)),
-        *steered(found),
-        *unsettled(moved),
-        *heavy_tails(found, pool.columns, pool.labels),
-        *valleys(found),
-    )
+class _Told(NamedTuple):
+    """The checks that failed: a clause each, those that concern all rows, and by row."""
+
+    problems: tuple[str, ...]
+    shared: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+def _told(pool: _Pool, found: Assessment, moves: Array) -> _Told:
+    heavy = heavy_tailed(found, pool.columns)
+    own = found.problems(pool.labels)
+    shared = (*few(len(pool.u)), *steered(found), *valleys(found))
+    of_rows = (*unsettled(float(moves.max())), *heavy_tails(heavy, pool.labels))
+    khat = own[: found.khat >= KHAT_PASSING]
+    return _Told((*own, *shared, *of_rows), (*khat, *shared), found.doubts(heavy, moves))
 
 
 def _result(
@@ -282,7 +303,7 @@ def _result(
     initial_khat: float,
     rounds: int,
     start: Evaluated,
-    problems: tuple[str, ...],
+    told: _Told,
     interrupted: bool,
     spent: int,
 ) -> ImportanceResult:
@@ -303,7 +324,9 @@ def _result(
         rounds=rounds,
         evaluations=spent + len(pool.u),
         start=start,
-        problems=problems,
+        problems=told.problems,
+        shared=told.shared,
+        doubts=told.doubts,
     )
 
 

@@ -68,6 +68,11 @@ def leaders(steers: Array, skewed: Array, most: int = 3) -> list[int]:
     return [int(j) for j in np.argsort(-score)[:most] if score[j] > 1]
 
 
+def most_evaluations(dim: int) -> int:
+    """The most that the slices along one of so many latents take."""
+    return len(_GRID) * _NEWTON_STEPS * (dim + len(_LINE))
+
+
 def conditional_mixture(target: Any, mean: Array, covariance: Array, index: int) -> Mixture | None:
     """Mixture of Gaussians at values of latent `index` from 8 sds below to 8 above its mean; None where none is found.
 

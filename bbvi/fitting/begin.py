@@ -14,6 +14,7 @@ from bbvi.fitting.records import Start
 from bbvi.notices import warn
 from bbvi.search import starts
 from bbvi.target import checks
+from bbvi.target.allowance import Exhausted
 
 Array = np.ndarray
 
@@ -29,7 +30,7 @@ _ROUNDED = 1e-10
 def begin(job: Job) -> Start:
     """Look at the log joint near its start, and choose the points and the method to go on with.
 
-    An interrupt ends with the best start so far.
+    An interrupt ends with the best start so far, and so do limits that leave no room for all checks.
     """
     given, dim = job.given, job.target.dim
     points = np.zeros((1, dim)) if given is None else given.mean[None]
@@ -42,6 +43,9 @@ def begin(job: Job) -> Start:
         return _checked(start)
     except KeyboardInterrupt:
         return replace(start, log_sd=np.zeros(start.points.shape), interrupted=True)
+    except Exhausted:
+        limited = unsearched("max_evaluations", job.limits.max_evaluations)
+        return replace(start, log_sd=np.zeros(start.points.shape), limited=limited)
 
 
 def _checked(start: Start) -> Start:
@@ -52,7 +56,7 @@ def _checked(start: Start) -> Start:
         if target.rounding > _ROUNDED:
             warn(_COARSE)
     checks.check_batching(target, points)
-    if not job.late(policy.checks_until):
+    if not job.late(policy.checks_until) and target.dim < policy.checks_share * job.left:
         checks.check_dependence(target, points[0], job.rng("dependence"))
     log_sd = np.zeros(points.shape) if job.given is None else start.log_sd
     if job.method.gradients:
@@ -60,7 +64,7 @@ def _checked(start: Start) -> Start:
             unsearched = not job.searchable or job.late(policy.checks_until)
             points = points[:1] if unsearched else starts.chosen(target, points)
         if job.given is None or job.given.log_sd is None:
-            log_sd = starts.initial_log_sd(target, points)
+            log_sd = starts.initial_log_sd(target, points, policy.checks_share * job.left)
         method, findings = _with_true_gradient(job, points[0], log_sd[0])
         start = replace(start, job=replace(job, method=method), findings=(*start.findings, *findings))
     return replace(start, points=points, log_sd=log_sd)

@@ -10,6 +10,7 @@ import numpy as np
 from bbvi.correction import chains, importance
 from bbvi.correction.chains import Chains
 from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.pool import Kind
 from bbvi.fitting import arguments
 from bbvi.fitting.judge import judge
 from bbvi.fitting.pipeline import concluded
@@ -31,8 +32,8 @@ def extend(
     ----------
     fit : Fit
     draws : int, optional
-        How many more draws: of each chain where the fit has chains, else of the weighted draws. By default as many as
-        there are.
+        How many more draws: of each chain where chains are what the fit relies on, or of the weighted draws. By default
+        as many as there are.
     max_evaluations, max_seconds : optional
         What the further draws may cost.
 
@@ -59,7 +60,7 @@ def extend(
         started=begun,
         limits=replace(limits, max_evaluations=fit.evaluations + limits.max_evaluations),
     )
-    longest = fit.kinds.get("chains") or fit.kinds.get("importance")
+    longest = _to_extend(fit)
     rng = np.random.default_rng([fit.seed, 4, fit.evaluations])
 
     def measure(u: Array) -> tuple[list[str], Array]:
@@ -82,3 +83,11 @@ def extend(
     optimum = known.optimum
     start = replace(optimum.start, job=replace(job, started=begun - fit.seconds, limits=origin.job.limits))
     return concluded(judge(replace(known, optimum=replace(optimum, start=start))))
+
+
+def _to_extend(fit: Fit) -> Kind | None:
+    """The draws in use, or those that were tried before a Gaussian was used instead."""
+    used = fit.kinds[fit.kind]
+    if isinstance(used, (Chains, ImportanceResult)):
+        return used
+    return fit.kinds.get("chains") or fit.kinds.get("importance")

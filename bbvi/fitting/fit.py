@@ -88,6 +88,7 @@ def fit(
     started = time.perf_counter()
     model = arguments.as_model(model, latents)
     method = arguments.choose_method(estimator, solver)
+    free = method.estimator is None
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
     target = Target(model, executor, threads=arguments.as_threads(threads))
@@ -108,4 +109,4 @@ def fit(
         if known is not None:
             target.recall(*known)
         target.tolerant = True
-    return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))
+    return pipeline.run(Job(target, method, given, seed, tolerance, limits, started, free=free))

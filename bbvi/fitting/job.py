@@ -49,7 +49,11 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What a fit works on; `started` is the `time.perf_counter` from which ``max_seconds`` counts."""
+    """What a fit works on.
+
+    `started` is the `time.perf_counter` from which ``max_seconds`` counts; `free` says that nobody asked for an
+    estimator.
+    """
 
     target: Target
     method: Method
@@ -59,6 +63,7 @@ class Job:
     limits: Limits
     started: float
     policy: BudgetPolicy = BudgetPolicy()
+    free: bool = False
 
     @property
     def solver_name(self) -> str:
@@ -85,6 +90,12 @@ class Job:
         if np.isinf(self.limits.max_seconds) or elapsed == 0:
             return np.inf
         return max(self.limits.max_seconds - elapsed, 0.0) * self.target.evaluations / elapsed
+
+    @property
+    def limited(self) -> str:
+        """The limits that somebody set, in words; "" where there are none."""
+        named = {"max_evaluations": self.limits.max_evaluations, "max_seconds": self.limits.max_seconds}
+        return " or ".join(name for name, limit in named.items() if np.isfinite(limit))
 
     @property
     def searchable(self) -> bool:

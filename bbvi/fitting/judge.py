@@ -12,9 +12,10 @@ from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict, gravest
 from bbvi.fitting.records import Corrected, Judged
-from bbvi.fitting.trust import VerdictPolicy, of_kind
+from bbvi.fitting.trust import VerdictPolicy, by_row, of_kind
 from bbvi.fitting.weigh import unweighted
 from bbvi.search.modes import Mode, found_once, near_modes
+from bbvi.solvers.loop import ENDED_BY_LIMITS
 from bbvi.status import Status
 
 Array = np.ndarray
@@ -36,12 +37,22 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
         *_refused(corrected, kind),
     ]
     verdict = gravest(findings)
+    rest = gravest([finding for finding in findings if finding not in own])
     reasons = [finding.reason for finding in findings]
     if verdict > Verdict.RELIABLE:
         reasons += _correlated(corrected, policy)
     else:
         reasons.append(_agreement(corrected, kind))
-    return Judged(corrected, kind.name, verdict, reasons)
+    return Judged(corrected, kind.name, verdict, reasons, _by_row(kind, rest, own, policy))
+
+
+def _by_row(
+    kind: Kind, rest: Verdict, own: Sequence[Finding], policy: VerdictPolicy
+) -> list[tuple[Verdict, str]]:
+    """The verdict of each row alone with the checks that failed, or one for all; what concerns the fit, does each."""
+    # Of a kind that failed its checks nothing is used, so that what they found is true of all rows of another.
+    rows = by_row(kind, policy) if kind.checked else [(gravest(own), "")]
+    return [(max(rest, verdict), check or ("the whole fit" if max(rest, verdict) else "")) for verdict, check in rows]
 
 
 def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Finding]]:
@@ -74,7 +85,14 @@ def _of_status(corrected: Corrected, alone: bool) -> Iterator[Finding]:
     status = corrected.status
     if status is not Status.CONVERGED and not (alone and status is Status.BUDGET):
         verdict = Verdict.UNRELIABLE if status is Status.DIVERGED else Verdict.CAUTION
-        yield Finding(verdict, f"{corrected.message} {status.sentence}")
+        advice = _onward(corrected) if status is Status.BUDGET else status.sentence
+        yield Finding(verdict, f"{corrected.message} {advice}")
+
+
+def _onward(corrected: Corrected) -> str:
+    """What to do where a fit ended before it converged: a limit that did not bind is not worth raising."""
+    limited = corrected.job.limited if corrected.optimum.message.startswith(ENDED_BY_LIMITS) else ""
+    return f"{f'Raise {limited}, or continue' if limited else 'Continue'} from here with init=fit."
 
 
 def _of_modes(corrected: Corrected, weighed: bool, mixed: bool, policy: VerdictPolicy) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.records import Optimum
 from bbvi.notices import warn
 from bbvi.status import Status
+from bbvi.target.allowance import Exhausted
 from bbvi.target.lint import lint
 
 # What the log joint does at some places, which a fit got past if its weights or chains agree: told, and no more.
@@ -26,7 +27,14 @@ def look(optimum: Optimum) -> Optimum:
         return optimum
     point = optimum.start.points[0] if optimum.status is Status.DIVERGED else optimum.approximation.mean
     findings = []
-    for found in lint(job.target, point, job.rng("lint")):
+    try:
+        seen = lint(job.target, point, job.rng("lint"))
+    except Exhausted:
+        return optimum
+    for found in seen:
+        if found.code == "nan-gradient" and not job.method.gradients:
+            # That is why the fit works from values, and was said.
+            continue
         if found.code == "forgotten-sum":
             warn(found.message)
         grave = found.severity == "caution" and found.code not in _OF_A_PLACE

@@ -13,8 +13,8 @@ from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.records import Corrected
 from bbvi.solvers.from_values.process import Process
 
-# Draws that are worth an evaluation whatever the limits.
-_FEWEST = 16
+# Draws below which there is no ELBO to be had.
+_FEWEST = 4
 
 
 def measure(corrected: Corrected) -> Corrected:
@@ -32,7 +32,9 @@ def measure(corrected: Corrected) -> Corrected:
     if process is not None:
         return _by_surrogate(corrected, kind, process)
     wanted = job.policy.elbo(job.method.gradients, job.target.evaluations)
-    draws = int(min(wanted, max(min(job.left, 0.5 * job.affordable), _FEWEST)))
+    draws = int(min(wanted, job.left, max(0.5 * job.affordable, job.policy.kept)))
+    if draws < _FEWEST:
+        return corrected
     u = q.sample(draws, job.rng("elbo"))
     evaluated = Evaluated(u, job.target.values(u))
     log_ratio = evaluated.log_density - q.log_density(u)

@@ -61,8 +61,8 @@ def mix(corrected: Corrected) -> Corrected:
             "posterior looks improper, or nearly so. Use tighter priors."
         )
         return replace(corrected, findings=(*corrected.findings, Finding(Verdict.UNRELIABLE, told)))
-    problems = (*found.problems, *_squeezed(found, job.policy), *_contradicted(corrected, found))
-    return corrected.with_kind(replace(found, problems=problems))
+    found = _compared(corrected, found)
+    return corrected.with_kind(replace(found, problems=(*found.problems, *_squeezed(found, job.policy))))
 
 
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
@@ -80,19 +80,24 @@ def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
     return (f"one latent steers the widths of the others (correlation {steers:.2f}), as in a funnel: non-centre it",)
 
 
-def _contradicted(corrected: Corrected, found: Chains) -> tuple[str, ...]:
-    """Whether weights that are good contradict the chains: far tails are where chains seldom go, and weights do."""
+def _compared(corrected: Corrected, found: Chains) -> Chains:
+    """The chains with what good weights say against them: far tails are where chains seldom go, and weights do."""
     weighed, job = corrected.kind("importance"), corrected.job
     if not isinstance(weighed, ImportanceResult) or weighed.khat > job.policy.good_khat:
-        return ()
+        return found
     labels, columns = posterior.reported(job.target, weighed.draws)
     sd = moments(columns, np.exp(weighed.log_weights))[1]
     with np.errstate(all="ignore"):
         change = np.where((found.sd > 0) & np.isfinite(sd), np.abs(sd / found.sd - 1.0), 0.0)
     worst = int(np.argmax(change))
     if not change[worst] > job.policy.contradicted:
-        return ()
-    return (f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}",)
+        return found
+    told = f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}"
+    doubts = tuple(
+        doubt or ("weights differ" if differs else "")
+        for doubt, differs in zip(found.doubts, change > job.policy.contradicted, strict=True)
+    )
+    return replace(found, problems=(*found.problems, told), doubts=doubts)
 
 
 def _settled(corrected: Corrected) -> bool:

@@ -104,10 +104,12 @@ def _limits(job: Job) -> Limits:
     """The limits of the solver: its share of the fit's, and its own."""
     traits = job.method.solver.traits
     own = traits.evaluations + traits.evaluations_per_latent * job.target.dim
+    most = job.limits.max_evaluations
     return dataclasses.replace(
         job.limits,
-        max_evaluations=min(traits.share * job.limits.max_evaluations, own),
+        max_evaluations=min(traits.share * most, most - job.policy.kept, own),
         max_seconds=traits.share * job.limits.max_seconds,
+        own=own < traits.share * most,
     )
 
 

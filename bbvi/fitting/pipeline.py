@@ -19,10 +19,12 @@ from bbvi.fitting.optimise import optimise
 from bbvi.fitting.prove import Refuted, prove_optimum, prove_posterior
 from bbvi.fitting.records import Corrected, Judged, Optimum
 from bbvi.fitting.respond import respond
+from bbvi.fitting.revert import revert
 from bbvi.fitting.search import search
 from bbvi.fitting.weigh import weigh
 from bbvi.result.fit import Fit
 from bbvi.status import Status
+from bbvi.target.allowance import Exhausted, allowing
 
 # What lies between an optimum and its verdict. Each stage decides for itself whether it is worth its cost.
 CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (
@@ -58,17 +60,21 @@ def run(job: Job) -> Fit:
 
 def staged(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
     """The stages in their order, with what was found before them."""
-    start = begin(job)
-    start = search(replace(start, findings=(*findings, *start.findings)))
-    return concluded(judge(corrected(look(prove_optimum(optimise(start))))))
+    with allowing(job.target, job.limits.max_evaluations):
+        start = begin(job)
+        start = search(replace(start, findings=(*findings, *start.findings)))
+        return concluded(judge(corrected(look(prove_optimum(revert(optimise(start)))))))
 
 
 def corrected(optimum: Optimum) -> Corrected:
-    """The optimum, taken through every correction; an interrupt leaves what is known by then."""
+    """The optimum, taken through every correction; an interrupt, or the limits, leave what is known by then."""
     known = Corrected(optimum, optimum.status, optimum.message, modes=optimum.modes, findings=optimum.findings)
     try:
         for stage in CORRECTIONS:
             known = stage(known)
+    except Exhausted:
+        message = f"{known.message} max_evaluations was reached before all checks were made."
+        known = replace(known, message=message)
     except KeyboardInterrupt:
         if not known.kinds:
             known = measure(replace(known, optimum=replace(optimum, status=Status.INTERRUPTED)))
@@ -111,4 +117,6 @@ def concluded(judged: Judged) -> Fit:
         looped=target.looped.get("density", ""),
         evaluated=target.evaluated if target.kept is not None else None,
         origin=known,
+        row_verdicts=[str(verdict) for verdict, _ in judged.rows],
+        row_checks=[check for _, check in judged.rows],
     )

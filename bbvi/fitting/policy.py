@@ -23,6 +23,12 @@ class BudgetPolicy:
     candidates_until, checks_until, search_until, around_until : float
         Shares of ``max_seconds`` that candidates, checks, the search and a look around may take before they are cut
         short.
+    searched_until : float
+        Share of ``max_evaluations`` beyond which the search is cut short; it begins nothing beyond a half.
+    checks_share : float
+        Share of what ``max_evaluations`` leaves that a check of every latent, or the curvature at a start, may take.
+    kept : int
+        Evaluations of any limit that a solver leaves for the ELBO of fresh draws.
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
@@ -108,6 +114,9 @@ class BudgetPolicy:
     checks_until: float = 0.4
     search_until: float = 0.6
     around_until: float = 0.8
+    searched_until: float = 0.85
+    checks_share: float = 0.2
+    kept: int = 16
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12

@@ -126,9 +126,10 @@ class Corrected:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The kind to rely on, the verdict, and why."""
+    """The kind to rely on, the verdict, and why; `rows` is the verdict of each row alone, or one for all."""
 
     corrected: Corrected
     kind: str
     verdict: Verdict
     reasons: list[str] = field(default_factory=list)
+    rows: list[tuple[Verdict, str]] = field(default_factory=list)

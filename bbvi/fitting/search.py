@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from bbvi.fitting.begin import unsearched
+from bbvi.fitting.job import Job
 from bbvi.fitting.records import Start
 from bbvi.search import starts
 from bbvi.target import checks
+from bbvi.target.allowance import Exhausted
 
 # Values a latent that the check for improper densities takes, and its share of a limit at the most.
 _PROPER, _SHARE = 20, 8
@@ -26,11 +29,19 @@ def search(start: Start) -> Start:
             return start
         modes = []
         if job.searchable and not job.late(policy.checks_until):
-            modes = starts.find_modes(
-                target, start.points, start.log_sd, job.rng("search"), limit, lambda: job.late(policy.search_until)
-            )
+            late = _over(job)
+            modes = starts.find_modes(target, start.points, start.log_sd, job.rng("search"), limit, late)
         if job.late(policy.search_until if modes else policy.checks_until):
             start = replace(start, limited=unsearched("max_seconds", job.limits.max_seconds))
         return replace(start, modes=tuple(modes))
     except KeyboardInterrupt:
         return replace(start, interrupted=True)
+    except Exhausted:
+        return replace(start, limited=unsearched("max_evaluations", limit))
+
+
+def _over(job: Job) -> Callable[[], bool]:
+    """Whether the search has had its share of the limits."""
+    policy = job.policy
+    most = policy.searched_until * job.limits.max_evaluations
+    return lambda: job.late(policy.search_until) or job.target.evaluations > most

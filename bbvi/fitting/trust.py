@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bbvi.correction.chains import Chains
 from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
-from bbvi.correction.verdict import Finding, Verdict
+from bbvi.correction.verdict import Finding, Verdict, gravest
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,33 @@ def of_kind(kind: Kind, policy: VerdictPolicy = VerdictPolicy()) -> list[Finding
     return [
         Finding(
             Verdict.CAUTION,
-            f"{text} Report quantiles instead of the sds concerned, raise max_evaluations, or reparameterize.",
+            f"{text} Report quantiles instead of the sds concerned, draw more with fit.extend(), or reparameterize.",
         )
     ]
+
+
+def by_row(kind: Kind, policy: VerdictPolicy = VerdictPolicy()) -> list[tuple[Verdict, str]]:  # noqa: B008
+    """What the checks of a kind leave of each row alone: a verdict and the checks that failed; one pair for all alike.
+
+    Checks that concern all rows, such as k-hat, count for each of them.
+    """
+    if isinstance(kind, ImportanceResult):
+        common = gravest(of_kind(replace(kind, problems=kind.shared), policy))
+        own = [Verdict.CAUTION if doubt else Verdict.RELIABLE for doubt in kind.doubts]
+    elif isinstance(kind, Chains):
+        common = Verdict.CAUTION if kind.shared else Verdict.RELIABLE
+        if kind.divergent > policy.divergent:
+            common = Verdict.UNRELIABLE
+        apart = (kind.rhat > policy.rhat) | (kind.drift > policy.moving)
+        own = [
+            Verdict.RELIABLE if not doubt else Verdict.UNRELIABLE if bad else Verdict.CAUTION
+            for doubt, bad in zip(kind.doubts, apart, strict=True)
+        ]
+    else:
+        return [(gravest(of_kind(kind, policy)), "")]
+    if not any(own):
+        return [(common, "")]
+    return [(max(common, verdict), doubt) for verdict, doubt in zip(own, kind.doubts, strict=True)]
 
 
 def _of_chains(chains: Chains, policy: VerdictPolicy) -> Finding:

@@ -14,7 +14,7 @@ from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Evaluated
 from bbvi.correction.proposals import Mixture
 from bbvi.correction.psis import psis
-from bbvi.correction.slices import conditional_mixture
+from bbvi.correction.slices import conditional_mixture, most_evaluations
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
@@ -152,7 +152,13 @@ def _conditionals(job: Job, target: Target) -> Callable[[Array, Array, int], Mix
     policy = job.policy
     if target.dim > policy.slices_latents or target.dim * target.width > policy.slices_numbers:
         return None
-    return lambda mean, covariance, index: conditional_mixture(target, mean, covariance, index)
+
+    def along(mean: Array, covariance: Array, index: int) -> Mixture | None:
+        if job.left - _kept(job) < policy.fewest_weights + most_evaluations(target.dim):
+            return None
+        return conditional_mixture(target, mean, covariance, index)
+
+    return along
 
 
 def unweighted(corrected: Corrected) -> Finding:
@@ -160,9 +166,11 @@ def unweighted(corrected: Corrected) -> Finding:
     job = corrected.job
     if job.target.dim > job.policy.surely_weighted:
         chains = (
-            "Give chains room: a larger max_evaluations or max_seconds"
-            if job.method.gradients
-            else "Chains need gradients: write the log joint in autograd.numpy, or give gradient="
+            "Chains need gradients: write the log joint in autograd.numpy, or give gradient="
+            if not job.method.gradients
+            else f"Give chains room: a larger {job.limited}"
+            if job.limited
+            else "Chains could not be run either: reparameterize"
         )
         return Finding(
             Verdict.CAUTION,
@@ -172,6 +180,6 @@ def unweighted(corrected: Corrected) -> Finding:
         )
     return Finding(
         Verdict.CAUTION,
-        "No importance weights were drawn to check the approximation against the posterior: "
-        "fit again with a larger max_evaluations or max_seconds.",
+        "No importance weights were drawn to check the approximation against the posterior"
+        + (f": fit again with a larger {job.limited}." if job.limited else ", since no optimum was found to begin at."),
     )

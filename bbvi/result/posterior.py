@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.gaussian import GaussianKind, MeanErrors
 from bbvi.correction.pool import Pool
 from bbvi.correction.psis import effective_sample_size, psis
 from bbvi.correction.weights import moments
@@ -26,7 +26,7 @@ _NODE_WEIGHTS = _NODE_WEIGHTS / _NODE_WEIGHTS.sum()
 
 
 class Row(NamedTuple):
-    """One row of the summary."""
+    """One row of the summary; `verdict` is that of the row alone, and `check` names what is in doubt."""
 
     label: str
     mean: float
@@ -35,6 +35,37 @@ class Row(NamedTuple):
     eti_ub: float
     mcse_mean: float
     sd_mean_field: float
+    verdict: str = ""
+    check: str = ""
+
+
+def compared(row: Row, best: Row) -> tuple[str, str]:
+    """The verdict of a row if another's figures are right, with what differs: 0.1 sd and 10 %, or 0.5 sd and 50 %."""
+    if not best.sd > 0:
+        return "reliable", ""
+    mean, sd = abs(row.mean - best.mean) / best.sd, abs(row.sd / best.sd - 1)
+    for verdict, most in (("reliable", 0.1), ("caution", 0.5)):
+        if mean <= most and sd <= most:
+            return verdict, "" if verdict == "reliable" else "differs from the best"
+    return "unreliable", "differs from the best"
+
+
+class Closed(NamedTuple):
+    """What is known in closed form of rows (R,), NaN elsewhere.
+
+    `error` is what the error that the fit left in the Gaussian's mean leaves in the row's.
+    """
+
+    mean: Array
+    variance: Array
+    low: Array
+    high: Array
+    error: Array
+
+    @property
+    def known(self) -> Array:
+        """Of which rows anything is known, (R,)."""
+        return np.asarray(np.isfinite(self.mean) & np.isfinite(self.variance))
 
 
 class Expectation(NamedTuple):
@@ -91,53 +122,62 @@ class Posterior:
 
     def rows(self, ci_prob: float, mean_field: Posterior | None = None) -> list[Row]:
         """Summary rows: latents in declaration order, C order within, then derived quantities."""
-        labels, x = self.columns
         tail = (1 - ci_prob) / 2
-        means, sds, errors = self.moments(x)
-        low, high = weighted_quantiles(x, self.weights, np.array([tail, 1 - tail]))
+        exact = self._closed(tail)
         reference = self if mean_field is None else mean_field
-        plain = np.sqrt(np.maximum(reference._closed_or_sampled()[1], 0.0))
-        if self.pool.normal is not None:
-            exact = self._closed(tail)
-            known = np.isfinite(exact[0])
-            means[known], sds[known] = exact[0][known], np.sqrt(exact[1][known])
-            low[known], high[known] = exact[2][known], exact[3][known]
-        table = zip(labels, means, sds, low, high, errors, plain, strict=True)
-        return [Row(label, *map(float, figures)) for label, *figures in table]
+        plain = np.sqrt(np.maximum(reference._variances(), 0.0))
+        sampled = np.flatnonzero(~exact.known)
+        figures = np.stack([exact.mean, np.sqrt(exact.variance), exact.low, exact.high, exact.error])
+        if len(sampled):
+            x = self.columns[1][:, sampled]
+            mean, sd, error = self.moments(x)
+            low, high = weighted_quantiles(x, self.weights, np.array([tail, 1 - tail]))
+            figures[:, sampled] = mean, sd, low, high, error
+        table = np.concatenate([figures, plain[None]]).T.tolist()
+        return [Row(label, *row) for label, row in zip(self.labels, table, strict=True)]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of all rows (R)."""
+        return self.columns[0] if self.derived else self.target.model.labels
 
     @cached_property
     def columns(self) -> tuple[list[str], Array]:
         """Labels (R) and draws (S, R) of all rows."""
         return _columns(self.target.model, self.latents, self.derived)
 
-    def _closed_or_sampled(self) -> tuple[Array, Array]:
-        mean, sd, _ = self.moments(self.columns[1])
-        with np.errstate(over="ignore"):
-            variance = sd**2
+    def _variances(self) -> Array:
+        """Variances (R,), closed or sampled."""
         exact = self._closed(0.05)
-        known = np.isfinite(exact[0])
-        return np.where(known, exact[0], mean), np.where(known, exact[1], variance)
+        variance, sampled = exact.variance, np.flatnonzero(~exact.known)
+        if len(sampled):
+            with np.errstate(over="ignore"):
+                variance[sampled] = self.moments(self.columns[1][:, sampled])[1] ** 2
+        return variance
 
-    def _closed(self, tail: float) -> Array:
-        """Mean, variance and quantiles (4, R) of latents whose transform acts on each coordinate; NaN elsewhere."""
-        rows = np.full((4, len(self.columns[0])), np.nan)
-        normal = self.pool.normal
+    def _closed(self, tail: float) -> Closed:
+        """What is known of latents whose transform acts on each coordinate, by Gauss-Hermite quadrature."""
+        figures = Closed(*np.full((5, len(self.labels)), np.nan))
+        normal, errors = self.pool.normal, self.pool.errors
         if normal is None:
-            return rows
+            return figures
+        mean_se = errors.mean_se if isinstance(errors, MeanErrors) else np.full(len(normal.mean), np.nan)
         start, sd = 0, normal.sd
         for name, latent in self.target.model.latents.items():
             size = int(np.prod(latent.shape))
-            part = self.target.model.slices[name]
+            part, rows = self.target.model.slices[name], slice(start, start + size)
             if latent.transform.elementwise:
                 m, s = normal.mean[part], sd[part]
                 with np.errstate(all="ignore"):
                     grid = latent.transform.constrain(m + s * _NODES[:, None])[0].reshape(len(_NODES), -1)
                     ends = latent.transform.constrain(m + s * ndtri([[tail], [1 - tail]]))[0].reshape(2, -1)
                     mean = _NODE_WEIGHTS @ grid
-                    block = np.stack([mean, _NODE_WEIGHTS @ (grid - mean) ** 2, *ends])
-                rows[:, start : start + size] = block
+                    figures.mean[rows], figures.variance[rows] = mean, _NODE_WEIGHTS @ (grid - mean) ** 2
+                    figures.low[rows], figures.high[rows] = ends
+                    # Stein's identity: the derivative of E f by m is E f (u - m) / s^2.
+                    figures.error[rows] = np.abs((_NODE_WEIGHTS * _NODES) @ grid) / s * mean_se[part]
             start += size
-        return rows
+        return figures
 
     def expect(self, values: Array) -> Expectation:
         """Expectation of a function from its values at the draws, (S, ...)."""
@@ -233,6 +273,9 @@ def weighed(kind: GaussianKind, u: Array, log_density: Array) -> DrawSet:
 
 def weighted_quantiles(x: Array, weights: Array, levels: Array) -> Array:
     """Quantiles (L, R) of weighted columns (S, R), by interpolation of the weighted distribution function."""
+    if len(weights) and np.ptp(weights) == 0:
+        # The same, from the few that a partition finds.
+        return np.asarray(np.quantile(x, levels, axis=0, method="hazen"))
     order = np.argsort(x, axis=0, kind="stable")
     ordered = np.take_along_axis(x, order, axis=0)
     cumulative = np.cumsum(weights[order], axis=0) - 0.5 * weights[order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from bbvi.correction.psis import effective_sample_size
 from bbvi.families import MeanFieldGaussian
 from bbvi.model.model import Model
 from bbvi.result import posterior
-from bbvi.result.posterior import DrawSet, Expectation, Posterior, Row
+from bbvi.result.posterior import DrawSet, Expectation, Posterior, Row, compared
 from bbvi.search.modes import Mode
 from bbvi.solvers.state import Trace
 from bbvi.status import Status
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray
+
+_ORDER = ("reliable", "caution", "unreliable")
 
 
 @dataclass(eq=False)
@@ -65,6 +67,8 @@ class FitRecord:
     looped: str = ""
     evaluated: Evaluated | None = field(default=None, repr=False)
     origin: object = field(default=None, repr=False)
+    row_verdicts: list[str] = field(default_factory=list, repr=False)
+    row_checks: list[str] = field(default_factory=list, repr=False)
 
     # ---- plain facts ------------------------------------------------------------------------------------------------
 
@@ -184,20 +188,47 @@ class FitRecord:
         Returns
         -------
         pandas.DataFrame
-            Rows named as in ArviZ; columns ``mean``, ``sd``, ``eti_lb``, ``eti_ub``, ``mcse_mean`` (Monte Carlo
-            error of the mean) and ``sd_mean_field`` (what mean field alone says).
+            Rows named as in ArviZ; columns ``mean``, ``sd``, ``eti_lb``, ``eti_ub``,
+            ``mcse_mean`` (Monte Carlo error of the mean), ``sd_mean_field`` (what mean field alone says), ``verdict``
+            (what it would be for that row alone; of another kind than the best, by how far its figures are from the
+            best's) and ``check`` (which checks failed).
         """
         import pandas as pd
 
         rows = self.rows(kind, ci_prob)
         return pd.DataFrame([row[1:] for row in rows], index=[row.label for row in rows], columns=list(Row._fields[1:]))
 
+    def table(self, kind: str = "best", ci_prob: float = 0.89) -> list[Row]:
+        """Those rows of `summary` that vary, as plain tuples: what is shown on a screen."""
+        rows = self.rows(kind, ci_prob)
+        constant = {label for latent in self.model.latents.values() for label in latent.constant_labels}
+        return [row for row in rows if row.label not in constant]
+
     @single_threaded
     def rows(self, kind: str = "best", ci_prob: float = 0.89) -> list[Row]:
         """The rows of `summary` as plain tuples."""
         if not (isinstance(ci_prob, (float, int)) and 0 < ci_prob < 1):
             raise ValueError(f"ci_prob: expected a number between 0 and 1, got {ci_prob!r}")
-        return self.posterior(kind).rows(ci_prob, self.posterior("mean-field"))
+        key = self.known(kind), float(ci_prob)
+        if key not in self._rows:
+            rows = self.posterior(kind).rows(ci_prob, self.posterior("mean-field"))
+            judged = self._by_checks(rows) if key[0] == self.kind else self._by_difference(rows, ci_prob)
+            self._rows[key] = [row._replace(verdict=verdict, check=check) for row, (verdict, check) in judged]
+        return list(self._rows[key])
+
+    def _by_checks(self, rows: list[Row]) -> Iterator[tuple[Row, tuple[str, str]]]:
+        """Rows of the best kind with the verdict of each, which is one for all where the checks found nothing."""
+        verdicts, checks = self.row_verdicts or [self.verdict], self.row_checks or [""]
+        if len(verdicts) == 1:
+            verdicts, checks = verdicts * len(rows), checks * len(rows)
+        return zip(rows, zip(verdicts, checks, strict=True), strict=True)
+
+    def _by_difference(self, rows: list[Row], ci_prob: float) -> Iterator[tuple[Row, tuple[str, str]]]:
+        """Rows of another kind, as far as their figures are those of the best."""
+        for row, best in zip(rows, self.rows("best", ci_prob), strict=True):
+            verdict, failed = compared(row, best)
+            worse = _ORDER.index(verdict) > _ORDER.index(best.verdict)
+            yield row, (verdict, failed) if worse else (best.verdict, best.check)
 
     @single_threaded
     def expect(self, fn: Callable[[Any], Any], kind: str = "best") -> Expectation:
@@ -297,6 +328,10 @@ class FitRecord:
 
     @cached_property
     def _posteriors(self) -> dict[str, Posterior]:
+        return {}
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, float], list[Row]]:
         return {}
 
     def known(self, kind: str) -> str:

@@ -33,6 +33,8 @@ class LookPolicy:
         Sds of the mode beyond its typical radius up to which looks go: distances up to 10 are in the calibration.
     along : tuple of float
         Sds at which a look goes along each latent, both ways.
+    squared : int
+        Latents gone along times latents, at the most: of more than its root, only some are gone along.
     excess : float
         Nats above the quadratic expansion of the mode from which a look is followed up. At the border between two
         modes it is log 2.
@@ -61,6 +63,7 @@ class LookPolicy:
     inside: float = 0.5
     reach: float = 10.0
     along: tuple[float, ...] = (3.0, 6.0, 12.0, 24.0)
+    squared: int = 10**6
     excess: float = 0.5
     deep: float = 60.0
     followed: int = 128
@@ -191,8 +194,12 @@ def _standardized(dim: int, count: int, rng: np.random.Generator, policy: LookPo
     beyond = e[within:]
     distance = rng.uniform(1.0, np.sqrt(dim) + policy.reach, len(beyond))
     beyond *= (distance / np.sqrt(np.einsum("kd,kd->k", beyond, beyond)))[:, None]
-    axes = np.concatenate([sign * distance * np.eye(dim) for distance in policy.along for sign in (1.0, -1.0)])
-    return np.concatenate([e, axes])
+    most = policy.squared // dim
+    gone = np.arange(dim) if dim <= most else np.sort(rng.choice(dim, most, replace=False))
+    along = np.array([sign * distance for distance in policy.along for sign in (1.0, -1.0)])
+    axes = np.zeros((len(along), len(gone), dim))
+    axes[:, np.arange(len(gone)), gone] = along[:, None]
+    return np.concatenate([e, axes.reshape(-1, dim)])
 
 
 def _by_shell(distance: Array, height: Array, among: Array, most: int, shells: int) -> Array:

@@ -12,6 +12,7 @@ from bbvi.solvers.base import S, Solver
 from bbvi.solvers.loop import Limits, run
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
+from bbvi.target.allowance import Exhausted
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -86,6 +87,9 @@ def challenged(
                 continue
             modes.append(_mode(other))
             best = max(best, other, key=lambda one: one.elbo)
+    except Exhausted:
+        # What there was left has shown no better one.
+        pass
     except KeyboardInterrupt:
         message = "The fit was interrupted while other starts were tried; this is the best so far."
         best = replace(best, status=Status.INTERRUPTED, message=message)

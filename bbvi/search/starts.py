@@ -288,14 +288,14 @@ def _pulled(
     return merged(modes)
 
 
-def initial_log_sd(target: Target, points: Array) -> Array:
+def initial_log_sd(target: Target, points: Array, most: float = np.inf) -> Array:
     """Log scales (K, D) from the curvature of the log density at points (K, D), one where there is none.
 
-    Up to 100 latents the diagonal of the Hessian is exact; beyond, it is estimated from random signs (Bekas,
-    Kokiopoulou, Saad 2007).
+    Up to 100 latents, and `most` evaluations, the diagonal of the Hessian is exact; beyond, it is estimated from random
+    signs (Bekas, Kokiopoulou, Saad 2007).
     """
     k, d = points.shape
-    if d <= 100:
+    if d <= 100 and k * d <= most:
         linear = target.linearize(np.repeat(points, d, axis=0))
         products = linear.hessian_product(np.tile(np.eye(d), (k, 1))).reshape(k, d, d)
         diagonal = products[:, np.arange(d), np.arange(d)]

@@ -181,7 +181,8 @@ class FixedDraws:
                 state,
                 status=Status.BUDGET,
                 message=f"The ELBO of {count} draws is at its maximum, but fresh draws would move a mean by "
-                f"{worst:.2g} posterior sds, more than the tolerance of {tolerance:g}.",
+                f"{worst:.2g} posterior sds, more than the tolerance of {tolerance:g}: allow more draws, as by "
+                f"solver=bbvi.FixedDraws(max_draws={8 * count}).",
             )
         return replace(state, eps=orthogonal(more, target.dim, rng), radius=target.dim**0.5)
 

@@ -16,9 +16,17 @@ from bbvi.solvers.base import S, Solver
 from bbvi.solvers.checkpoint import Identity, restore, store
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
+from bbvi.target.allowance import Exhausted, allowing
 from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
+
+
+_SPENT = "The limit of evaluations (max_evaluations) was reached before the fit converged."
+_OWN = "The solver took all evaluations that it gives itself before the fit converged."
+_LATE = "max_seconds was reached before the fit converged."
+# What begins the message of a fit that a limit ended which somebody set.
+ENDED_BY_LIMITS = (_SPENT, _LATE, "The fit reached max_evaluations")
 
 
 class Progress(NamedTuple):
@@ -39,13 +47,14 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop whatever the solver says, and who looks on."""
+    """When to stop whatever the solver says, and who looks on; `own`: `max_evaluations` is one that it gives itself."""
 
     max_evaluations: float = float("inf")
     max_seconds: float = float("inf")
     callback: Callable[[Progress], Any] | None = None
     progress: bool | None = None
     checkpoint: Path | None = None
+    own: bool = False
 
 
 def run(
@@ -60,8 +69,21 @@ def run(
     """Step until the solver, the budget, the time, the callback or the user ends the fit.
 
     `start` is (mean, log_sd); `started` is the `time.perf_counter` from which `max_seconds` counts. An interrupt
-    (Ctrl-C) ends the loop with the last whole step.
+    (Ctrl-C) ends the loop with the last whole step, and so does a step that would take more evaluations than there are.
     """
+    with allowing(target, limits.max_evaluations):
+        return _run(solver, target, start, rng, tolerance, limits, started)
+
+
+def _run(
+    solver: Solver[S],
+    target: LogDensity,
+    start: tuple[Array, Array],
+    rng: np.random.Generator,
+    tolerance: float,
+    limits: Limits,
+    started: float,
+) -> tuple[State, Trace]:
     trace = Trace()
     state: S | None = None
     # What the solver itself arrived at, and the generator then: whatever cuts the fit off, that can be gone on from.
@@ -82,11 +104,10 @@ def run(
             cost, duration = _last_step(trace)
             elapsed = time.perf_counter() - started
             if target.evaluations + cost + state.reserve > limits.max_evaluations:
-                message = "The limit of evaluations (max_evaluations) was reached before the fit converged."
-                state = _stopped(state, Status.BUDGET, message)
+                state = _stopped(state, Status.BUDGET, _OWN if limits.own else _SPENT)
                 break
             if elapsed + duration > limits.max_seconds:
-                state = _stopped(state, Status.BUDGET, "max_seconds was reached before the fit converged.")
+                state = _stopped(state, Status.BUDGET, _LATE)
                 break
             state = solver.step(target, state, rng, tolerance)
             whole = state, dict(rng.bit_generator.state)
@@ -107,6 +128,10 @@ def run(
         if state is None:
             return unstarted(start), trace
         state = _stopped(state, Status.INTERRUPTED, "The fit was interrupted; this is its last whole step.")
+    except Exhausted:
+        if state is None:
+            return unstarted(start, Status.BUDGET), trace
+        state = _stopped(state, Status.BUDGET, _OWN if limits.own else _SPENT)
     finally:
         bar.close()
         if saved is not None and whole is not None and identity is not None:
@@ -121,12 +146,13 @@ def _last_step(trace: Trace) -> tuple[int, float]:
     return trace.evaluations[-1] - trace.evaluations[-2], trace.seconds[-1] - trace.seconds[-2]
 
 
-def unstarted(start: tuple[Array, Array]) -> State:
-    """The state of a fit that was interrupted at its start (mean, log_sd)."""
+def unstarted(start: tuple[Array, Array], status: Status = Status.INTERRUPTED) -> State:
+    """The state of a fit that ended at its start (mean, log_sd)."""
     mean, log_sd = (np.array(one, dtype=float) for one in start)
     nan = np.full(len(mean), np.nan)
-    message = "The fit was interrupted before its first step; this is where it would have begun."
-    return State(mean, log_sd, np.nan, np.nan, 0.0, nan, nan, Status.INTERRUPTED, message)
+    ended = "was interrupted" if status is Status.INTERRUPTED else "reached max_evaluations"
+    message = f"The fit {ended} before its first step; this is where it would have begun."
+    return State(mean, log_sd, np.nan, np.nan, 0.0, nan, nan, status, message)
 
 
 def _stopped(state: S, status: Status, message: str) -> S:

@@ -15,6 +15,7 @@ from bbvi.batching.derivatives import equal, is_derivative, record_derivative, s
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
+from bbvi.target.allowance import Exhausted
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
@@ -39,6 +40,8 @@ class Evaluator:
     ----------
     evaluations : int
         Calls of the log joint so far that proving a recording took.
+    allowance : float
+        How many there may be in all; see `bbvi.target.allowance`.
     looped : dict of str
         Why functions are evaluated draw by draw, by name; ``"density"`` is the log joint.
     """
@@ -46,10 +49,21 @@ class Evaluator:
     def __init__(self, model: Model, *, replay: bool = True) -> None:
         self.model = model
         self.dim = model.dim
+        self.allowance = float("inf")
         self.evaluations = 0
         self._recordings: dict[str, Recording | None] = {}
         self.looped: dict[str, str] = {}
         self._replay = replay and not model.vectorized
+
+    @property
+    def evaluations(self) -> int:
+        return self._evaluations
+
+    @evaluations.setter
+    def evaluations(self, count: int) -> None:
+        if count > self.allowance:
+            raise Exhausted(f"{count:g} evaluations are more than the {self.allowance:g} that are allowed")
+        self._evaluations = count
 
     # ---- scales -----------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
+from bbvi.correction.assessment import HEAVY_TAIL
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Mixing
 from bbvi.correction.psis import pareto_shape
@@ -14,6 +15,19 @@ from bbvi.correction.psis import pareto_shape
 Array = np.ndarray
 
 _HUGE = 1e150
+
+
+def doubts_of(found: Mixing, x: Array, bad: Array, policy: ChainPolicy) -> tuple[str, ...]:
+    """The checks that failed of each row (R), empty where none did; `bad` (R,) says which are infinite somewhere."""
+    off = np.maximum(found.mean_error / policy.mean_off, found.sd_error / policy.sd_off)
+    checks = {
+        "infinite": bad,
+        HEAVY_TAIL: _heavy(x, policy),
+        "R-hat": np.sqrt(1.0 + found.excess) - 1.0 > policy.rhat,
+        "drift": found.drift > policy.drift,
+        "error": 2.0 * ndtr(-1.0 / np.maximum(off, 1e-9)) > policy.passing,
+    }
+    return tuple(", ".join(name for name, failed in checks.items() if failed[i]) for i in range(len(off)))
 
 
 def problems_of(
@@ -34,22 +48,36 @@ def problems_of(
             f"the standard errors of the mean of {labels[mean]} ({found.mean_error[mean]:.1%} of its sd) and of the sd "
             f"of {labels[sd]} ({found.sd_error[sd]:.1%}) are too large"
         )
-    if divergent > policy.divergent:
-        problems.append(f"{divergent:.1%} of the trajectories diverged, as in the neck of a funnel")
-    stuck = int(np.sum(rates < policy.stuck))
-    if stuck:
-        problems.append(f"{stuck} of {len(rates)} chains are stuck")
-    chance = max(float(-ndtri(0.01 / x.shape[-1])) - 2.3, 0.0)
-    heavy = np.flatnonzero(_tails(x, policy) > policy.heavy + 0.08 * chance)
+    problems += of_trajectories(divergent, rates, policy)
+    heavy = np.flatnonzero(_heavy(x, policy))
     if len(heavy):
         names = ", ".join(labels[i] for i in heavy[:4])
         problems.append(f"the posterior of {names} has tails so heavy that its sd, or even its mean, may not exist")
     return problems
 
 
-def infinite(columns: list[Array], labels: Sequence[str]) -> tuple[str, ...]:
+def of_trajectories(divergent: float, rates: Array, policy: ChainPolicy) -> Iterator[str]:
+    """What concerns all rows: trajectories that diverged, and chains that are stuck."""
+    if divergent > policy.divergent:
+        yield f"{divergent:.1%} of the trajectories diverged, as in the neck of a funnel"
+    stuck = int(np.sum(rates < policy.stuck))
+    if stuck:
+        yield f"{stuck} of {len(rates)} chains are stuck"
+
+
+def _heavy(x: Array, policy: ChainPolicy) -> Array:
+    chance = max(float(-ndtri(0.01 / x.shape[-1])) - 2.3, 0.0)
+    return np.asarray(_tails(x, policy) > policy.heavy + 0.08 * chance)
+
+
+def unbounded(columns: list[Array]) -> Array:
+    """Which quantities (R,) are infinite, or no number, at some draws."""
     with np.errstate(invalid="ignore"):
-        bad = np.flatnonzero(~np.all([np.all(np.abs(one) < _HUGE, axis=0) for one in columns], axis=0))
+        return np.asarray(~np.all([np.all(np.abs(one) < _HUGE, axis=0) for one in columns], axis=0))
+
+
+def infinite(columns: list[Array], labels: Sequence[str]) -> tuple[str, ...]:
+    bad = np.flatnonzero(unbounded(columns))
     if not len(bad):
         return ()
     return (f"{', '.join(labels[i] for i in bad[:4])}: infinite or not a number at some draws",)

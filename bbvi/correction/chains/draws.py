@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bbvi.correction.chains.adaptation import adapted
-from bbvi.correction.chains.agreement import columns_of, enlarged, infinite, problems_of
+from bbvi.correction.chains.agreement import (
+    columns_of,
+    doubts_of,
+    enlarged,
+    infinite,
+    of_trajectories,
+    problems_of,
+    unbounded,
+)
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Mixing, mixing
@@ -57,6 +65,8 @@ class Chains:
     stand : Stand
         From where more draws can be taken.
     interrupted : bool
+    shared, doubts : tuple of str
+        Those of the problems that concern all rows; and the checks that failed of each row (R).
     """
 
     draws: Array
@@ -77,6 +87,8 @@ class Chains:
     stand: Stand
     interrupted: bool = False
     name: str = "chains"
+    shared: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def khat(self) -> float:
@@ -252,6 +264,8 @@ def _drawn(
         problems=(*problems_of(found, x, labels, share, rates, policy), *infinite(columns, labels)),
         stand=stand,
         interrupted=interrupted,
+        shared=tuple(of_trajectories(share, rates, policy)),
+        doubts=doubts_of(found, x, unbounded(columns), policy),
     )
 
 

@@ -6,12 +6,13 @@ from importlib import import_module
 from types import ModuleType
 
 import bbvi.output  # noqa: F401  (hangs its ways out on Fit)
-from bbvi import families, stats
+from bbvi import families, numpy, stats
 from bbvi.checking.calibration import coverage, simulation_based_calibration
 from bbvi.checking.check_model import check_model
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from bbvi.families import MeanFieldGaussian
 from bbvi.fitting.fit import fit
+from bbvi.model.draw import Draw
 from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, Support
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load
@@ -23,7 +24,7 @@ from bbvi.solvers.stochastic import Stochastic
 from bbvi.status import Status
 
 # What takes a second to import, or what not every program wants, is there when it is asked for.
-_LATER = {"plots": "bbvi.output.plots", "models": "bbvi.models"}
+_LATER = {"bridges": "bbvi.bridges", "plots": "bbvi.output.plots", "models": "bbvi.models"}
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CholeskyCorrelation",
+    "Draw",
     "Fit",
     "FixedDraws",
     "Interval",
@@ -58,6 +60,7 @@ __all__ = [
     "Stochastic",
     "Support",
     "Trace",
+    "bridges",
     "check_model",
     "compare_estimators",
     "coverage",
@@ -66,6 +69,7 @@ __all__ = [
     "fit",
     "load",
     "models",
+    "numpy",
     "plots",
     "simulation_based_calibration",
     "stats",

@@ -1,0 +1,1 @@
+"""Doors to models of other packages."""

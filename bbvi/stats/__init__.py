@@ -27,6 +27,7 @@ from bbvi.stats.continuous import (
 )
 from bbvi.stats.correlations import lkj_cholesky
 from bbvi.stats.discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
+from bbvi.stats.frozen import Density, Frozen
 from bbvi.stats.multivariate import multivariate_normal
 from bbvi.stats.primitives import elementwise_primitives
 from bbvi.stats.simplex import dirichlet, multinomial
@@ -60,7 +61,9 @@ ELEMENTWISE = frozenset(elementwise_primitives)
 __all__ = [
     "AXISWISE",
     "CORE_DIMS",
+    "Density",
     "ELEMENTWISE",
+    "Frozen",
     "REDUCTIONS",
     "bernoulli",
     "beta",
@@ -115,7 +118,7 @@ __all__ = [
 
 def _find_by_name(path: str, given: Any) -> None:
     """Let pickle find functions by their public names: copies, in an executor's workers, would have no derivatives."""
-    if callable(given):
+    if not isinstance(given, Density):
         given.__module__, given.__qualname__ = __name__, path
     else:
         for key, function in vars(given).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -10,6 +9,7 @@ import numpy as np
 import scipy.special as sc
 
 from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.location_scale import Standard, finite, location_scale, nonnegative, positive
 from bbvi.stats.primitives import Function, elementwise, public
 from bbvi.stats.tails import TAILS
@@ -304,7 +304,7 @@ def _arguments(shapes: str) -> str:
     return ", ".join(part for part in ("x", shapes, "loc=0, scale=1") if part)
 
 
-def _make(name: str) -> SimpleNamespace:
+def _make(name: str) -> Density:
     shapes, standard = STANDARDS[name]
     density = location_scale(f"{name}.logpdf", standard)
     functions = {"logpdf": public(density, "logpdf", _arguments(shapes), _DOC.format(name=name))}
@@ -314,7 +314,7 @@ def _make(name: str) -> SimpleNamespace:
             tail = location_scale(f"{name}.{word}", standard)
             doc = _TAIL_DOC.format(word=_WORDS[word], name=name)
             functions[word] = public(tail, word, _arguments(shapes), doc)
-    return SimpleNamespace(**functions)
+    return Density(name, **functions)
 
 
 norm = _make("norm")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -10,6 +9,7 @@ import numpy as np
 import scipy.special as sc
 
 from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.mass import COUNT, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, RATE, REAL, Mass, mass_function
 from bbvi.stats.primitives import Function, inplace, public
 
@@ -300,7 +300,7 @@ MASSES: dict[str, tuple[str, Mass]] = {
 }
 
 
-def _make(name: str) -> SimpleNamespace:
+def _make(name: str) -> Density:
     """``logpmf`` with the shift ``loc=0`` that SciPy's has."""
     parameters, mass = MASSES[f"{name}.logpmf"]
     fun = mass_function(f"{name}.logpmf", mass)
@@ -314,7 +314,7 @@ def _make(name: str) -> SimpleNamespace:
         f"Log mass of {name}; parameters and support are those of ``scipy.stats.{name}``.\n\n"
         "-inf outside the support, nan where a parameter is outside its domain; the gradient is zero in both."
     )
-    return SimpleNamespace(logpmf=public(shifted, "logpmf", f"k, {parameters}=0", doc))
+    return Density(name, logpmf=public(shifted, "logpmf", f"k, {parameters}=0", doc))
 
 
 def _by(name: str, word: str, doc: str) -> Function:

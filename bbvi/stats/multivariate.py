@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defvjp
 
+from bbvi.stats.frozen import Density
 from bbvi.stats.primitives import Function, public, unbroadcast
 from bbvi.stats.vectors import column, matrix, vector_primitive, vjp_by
 
@@ -129,7 +129,9 @@ defvjp(
 )
 
 
-multivariate_normal = SimpleNamespace(
+multivariate_normal = Density(
+    "multivariate_normal",
+    axes=1,
     logpdf=public(
         normal_,
         "logpdf",

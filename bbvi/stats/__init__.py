@@ -27,8 +27,9 @@ from bbvi.stats.continuous import (
 )
 from bbvi.stats.correlations import lkj_cholesky
 from bbvi.stats.discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
+from bbvi.stats.forms import censored, hurdle, truncated, zero_inflated
 from bbvi.stats.frozen import Density, Frozen
-from bbvi.stats.multivariate import multivariate_normal
+from bbvi.stats.multivariate import multivariate_normal, multivariate_t
 from bbvi.stats.primitives import elementwise_primitives
 from bbvi.stats.simplex import dirichlet, multinomial
 from bbvi.stats.special import (
@@ -71,6 +72,7 @@ __all__ = [
     "betaln",
     "binom",
     "categorical",
+    "censored",
     "cauchy",
     "chi2",
     "digamma",
@@ -84,6 +86,7 @@ __all__ = [
     "geom",
     "halfcauchy",
     "halfnorm",
+    "hurdle",
     "invgamma",
     "laplace",
     "lkj_cholesky",
@@ -97,6 +100,7 @@ __all__ = [
     "logsumexp",
     "multinomial",
     "multivariate_normal",
+    "multivariate_t",
     "nbinom",
     "ndtr",
     "ndtri",
@@ -108,11 +112,13 @@ __all__ = [
     "softmax",
     "softplus",
     "t",
+    "truncated",
     "uniform",
     "vonmises",
     "weibull_min",
     "xlog1py",
     "xlogy",
+    "zero_inflated",
 ]
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
+from autograd.tracer import getval
 
 from bbvi.stats import special as sp
 from bbvi.stats.frozen import Density
 from bbvi.stats.mass import COUNT, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, RATE, REAL, Mass, mass_function
-from bbvi.stats.primitives import Function, inplace, public
+from bbvi.stats.primitives import Function, composed, inplace, public
 
 # ---------------------------------------------------------------------- formulas
 
@@ -323,6 +324,19 @@ def _by(name: str, word: str, doc: str) -> Function:
     return public(mass_function(f"{name}.{word}", mass), word, f"k, {parameters}", doc)
 
 
+def _nbinom_mean(k: Any, mean: Any, concentration: Any) -> Any:
+    plain = getval(mean)
+    valid = plain >= 0
+    with np.errstate(all="ignore"):
+        safe = anp.where(valid & (plain > _LEAST_MEAN), mean, np.where(valid, _LEAST_MEAN, 1.0))
+        out = _nbinom_log_rate(k, anp.log(safe), concentration)
+        return anp.where(valid, out, np.nan)
+
+
+_LEAST_MEAN = 1e-100
+_nbinom_log_rate = mass_function("nbinom.logpmf_log_rate", _NBINOM_LOG_RATE)
+
+
 bernoulli = _make("bernoulli")
 bernoulli.logpmf_logits = _by("bernoulli", "logpmf_logits", "Log mass of a Bernoulli outcome with log odds ``logits``.")
 binom = _make("binom")
@@ -335,5 +349,11 @@ nbinom.logpmf_log_rate = _by(
     "nbinom",
     "logpmf_log_rate",
     "Log mass of a negative binomial: mean m = exp(``log_rate``), variance m + m^2 / concentration.",
+)
+nbinom.logpmf_mean = public(
+    composed("nbinom.logpmf_mean", _nbinom_mean, [False, True, True]),
+    "logpmf_mean",
+    "k, mean, concentration",
+    "Log mass of a negative binomial by its mean m, of 0 or more, with variance m + m^2 / concentration.",
 )
 geom = _make("geom")

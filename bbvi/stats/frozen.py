@@ -106,7 +106,8 @@ class Frozen:
 def _by_name(name: str) -> Any:
     from bbvi import stats
 
-    return getattr(stats, name)
+    form, _, inner = name.rstrip(")").partition("(")
+    return getattr(stats, form)(getattr(stats, inner)) if inner else getattr(stats, name)
 
 
 def _again(name: str, parameters: tuple[Any, ...], named: dict[str, Any]) -> Frozen:

@@ -31,8 +31,8 @@ demo: $(VENV)/.installed-demo ## fit eight schools: its summary, eight_schools.n
 test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-bridges: $(VENV)/.installed-bridges ## the tests that need JAX and PyMC (and PyTorch, where you installed it)
-	@$(BIN)/python -m pytest tests/test_examples.py tests/test_own_gradient.py -k "jax or pymc or pytorch" $(ARGS)
+bridges: $(VENV)/.installed-bridges ## the tests that need JAX, NumPyro, PyMC and BridgeStan (and PyTorch, if installed)
+	@$(BIN)/python -m pytest tests/test_bridges.py tests/test_examples.py tests/test_own_gradient.py -k "bridges or jax or pymc or pytorch" $(ARGS)
 
 lint: $(VENV)/.installed-lint ## ruff, mypy, and the layers of the house
 	@$(BIN)/python -m ruff check .

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from docutils import nodes
@@ -99,7 +98,7 @@ class StatsTable(SphinxDirective):
 
 def _densities() -> Iterator[tuple[str, str]]:
     for name in stats.__all__:
-        methods = vars(getattr(stats, name)) if isinstance(getattr(stats, name), SimpleNamespace) else {}
+        methods = vars(getattr(stats, name)) if isinstance(getattr(stats, name), stats.Density) else {}
         for method, function in sorted(methods.items()):
             signature, sentence = _described(method, function)
             yield f"{name}.{signature}", sentence

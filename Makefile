@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test bridges lint docs figures scoreboard calibrate bench clean
+.PHONY: help demo test bridges lint docs figures scoreboard calibrate bench dist clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -54,6 +54,11 @@ calibrate: $(VENV)/.installed-docs ## fit some 260 posteriors with known answers
 
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code
 	@$(BIN)/python tests/benchmarks
+
+dist: $(VENV)/.installed-publish ## a wheel and an sdist in dist/, as they would be published
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/python -m twine check --strict dist/*
 
 clean: ## remove what the other targets made
 	[ ! -e $(VENV)/.created ] || rm -rf $(VENV)

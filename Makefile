@@ -62,7 +62,7 @@ dist: $(VENV)/.installed-publish ## a wheel and an sdist in dist/, as they would
 
 clean: ## remove what the other targets made
 	[ ! -e $(VENV)/.created ] || rm -rf $(VENV)
-	rm -rf build dist *.egg-info docs/_build docs/gallery/models .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info docs/_build docs/gallery/models docs/notebooks .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f $(OUT)/eight_schools.nc $(OUT)/eight_schools.png
 	find bbvi models tests examples docs -name __pycache__ -prune -exec rm -rf {} +
 

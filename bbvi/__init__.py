@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
@@ -30,7 +31,9 @@ _LATER = {"bridges": "bbvi.bridges", "plots": "bbvi.output.plots", "models": "bb
 def __getattr__(name: str) -> ModuleType:
     if name in _LATER:
         return import_module(_LATER[name])
-    raise AttributeError(f"module 'bbvi' has no attribute {name!r}")
+    near = get_close_matches(name, __all__, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("_") else ""
+    raise AttributeError(f"module 'bbvi' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

@@ -217,3 +217,11 @@ def test_descriptions_of_a_wheel_and_an_sdist_pass_twine(tmp_path):
             cwd=tmp_path / "tree", capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_public_is_all_that_is_shown():
+    assert sorted(dir(bbvi)) == sorted([*bbvi.__all__, "__version__"])
+    assert sorted(dir(bbvi.stats)) == sorted(bbvi.stats.__all__)
+    assert all(hasattr(bbvi, name) for name in dir(bbvi)) and all(hasattr(bbvi.stats, name) for name in dir(bbvi.stats))
+    with pytest.raises(AttributeError, match="no attribute 'Postive'; did you mean Positive"):
+        bbvi.Postive  # noqa: B018

@@ -134,6 +134,10 @@ def _find_by_name(path: str, given: Any) -> None:
 for _name in filter(str.islower, __all__):
     _find_by_name(_name, globals()[_name])
 
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
 # Hidden from type checkers, to which it would say that every name exists.
 if not TYPE_CHECKING:
 

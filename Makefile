@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test bridges lint docs figures scoreboard calibrate bench clean
+.PHONY: help demo test bridges lint docs figures scoreboard calibrate bench dist clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -31,8 +31,8 @@ demo: $(VENV)/.installed-demo ## fit eight schools: its summary, eight_schools.n
 test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-bridges: $(VENV)/.installed-bridges ## the tests that need JAX and PyMC (and PyTorch, where you installed it)
-	@$(BIN)/python -m pytest tests/test_examples.py tests/test_own_gradient.py -k "jax or pymc or pytorch" $(ARGS)
+bridges: $(VENV)/.installed-bridges ## the tests that need JAX, NumPyro, PyMC and BridgeStan (and PyTorch, if installed)
+	@$(BIN)/python -m pytest tests/test_bridges.py tests/test_examples.py tests/test_own_gradient.py -k "bridges or jax or pymc or pytorch" $(ARGS)
 
 lint: $(VENV)/.installed-lint ## ruff, mypy, and the layers of the house
 	@$(BIN)/python -m ruff check .
@@ -55,9 +55,14 @@ calibrate: $(VENV)/.installed-docs ## fit some 270 posteriors with known answers
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code
 	@$(BIN)/python tests/benchmarks
 
+dist: $(VENV)/.installed-publish ## a wheel and an sdist in dist/, as they would be published
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/python -m twine check --strict dist/*
+
 clean: ## remove what the other targets made
 	[ ! -e $(VENV)/.created ] || rm -rf $(VENV)
-	rm -rf build dist *.egg-info docs/_build docs/gallery/models .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info docs/_build docs/gallery/models docs/notebooks .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f $(OUT)/eight_schools.nc $(OUT)/eight_schools.png
 	find bbvi models tests examples docs -name __pycache__ -prune -exec rm -rf {} +
 

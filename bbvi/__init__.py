@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 
 import bbvi.output  # noqa: F401  (hangs its ways out on Fit)
-from bbvi import families, stats
+from bbvi import families, numpy, stats
 from bbvi.checking.calibration import coverage, simulation_based_calibration
 from bbvi.checking.check_model import check_model
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from bbvi.families import MeanFieldGaussian
 from bbvi.fitting.fit import fit
+from bbvi.model.draw import Draw
 from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, Support
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load
@@ -24,13 +26,15 @@ from bbvi.solvers.stochastic import Stochastic
 from bbvi.status import Status
 
 # What takes a second to import, or what not every program wants, is there when it is asked for.
-_LATER = {"plots": "bbvi.output.plots", "models": "bbvi.models"}
+_LATER = {"bridges": "bbvi.bridges", "plots": "bbvi.output.plots", "models": "bbvi.models"}
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in _LATER:
         return import_module(_LATER[name])
-    raise AttributeError(f"module 'bbvi' has no attribute {name!r}")
+    near = get_close_matches(name, __all__, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("_") else ""
+    raise AttributeError(f"module 'bbvi' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:
@@ -41,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CholeskyCorrelation",
+    "Draw",
     "Fit",
     "FixedDraws",
     "Interval",
@@ -60,6 +65,7 @@ __all__ = [
     "Support",
     "Surrogate",
     "Trace",
+    "bridges",
     "check_model",
     "compare_estimators",
     "coverage",
@@ -68,6 +74,7 @@ __all__ = [
     "fit",
     "load",
     "models",
+    "numpy",
     "plots",
     "simulation_based_calibration",
     "stats",

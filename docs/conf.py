@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from docutils import nodes
@@ -23,6 +22,7 @@ from bbvi import stats
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import gallery_pages  # noqa: E402  (these lie beside this file)
 import local_links  # noqa: E402
+from gallery_pages import notebooks  # noqa: E402
 
 project = "bbvi"
 author = "the bbvi developers"
@@ -99,7 +99,7 @@ class StatsTable(SphinxDirective):
 
 def _densities() -> Iterator[tuple[str, str]]:
     for name in stats.__all__:
-        methods = vars(getattr(stats, name)) if isinstance(getattr(stats, name), SimpleNamespace) else {}
+        methods = vars(getattr(stats, name)) if isinstance(getattr(stats, name), stats.Density) else {}
         for method, function in sorted(methods.items()):
             signature, sentence = _described(method, function)
             yield f"{name}.{signature}", sentence
@@ -155,6 +155,8 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     app.add_directive("stats-table", StatsTable)
     app.connect("builder-inited", lambda app: gallery_pages.make())
+    docs = Path(__file__).resolve().parent
+    app.connect("builder-inited", lambda app: notebooks.write_scripts(docs.parent / "examples", docs / "notebooks"))
     app.connect("html-page-context", _links_back)
     app.connect("build-finished", _no_broken_link)
     app.connect("autodoc-skip-member", _bare_fields)

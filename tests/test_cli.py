@@ -67,7 +67,7 @@ def gallery(monkeypatch):
 
 
 def test_fit_prints_writes_and_succeeds(file, tmp_path, capsys):
-    assert main(["fit", f"{file}:sound", "--out", str(tmp_path / "new" / "first"), "--seed", "1"]) == OK
+    assert main(["fit", f"{file}:sound", "--out", str(tmp_path / "new" / "first.nc"), "--seed", "1"]) == OK
     out = capsys.readouterr().out
     assert "bbvi fit: converged, reliable" in out
     assert "mu" in out
@@ -79,13 +79,28 @@ def test_fit_prints_writes_and_succeeds(file, tmp_path, capsys):
     (data.close if hasattr(data, "close") else lambda: None)()
 
 
-def test_out_may_be_a_folder_and_names_follow_the_model(file, tmp_path, capsys):
-    (tmp_path / "folder").mkdir()
-    assert (
-        main(["fit", f"{file}:model", "--out", str(tmp_path / "folder"), "--no-plot", "--draws", "50"]) == OK
-    )
-    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.nc"]
+def test_out_is_a_folder_and_each_model_has_files_of_its_own(file, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "results"), "--no-plot", "--draws", "50"]
+    assert main(["fit", f"{file}:model", *out]) == OK
     assert "mine.nc" in capsys.readouterr().out
+    assert main(["fit", f"{file}:sound", *out]) == OK
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["mine.nc", "mine_sound.nc"]
+
+
+def test_check_as_json(file, capsys):
+    assert main(["check", f"{file}:sound", "--json"]) == OK
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] and {finding["grade"] for finding in report["findings"]} <= {"ok", "note"}
+    assert "gradient" in [finding["check"] for finding in report["findings"]]
+
+
+@pytest.mark.parametrize("typed, meant", [("eight_school", "eight_schools"), ("mine.py:soun", "sound")])
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(
+    typed, meant, file, gallery, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", typed, "--no-files"]) == USAGE
+    assert f"did you mean {meant}" in capsys.readouterr().err
 
 
 def test_json_is_json_alone(file, tmp_path, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import arviz as az
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from posteriors import SLOPES, regression, schools, supports
@@ -221,3 +222,18 @@ def test_bad_arguments_are_named(regression_fit, bad):
 def test_the_tree_is_the_same_in_every_version(fit):
     tree = to_datatree(fit, 10)
     assert set(tree.children) == GROUPS
+
+
+@pytest.mark.parametrize("latents", [2, 40])
+def test_draws_in_chains_that_know_nothing_of_each_other(latents):
+    """R-hat and rank plots of ArviZ 1.x need chains; of weighted draws they are parts of the pool, of its own each."""
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2) - 0.1 * anp.sum(z**4), latents, seed=1)
+    data = fit.to_arviz(draws=1000, chains=4, seed=2)
+    x = np.asarray(data["posterior"]["z"])
+    assert x.shape == (4, 250, latents)
+    apart = [{row.tobytes() for row in chain} for chain in x]
+    assert not any(apart[i] & apart[j] for i in range(4) for j in range(i))
+    rhat = np.asarray((az.rhat(data)["posterior"] if "posterior" in az.rhat(data) else az.rhat(data))["z"])
+    assert np.all(rhat < 1.05)
+    with pytest.raises(ValueError, match="chains: expected a divisor of the number of draws, 1000, got 7"):
+        fit.to_arviz(draws=1000, chains=7)

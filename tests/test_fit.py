@@ -360,13 +360,13 @@ def test_a_slow_log_joint_keeps_to_the_time(clock, seconds, with_gradient):
 
 @pytest.mark.parametrize("estimator", ["score", "pathwise"])
 def test_weights_are_left_out_once_the_time_is_up_and_the_message_says_so(clock, monkeypatch, estimator):
-    first, *rest = pipeline.CORRECTIONS
+    (first, doing), *rest = pipeline.CORRECTIONS.items()
 
     def late(corrected):
         clock[0] = 1000.0
         return first(corrected)
 
-    monkeypatch.setattr(pipeline, "CORRECTIONS", (late, *rest))
+    monkeypatch.setattr(pipeline, "CORRECTIONS", {late: doing, **dict(rest)})
     solver = bbvi.NaturalGradient() if estimator == "score" else "auto"
     fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 3, estimator=estimator, solver=solver, seed=1, max_seconds=100)
     assert fit.converged and fit.importance is None and fit.verdict == "caution"

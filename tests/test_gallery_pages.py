@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
 import gallery_pages  # noqa: E402
-from gallery_pages import page, published, stories  # noqa: E402
+from gallery_pages import notebooks, page, published, stories  # noqa: E402
 from gallery_pages.equations import latex  # noqa: E402
 
 EQUATIONS = {
@@ -154,3 +155,21 @@ def test_a_page_is_kept_until_what_it_is_made_from_changes(tmp_path, monkeypatch
     monkeypatch.setattr(gallery_pages, "key", lambda name: "changed")
     gallery_pages.make(tmp_path)
     assert made == ["dose_response"] * 2
+
+
+def test_a_page_and_a_script_are_notebooks_too(written, tmp_path):
+    made = json.loads((written / "dose_response.ipynb").read_text(encoding="utf-8"))
+    cells = [(cell["cell_type"], cell["source"]) for cell in made["cells"]]
+    assert cells[0][1].startswith("# A dose-response curve") and "bbvi.Model(" in cells[1][1]
+    assert ("code", "fit.to_arviz(chains=4)") in cells
+    notebooks.write_scripts(ROOT / "examples", tmp_path)
+    for path in (ROOT / "examples").glob("*.py"):
+        made = json.loads((tmp_path / f"{path.stem}.ipynb").read_text(encoding="utf-8"))
+        code = "\n".join(cell["source"] for cell in made["cells"] if cell["cell_type"] == "code")
+        # Nothing is lost on the way, and each cell is Python by itself.
+        assert "".join(code.split()) in "".join(path.read_text(encoding="utf-8").split())
+        for cell in made["cells"]:
+            if cell["cell_type"] == "code":
+                compile(cell["source"], path.stem, "exec")
+        page_of_guide = (ROOT / "docs" / "guide" / "index.md").read_text(encoding="utf-8")
+        assert f"<../notebooks/{path.stem}.ipynb>" in page_of_guide

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -182,3 +183,45 @@ def test_reference_lists_every_public_name():
 
 def test_changelog_names_the_version():
     assert f"## {bbvi.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_what_is_published_says_what_setup_cfg_says(setup_cfg):
+    version = bbvi.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    recipe = (ROOT / "packaging" / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    assert f'{{% set version = "{version}" %}}' in recipe
+    # Conda calls matplotlib without its windows matplotlib-base; markers of Python versions are left out.
+    required = [line for line in _lines(setup_cfg["options"]["install_requires"]) if not line.startswith("arviz>=1")]
+    wanted = {re.split("[;,]", line)[0].replace("matplotlib", "matplotlib-base") for line in required}
+    run = recipe.partition("  run:\n")[2].partition("\ntest:")[0]
+    assert {line.strip("- ").replace(" ", "") for line in run.splitlines() if "python" not in line and line} == wanted
+
+
+def test_the_house_on_one_page_has_every_wing(setup_cfg):
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    layers = _lines(setup_cfg["importlinter:contract:stack"]["layers"])
+    names = [name.strip() for layer in layers for name in layer.split("|") if name.strip() != "__main__"]
+    assert [name for name in names if f"`{name}" not in page] == []
+
+
+def test_descriptions_of_a_wheel_and_an_sdist_pass_twine(tmp_path):
+    """As `make dist` makes them; a description that the index would not render is an error there."""
+    pytest.importorskip("twine")
+    pytest.importorskip("build")
+    unwanted = shutil.ignore_patterns(".*", "build", "dist", "_build", "*.egg-info")
+    shutil.copytree(ROOT, tmp_path / "tree", ignore=unwanted)
+    for command in (("build", "--no-isolation", "--outdir", "dist", "."), ("twine", "check", "--strict")):
+        parts = [str(path) for path in (tmp_path / "tree" / "dist").glob("*")] if command[0] == "twine" else []
+        done = subprocess.run(
+            [sys.executable, "-m", *command, *parts],
+            cwd=tmp_path / "tree", capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_public_is_all_that_is_shown():
+    assert sorted(dir(bbvi)) == sorted([*bbvi.__all__, "__version__"])
+    assert sorted(dir(bbvi.stats)) == sorted(bbvi.stats.__all__)
+    assert all(hasattr(bbvi, name) for name in dir(bbvi)) and all(hasattr(bbvi.stats, name) for name in dir(bbvi.stats))
+    with pytest.raises(AttributeError, match="no attribute 'Postive'; did you mean Positive"):
+        bbvi.Postive  # noqa: B018

@@ -199,3 +199,12 @@ def test_to_draw_more_changes_the_result(ratio: bbvi.Fit) -> None:
     longer = ratio.extend()
     assert longer.evaluations > ratio.evaluations
     assert not longer.summary()["mean"].equals(ratio.summary()["mean"])
+
+
+def test_a_trace_is_a_table(ratio: bbvi.Fit) -> None:
+    assert str(ratio.trace).splitlines()[0].split() == [
+        "step", "elbo", "gradient_norm", "step_size", "evaluations", "gradient_evaluations", "seconds"
+    ]  # fmt: skip
+    long = bbvi.Trace(*([float(i) for i in range(100)] for _ in range(6)))
+    assert len(str(long).splitlines()) == 32 and "..." in str(long) and str(long).split()[-7] == "100"
+    assert long._repr_html_().count("<tr>") == 32

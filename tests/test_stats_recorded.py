@@ -112,7 +112,58 @@ def grid() -> dict[str, tuple[Density, np.ndarray]]:
         lambda u: stats.multivariate_normal.logpdf(u[:2], u[2:4], anp.dot(chol_of(u), chol_of(u).T)),
         [row for row in rows if row[4] == 1.0],
     )
+    add_vector(
+        "t cholesky",
+        lambda u: stats.multivariate_t.logpdf_cholesky(u[:2], u[2:4], chol_of(u[:8]), u[8]),
+        [[*row, df] for row in rows for df in (3.3, 80.0, 1.0)],
+    )
+    add_vector(
+        "multivariate t",
+        lambda u: stats.multivariate_t.logpdf(u[:2], u[2:4], anp.dot(chol_of(u[:8]), chol_of(u[:8]).T), u[8]),
+        [[*row, 3.3] for row in rows if row[4] == 1.0],
+    )
+    add_forms(add)
     return cases
+
+
+def add_forms(add: Callable[..., Any]) -> None:
+    """Densities made of others, and densities by their mean."""
+    shares = (0.3, 1e-3, 0.999, 0.0, 1.0, 1.2, -0.1)
+    for made in (stats.zero_inflated, stats.hurdle):
+        name = made.__name__
+        for k in (0, 1, 3):
+            rows = [[p, m] for p in shares for m in (2.3, 1e-3, 40.0)]
+            add(f"{name} poisson {k}", lambda p, m, k=k, made=made: made(stats.poisson).logpmf(k, p, m), rows)
+            rows = [[p, v] for p in shares for v in (0.3, -6.0, 4.0)]
+            add(
+                f"{name} poisson log rate {k}",
+                lambda p, v, k=k, made=made: made(stats.poisson).logpmf_log_rate(k, p, v),
+                rows,
+            )
+            rows = [[p, 0.4] for p in shares] + [[0.3, q] for q in (1e-3, 0.999)]
+            add(f"{name} binom {k}", lambda p, q, k=k, made=made: made(stats.binom).logpmf(k, p, 5, q), rows)
+            rows = [[p, m, r] for p in shares[:3] for m in (2.3, 40.0) for r in (0.4, 5.0)]
+            add(
+                f"{name} nbinom {k}",
+                lambda p, m, r, k=k, made=made: made(stats.nbinom).logpmf_mean(k, p, m, r),
+                rows,
+            )
+    for name in ("norm", "logistic", "expon", "weibull_min"):
+        density, shapes = getattr(stats, name), [1.7] if name == "weibull_min" else []
+        for ends in ([0.2, 2.5], [-np.inf, 2.5], [0.2, np.inf], [6.0, 7.0]):
+            scales = ((0.0, 1.3), (-1.0, 0.3))
+            rows = [[x, *shapes, *scale] for x in (0.7, 2.4, 6.5, 0.1, 9.0) for scale in scales]
+            for made in (stats.truncated, stats.censored):
+                add(
+                    f"{made.__name__} {name} {ends}",
+                    lambda x, *rest, made=made, density=density, ends=ends: made(density).logpdf(x, *ends, *rest),
+                    rows,
+                )
+    rows = [[x, m, phi] for x in (0.3, 0.9, 1e-3) for m in (0.2, 0.97, 1e-3) for phi in (3.0, 200.0, 0.1)]
+    add("beta by mean", stats.beta.logpdf_mean, rows + [[1.2, 0.3, 3.0], [0.3, 1.2, 3.0], [0.3, 0.2, -1.0]])
+    for k in (0, 1, 7):
+        rows = [[m, r] for m in (2.3, 1e-6, 400.0, 0.0, -1.0) for r in (5.0, 0.4, 1e3)]
+        add(f"nbinom by mean {k}", lambda m, r, k=k: stats.nbinom.logpmf_mean(k, m, r), rows)
 
 
 CASES = grid()

@@ -207,3 +207,9 @@ def test_terms_are_not_looked_at_where_the_function_fails():
     assert np.isfinite(target.values(np.ones((1, 2)))).all() and target.recorded
     assert "returned 3 terms" in repeated_terms(target, np.ones(2))
     assert repeated_terms(target, np.zeros(2)) == ""
+
+
+def test_a_report_and_a_log_joint_alone() -> None:
+    report = check_model(lambda z: -0.5 * np.sum(z**2), 2)
+    assert report.ok and repr(report) == str(report)
+    assert "<table>" in report._repr_html_() and "No problems found." in report._repr_html_()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bbvi.fitting.arguments import as_model
 from bbvi.model import predictive
 from bbvi.model.model import Model
 from bbvi.search import starts
@@ -39,7 +41,7 @@ class Finding(NamedTuple):
     message: str
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What `check_model` found."""
 
@@ -61,6 +63,24 @@ class Report:
         if self.problems:
             raise ValueError("the model has problems: " + " | ".join(self.problems))
 
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        colours = {"ok": "#2e7d32", "note": "#b26a00", "problem": "#c62828"}
+        rows = "".join(
+            f"<tr><td style='color:{colours[grade]}'><b>{grade}</b></td>"
+            + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in (check, message))
+            + "</tr>"
+            for grade, check, message in self.findings
+        )
+        return f"<code>{escape(repr(self.model))}</code><table>{rows}</table><p>{self._conclusion}</p>"
+
+    @property
+    def _conclusion(self) -> str:
+        count = len(self.problems)
+        return "No problems found." if not count else f"{count} problem{'s' if count > 1 else ''} found."
+
     def __str__(self) -> str:
         lines = [repr(self.model)]
         marks = {"ok": "ok      ", "note": "note    ", "problem": "PROBLEM "}
@@ -68,28 +88,32 @@ class Report:
             lines += textwrap.wrap(
                 f"{check}: {message}", 100, initial_indent=f"  {marks[grade]}", subsequent_indent=" " * 12
             )
-        count = len(self.problems)
-        lines.append("No problems found." if not count else f"{count} problem{'s' if count > 1 else ''} found.")
+        lines.append(self._conclusion)
         return "\n".join(lines)
 
 
-def check_model(model: Model, seed: int = 0) -> Report:
+def check_model(
+    model: Model | Callable[..., Any], latents: Mapping[str, Any] | int | None = None, seed: int = 0
+) -> Report:
     """Try a model out: supports, finiteness, shapes, gradients, batching, proper priors, and its optional functions.
 
     Parameters
     ----------
-    model : Model
+    model : Model or callable
+        As for `bbvi.fit`: a log joint alone comes with its `latents`.
+    latents : dict or int, optional
     seed : int
         Of the points at which it is tried.
 
     Returns
     -------
     Report
-        Print it, or call its ``raise_problems()`` in a test. It cannot prove a model right: it says what is
-        wrong with its mechanics, not with its statistics.
+        Print it, let a notebook show it, or call its ``raise_problems()`` in a test. It cannot prove a model right: it
+        says what is wrong with its mechanics, not with its statistics.
     """
-    if not isinstance(model, Model):
-        raise TypeError(f"model: expected a bbvi.Model, got {model!r}")
+    if not isinstance(model, Model) and latents is None:
+        raise TypeError(f"model: expected a bbvi.Model, or a log joint with its latents, got {model!r}")
+    model = as_model(model, latents)
     report = Report(model)
     target = Target(model)
     rng = np.random.default_rng(seed)

@@ -51,6 +51,7 @@ optional functions.
 examples:
   bbvi check mymodel.py:model
   bbvi check eight_schools
+  bbvi check mymodel.py:model --json | jq '.findings[] | select(.grade == "problem")'
 
 exit status: 0 without problems, 1 with, 2 for an error in what was asked for.
 """
@@ -180,7 +181,11 @@ def check_command(arguments: argparse.Namespace) -> int:
     from bbvi.checking.check_model import check_model
 
     report = check_model(load_model(arguments.model)[0], seed=0 if arguments.seed is None else arguments.seed)
-    print(report)
+    if arguments.json:
+        findings = [finding._asdict() for finding in report.findings]
+        print(json.dumps({"model": repr(report.model), "ok": report.ok, "findings": findings}, indent=2))
+    else:
+        print(report)
     return OK if report.ok else FAILED
 
 
@@ -188,14 +193,9 @@ def check_command(arguments: argparse.Namespace) -> int:
 
 
 def _prefix(out: str | None, name: str) -> Path:
-    """Path of the files without their endings; `out` is a folder, or such a path."""
-    if out is None:
-        return Path(name)
-    path = Path(out)
-    if path.is_dir() or out.endswith(("/", "\\")):
-        prefix = path / name
-    else:
-        prefix = path.with_suffix("") if path.suffix in (".nc", ".png") else path
+    """Path of the files without their endings, in the folder `out`, unless that ends like one of the files."""
+    path = Path(out or ".")
+    prefix = path.with_suffix("") if path.suffix in (".nc", ".png") and not path.is_dir() else path / name
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -285,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("model", metavar="MODEL", help="name in the gallery, or path/to/file.py:name")
     fit.add_argument(
-        "--out", metavar="PATH", help="folder, or path without ending, of the files (default: here)"
+        "--out", metavar="PATH", help="folder of the files, or the path of one: PATH.nc (default: here)"
     )
     fit.add_argument(
         "--kind", choices=_KINDS, default="best", help="which posterior to summarise (default: %(default)s)"
@@ -320,6 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--seed", type=_whole, metavar="N", help="of the points at which it is tried (default: 0)"
     )
+    check.add_argument("--json", action="store_true", help="as JSON")
     check.set_defaults(run=check_command)
     for command in (fit, models, check):
         command.add_argument(

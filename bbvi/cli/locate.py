@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bbvi.model.model import Model
@@ -32,12 +35,14 @@ def load_model(text: str) -> tuple[Model, str]:
         known = gallery()
         if text not in known.names():
             raise UsageError(
-                f"the gallery has no model {text!r}: 'bbvi models' lists it; or write path/to/file.py:name"
+                f"the gallery has no model {text!r}{_nearest(text, known.names())}: 'bbvi models' lists it; or write "
+                "path/to/file.py:name"
             )
         return known.load(text), text
-    found = getattr(_module(Path(path)), name, None)
+    module = _module(Path(path))
+    found = getattr(module, name, None)
     if found is None:
-        raise UsageError(f"{path} has no {name!r}")
+        raise UsageError(f"{path} has no {name!r}{_nearest(name, _public(module))}")
     if callable(found) and not isinstance(found, Model):
         try:
             found = found()
@@ -48,7 +53,8 @@ def load_model(text: str) -> tuple[Model, str]:
         raise UsageError(
             f"{text}: expected a bbvi.Model or a function that returns one, got {type(found).__name__}"
         )
-    return found, name if name not in ("model", "main") else Path(path).stem
+    stem = Path(path).stem
+    return found, stem if name in ("model", "main") else f"{stem}_{name}"
 
 
 def _module(path: Path) -> Any:
@@ -67,6 +73,17 @@ def _module(path: Path) -> Any:
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Those of the known names that may have been meant."""
+    near = get_close_matches(name, known, cutoff=0.5)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def _public(module: Any) -> list[str]:
+    named = vars(module).items()
+    return [name for name, value in named if not name.startswith("_") and not isinstance(value, ModuleType)]
 
 
 def gallery() -> Any:

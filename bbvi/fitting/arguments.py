@@ -16,6 +16,7 @@ from bbvi.estimators.score_function import ScoreFunction
 from bbvi.fitting.job import Given, Method
 from bbvi.fitting.policy import BudgetPolicy
 from bbvi.model.model import Model
+from bbvi.progress import Bar
 from bbvi.result.record import FitRecord
 from bbvi.solvers.base import Solver, as_solver
 from bbvi.solvers.fixed_draws import FixedDraws
@@ -123,7 +124,7 @@ def as_limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: A
         float("inf") if max_evaluations is None else max_evaluations,
         float("inf") if max_seconds is None else max_seconds,
         callback,
-        None if progress is None else bool(progress),
+        Bar(None if progress is None else bool(progress)),
         None if checkpoint is None else Path(checkpoint),
     )
 

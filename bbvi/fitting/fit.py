@@ -70,7 +70,8 @@ def fit(
     callback : callable, optional
         Called with a `Progress` after each step; returning True ends the fit.
     progress : bool, optional
-        Progress bar on standard error; None shows it in a terminal, for fits of over two seconds.
+        Progress bar on standard error, or in a notebook, with the stage that the fit is in; None shows it in a terminal
+        or a notebook, for fits of over two seconds.
     executor : concurrent.futures.Executor, optional
         Evaluates draws in parallel.
     checkpoint : path, optional

@@ -74,6 +74,10 @@ class Job:
         """The random stream of a stage: what one stage draws never moves what another does."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(stage.encode()),)))
 
+    def say(self, doing: str) -> None:
+        """Show what the fit does now, where somebody looks."""
+        self.limits.bar.stage(doing, evaluations=str(self.target.evaluations))
+
     def late(self, share: float = 1.0) -> bool:
         """Whether this share of max_seconds is over."""
         return time.perf_counter() - self.started > share * self.limits.max_seconds

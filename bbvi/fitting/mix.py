@@ -66,7 +66,7 @@ def mix(corrected: Corrected) -> Corrected:
 
 
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
-    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck throws them out."""
+    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck ejects them."""
     if found.divergent == 0:
         return ()
     u = found.draws.reshape(-1, found.draws.shape[-1])

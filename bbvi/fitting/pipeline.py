@@ -27,15 +27,15 @@ from bbvi.status import Status
 from bbvi.target.allowance import Exhausted, allowing
 
 # What lies between an optimum and its verdict. Each stage decides for itself whether it is worth its cost.
-CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (
-    measure,
-    respond,
-    emulate,
-    mirror,
-    weigh,
-    mix,
-    prove_posterior,
-)
+CORRECTIONS: dict[Callable[[Corrected], Corrected], str] = {
+    measure: "measuring the ELBO",
+    respond: "linear response",
+    emulate: "drawing from the surrogate",
+    mirror: "looking for symmetries",
+    weigh: "weighting draws",
+    mix: "running chains",
+    prove_posterior: "checking the recording",
+}
 
 
 def run(job: Job) -> Fit:
@@ -45,7 +45,7 @@ def run(job: Job) -> Fit:
     made again draw by draw.
     """
     try:
-        return staged(job)
+        return _shown(job)
     except Refuted as refuted:
         if job.limits.checkpoint is not None:
             job.limits.checkpoint.unlink(missing_ok=True)
@@ -55,14 +55,24 @@ def run(job: Job) -> Fit:
             "function of its arguments alone."
         )
         again = replace(job, target=job.target.unrecorded(str(refuted)))
-        return staged(again, (Finding(Verdict.CAUTION, told),))
+        return _shown(again, (Finding(Verdict.CAUTION, told),))
+
+
+def _shown(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
+    try:
+        return staged(job, findings)
+    finally:
+        job.limits.bar.close()
 
 
 def staged(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
     """The stages in their order, with what was found before them."""
     with allowing(job.target, job.limits.max_evaluations):
+        job.say("looking for starts")
         start = begin(job)
+        job.say("looking for modes")
         start = search(replace(start, findings=(*findings, *start.findings)))
+        job.say("maximising the ELBO")
         return concluded(judge(corrected(look(prove_optimum(revert(optimise(start)))))))
 
 
@@ -70,7 +80,8 @@ def corrected(optimum: Optimum) -> Corrected:
     """The optimum, taken through every correction; an interrupt, or the limits, leave what is known by then."""
     known = Corrected(optimum, optimum.status, optimum.message, modes=optimum.modes, findings=optimum.findings)
     try:
-        for stage in CORRECTIONS:
+        for stage, doing in CORRECTIONS.items():
+            optimum.job.say(doing)
             known = stage(known)
     except Exhausted:
         message = f"{known.message} max_evaluations was reached before all checks were made."

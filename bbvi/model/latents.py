@@ -88,6 +88,8 @@ class Latent:
     dims : str or tuple of (str or None)
         Name of each axis, looked up in the model's ``coords``; None leaves an axis unnamed and needs
         ``shape``.
+    prior : frozen density, optional
+        Such as ``bbvi.stats.norm(0, 5)``: the model adds it to the log joint, and draws from it.
 
     Raises
     ------
@@ -97,13 +99,17 @@ class Latent:
 
     shape: int | Shape = field(default=(), kw_only=True)
     dims: str | tuple[str | None, ...] = field(default=(), kw_only=True)
+    prior: Any = field(default=None, kw_only=True)
 
-    def __init__(self, *unnamed: Any, shape: int | Shape = (), dims: str | tuple[str | None, ...] = ()) -> None:
+    def __init__(
+        self, *unnamed: Any, shape: int | Shape = (), dims: str | tuple[str | None, ...] = (), prior: Any = None
+    ) -> None:
         kind = type(self).__name__
         if unnamed:
             raise TypeError(f"{kind}: expected shape= or dims= by name, got {unnamed[0]!r} by position")
         object.__setattr__(self, "shape", _as_shape(kind, shape))
         object.__setattr__(self, "dims", _as_dims(kind, dims))
+        object.__setattr__(self, "prior", _as_prior(kind, prior))
 
     def __repr__(self) -> str:
         shown = []
@@ -190,7 +196,7 @@ class Interval(Latent):
     ----------
     lower, upper : float or array
         Bounds that broadcast to the shape; infinite where there is none.
-    shape, dims
+    shape, dims, prior
         As for every latent.
     """
 
@@ -204,8 +210,9 @@ class Interval(Latent):
         *unnamed: Any,
         shape: int | Shape = (),
         dims: str | tuple[str | None, ...] = (),
+        prior: Any = None,
     ) -> None:
-        super().__init__(*unnamed, shape=shape, dims=dims)
+        super().__init__(*unnamed, shape=shape, dims=dims, prior=prior)
         object.__setattr__(self, "lower", _as_bound("lower", lower))
         object.__setattr__(self, "upper", _as_bound("upper", upper))
         low, high = np.asarray(self.lower), np.asarray(self.upper)
@@ -300,7 +307,7 @@ class Support(Latent):
         its inverse. It may say
         what it is by the attributes of `bbvi.model.transforms.Transform`, ``unconstrained_shape`` where that is
         not the shape itself.
-    shape, dims
+    shape, dims, prior
         As for every latent.
     """
 
@@ -312,8 +319,9 @@ class Support(Latent):
         *unnamed: Any,
         shape: int | Shape = (),
         dims: str | tuple[str | None, ...] = (),
+        prior: Any = None,
     ) -> None:
-        super().__init__(*unnamed, shape=shape, dims=dims)
+        super().__init__(*unnamed, shape=shape, dims=dims, prior=prior)
         if not callable(transform):
             raise TypeError(f"Support: expected transform to be a function of the shape, got {transform!r}")
         object.__setattr__(self, "transform", transform)
@@ -323,6 +331,14 @@ class Support(Latent):
             return transforms.as_transform(self.transform(shape), shape)
         except TypeError as error:
             raise TypeError(f"latent {name!r}: {error}") from None
+
+
+def _as_prior(kind: str, prior: Any) -> Any:
+    if prior is not None and not (callable(getattr(prior, "log_density", None)) and not isinstance(prior, type)):
+        raise TypeError(
+            f"{kind}: expected prior to be a density with its parameters, such as bbvi.stats.norm(0, 5), got {prior!r}"
+        )
+    return prior
 
 
 def as_latent(name: str, spec: Any) -> Latent:

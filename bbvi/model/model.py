@@ -12,6 +12,7 @@ from autograd.tracer import isbox
 
 from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.latents import ResolvedLatent, flat_labels
+from bbvi.model.priors import declared, with_priors
 from bbvi.model.validation import (
     check_functions,
     check_lengths,
@@ -37,7 +38,9 @@ class Model:
         that its signature names (all of them if it takes ``**kwargs``).
     latents : dict or int
         Declarations by name: `Real`, `Positive`, `Interval`, `Simplex`, `Ordered`, `CholeskyCorrelation`, or a bare
-        shape for `Real`. An integer ``D`` makes ``z`` the flat unconstrained array ``(D,)``.
+        shape for `Real`. One with ``prior=`` adds that density: the log joint then is without it, the likelihood alone
+        where all latents have one, and prior draws and power-scaling come by themselves. An integer ``D`` makes ``z``
+        the flat unconstrained array ``(D,)``.
     data : dict or data frame, optional
         By name. Sequences become arrays; arrays, Python scalars and dtypes are kept. Of a data frame the functions
         get the columns that they name, and of categories the codes, whose labels become coords of the same name.
@@ -94,13 +97,20 @@ class Model:
             "gradient": gradient,
         }
         self.functions: dict[str, Function] = {name: f for name, f in given.items() if f is not None}
-        check_functions(self.functions)
+        self.priors = declared(latents)
+        if self.priors and "log_likelihood" in self.functions:
+            # What is declared may be all of the prior.
+            check_functions({"log_prior": self.functions["log_likelihood"], **self.functions})
+        else:
+            check_functions(self.functions)
         if not isinstance(vectorized, (bool, np.bool_)):
             raise TypeError(f"vectorized: expected True or False, got {vectorized!r}")
         self.vectorized = bool(vectorized)
         self.coords = checked_coords(coords, data)
         self.flat = isinstance(latents, (int, np.integer)) and not isinstance(latents, bool)
         self.latents: dict[str, ResolvedLatent] = resolved_latents(latents, self.coords)
+        if self.priors:
+            self.functions = with_priors(self.functions, self.priors, self.latents, self.vectorized)
         self.data = checked_data(data, self.functions, self.coords)
         self.dims = checked_dims(dims, self.coords)
         check_lengths(self.dims, self.coords, self.data)

@@ -30,7 +30,13 @@ _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 
 def to_arviz(
-    fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+    fit: FitRecord,
+    draws: int | None = None,
+    kind: str = "best",
+    seed: int | None = None,
+    *,
+    evaluate: bool = False,
+    chains: int | None = None,
 ) -> Any:
     """The posterior for ArviZ, in one chain; draws of chains in four, for ArviZ's own diagnostics.
 
@@ -46,6 +52,9 @@ def to_arviz(
         None follows from the fit's own seed.
     evaluate : bool
         Whether the log joint may be called where the fit does not know it.
+    chains : int, optional
+        Into so many chains the draws are laid out: parts that know nothing of each other, as R-hat and rank plots
+        expect. By default four where they are draws of chains, else one.
 
     Returns
     -------
@@ -81,12 +90,18 @@ def to_arviz(
     """
     import arviz as az
 
-    tree = to_datatree(fit, draws, kind, seed, evaluate=evaluate)
+    tree = to_datatree(fit, draws, kind, seed, evaluate=evaluate, chains=chains)
     return az.from_datatree(tree) if "from_datatree" in dir(az) else tree
 
 
 def to_datatree(
-    fit: FitRecord, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+    fit: FitRecord,
+    draws: int | None = None,
+    kind: str = "best",
+    seed: int | None = None,
+    *,
+    evaluate: bool = False,
+    chains: int | None = None,
 ) -> xr.DataTree:
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
     import xarray as xr
@@ -96,7 +111,7 @@ def to_datatree(
             # Nobody asked for so many.
             warnings.simplefilter("ignore", RuntimeWarning)
             draws = DRAWS
-        drawn = fit.draw(draws, kind, seed, evaluate=evaluate)
+        drawn = fit.draw(draws, kind, seed, evaluate=evaluate, chains=chains)
     groups = posterior_groups(fit, drawn)
     observed = set(fit.model.observed)
     if available(fit.model, "predict"):

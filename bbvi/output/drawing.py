@@ -40,8 +40,15 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with pyplot().rc_context(STYLE):
+        settings = pyplot().rcParams
+        # Not all settings are put back, as `rc_context` does: the first figure chooses a backend, and with it whether
+        # later ones are shown.
+        before = {name: settings[name] for name in STYLE}
+        settings.update(STYLE)
+        try:
             return function(*args, **kwargs)
+        finally:
+            settings.update(before)
 
     return drawn
 

@@ -71,13 +71,19 @@ class Fit(FitRecord):
     """
 
     def to_arviz(
-        self, draws: int | None = None, kind: str = "best", seed: int | None = None, *, evaluate: bool = False
+        self,
+        draws: int | None = None,
+        kind: str = "best",
+        seed: int | None = None,
+        *,
+        evaluate: bool = False,
+        chains: int | None = None,
     ) -> Any:
         """The posterior for ArviZ: `InferenceData` (ArviZ < 1) or `DataTree` (ArviZ >= 1).
 
         See `bbvi.output.arviz.to_arviz` for the groups.
         """
-        return way_out("arviz")(self, draws, kind, seed, evaluate=evaluate)
+        return way_out("arviz")(self, draws, kind, seed, evaluate=evaluate, chains=chains)
 
     def loo(self, kind: str = "best", *, evaluate: bool = False) -> Any:
         """Leave-one-out cross-validation that accounts for the approximation; see `bbvi.result.loo.loo`."""

@@ -223,23 +223,35 @@ class DrawSet(NamedTuple):
     chains: int = 1
 
 
-def resample(kind: str, pool: Pool, n: int, rng: np.random.Generator) -> tuple[DrawSet, float]:
+def resample(
+    kind: str, pool: Pool, n: int, rng: np.random.Generator, chains: int | None = None
+) -> tuple[DrawSet, float]:
     """`n` equally weighted draws by importance resampling, and the effective size of the pool they were taken from.
 
     Systematic resampling keeps the counts as near to the weights as whole numbers can be. Of a pool of chains the draws
-    come in four groups of chains that know nothing of each other, where so many can be divided by four.
+    come in four groups of chains that know nothing of each other, where so many can be divided by four. Of other pools
+    each of `chains` groups is taken from draws of its own.
     """
     if pool.chains > 1:
-        return _of_chains(kind, pool, n, rng)
-    size = float(effective_sample_size(pool.log_weights))
-    positions = (np.arange(n) + rng.random()) / n
-    index = np.minimum(np.searchsorted(np.cumsum(np.exp(pool.log_weights)), positions), len(pool.u) - 1)
-    index = rng.permutation(index)
-    return DrawSet(kind, pool.u[index], pool.log_density[index], pool.log_q[index], np.zeros(n)), size
+        return _of_chains(kind, pool, n, rng, chains)
+    size, groups = float(effective_sample_size(pool.log_weights)), 1 if chains is None else chains
+    index = np.concatenate([_systematic(pool.log_weights, np.arange(len(pool.u))[g::groups], n // groups, rng)
+                            for g in range(groups)])  # fmt: skip
+    drawn = DrawSet(kind, pool.u[index], pool.log_density[index], pool.log_q[index], np.zeros(n), groups)
+    return drawn, size
 
 
-def _of_chains(kind: str, pool: Pool, n: int, rng: np.random.Generator) -> tuple[DrawSet, float]:
-    groups = _GROUPS if n % _GROUPS == 0 else 1
+def _systematic(log_weights: Array, among: Array, n: int, rng: np.random.Generator) -> Array:
+    """`n` of some draws by their weights, in random order."""
+    cumulative = np.cumsum(np.exp(log_weights[among]))
+    positions = (np.arange(n) + rng.random()) / n * (cumulative[-1] if len(among) < len(log_weights) else 1.0)
+    return np.asarray(rng.permutation(among[np.minimum(np.searchsorted(cumulative, positions), len(among) - 1)]))
+
+
+def _of_chains(
+    kind: str, pool: Pool, n: int, rng: np.random.Generator, chains: int | None = None
+) -> tuple[DrawSet, float]:
+    groups = chains or (_GROUPS if n % _GROUPS == 0 else 1)
     size = len(pool.u)
     if n <= size:
         positions = np.floor((np.arange(n) + rng.random()) / n * size).astype(int)

@@ -148,15 +148,25 @@ class FitRecord:
 
     @single_threaded
     def draw(
-        self, n: int, kind: str = "best", seed: int | None = None, *, known: bool = True, evaluate: bool = False
+        self,
+        n: int,
+        kind: str = "best",
+        seed: int | None = None,
+        *,
+        known: bool = True,
+        evaluate: bool = False,
+        chains: int | None = None,
     ) -> DrawSet:
         """Draws (n, D) on the unconstrained scale with their log densities and the log weights still to apply.
 
         Draws of a Gaussian kind are taken from those at which the log joint is `known`, if there are enough, or else
         are fresh and without its density; `evaluate` calls the log joint at them. Those of other kinds are resampled
-        from their pool; a RuntimeWarning says when it is not worth so many.
+        from their pool; a RuntimeWarning says when it is not worth so many. `chains` divides them into so many parts
+        that know nothing of each other.
         """
         n = _positive_int("n", n)
+        if chains is not None and n % _positive_int("chains", chains):
+            raise ValueError(f"chains: expected a divisor of the number of draws, {n}, got {chains}")
         name = self.known(kind)
         rng = np.random.default_rng([self.seed, 1] if seed is None else seed)
         chosen = self.kinds[name]
@@ -164,8 +174,8 @@ class FitRecord:
             drawn = posterior.gaussian_draws(chosen, n, rng, known=known)
             if evaluate and np.isnan(drawn.lp).any():
                 drawn = posterior.weighed(chosen, drawn.u, self.target.values(drawn.u))
-            return drawn
-        drawn, effective = posterior.resample(name, self.posterior(name).pool, n, rng)
+            return drawn if chains is None else drawn._replace(chains=chains)
+        drawn, effective = posterior.resample(name, self.posterior(name).pool, n, rng, chains)
         if effective < 0.9 * n:
             warnings.warn(
                 f"the pool of draws has an effective size of {effective:.0f}, less than the {n} that were asked "

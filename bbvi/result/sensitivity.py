@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,12 +67,12 @@ def power_scaling(
     import pandas as pd
 
     model = fit.model
-    if "log_likelihood" not in model.functions:
+    if "log_likelihood" not in model.functions and not model.priors:
         raise ValueError(
             "sensitivity: needs prior and likelihood apart, but this model has only log_joint; "
-            "build it with bbvi.Model(log_prior=..., log_likelihood=...)"
+            "build it with bbvi.Model(log_prior=..., log_likelihood=...), or declare priors with the latents"
         )
-    if isinstance(model.functions["log_likelihood"], Absent):
+    if isinstance(model.functions.get("log_likelihood"), Absent):
         model.functions["log_likelihood"]()
     if not delta > 0:
         raise ValueError(f"delta: expected a positive number, got {delta!r}")
@@ -101,12 +102,23 @@ def power_scaling(
 
 def split_density(fit: FitRecord, u: Array, log_density: Array) -> tuple[Array, Array]:
     """Log prior (without log-Jacobians) and log likelihood at draws u (S, D) of known log density, each (S,)."""
+    if "log_likelihood" not in fit.model.functions:
+        draws = {name: np.asarray(x) for name, x in fit.target.constrain(u)[0].items()}
+        prior = _declared(fit.model.priors, draws)
+        with np.errstate(invalid="ignore"):
+            return prior, log_density - fit.target.constrain(u)[1] - prior
     likelihood = np.zeros(len(u))
     for part in fit.target.quantities("pointwise", u).values():
         likelihood = likelihood + part.reshape(len(u), -1).sum(axis=1)
     with np.errstate(invalid="ignore"):
         prior = log_density - fit.target.constrain(u)[1] - likelihood
     return np.where(np.isfinite(prior), prior, -np.inf), likelihood
+
+
+def _declared(priors: Mapping[str, Any], draws: Mapping[str, Array]) -> Array:
+    """Log density (S,) of declared priors at draws by latent, (S, *shape)."""
+    parts = [np.asarray(prior.log_density(draws[name])) for name, prior in priors.items()]
+    return np.asarray(sum(part.reshape(len(part), -1).sum(axis=1) for part in parts))
 
 
 def cumulative_distance(x: Array, first: Array, second: Array) -> Array:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from bbvi.progress import Bar
 from bbvi.solvers.base import S, Solver
 from bbvi.solvers.checkpoint import Identity, restore, store
 from bbvi.solvers.state import State, Trace
@@ -52,7 +52,7 @@ class Limits:
     max_evaluations: float = float("inf")
     max_seconds: float = float("inf")
     callback: Callable[[Progress], Any] | None = None
-    progress: bool | None = None
+    bar: Bar = field(default_factory=Bar)
     checkpoint: Path | None = None
     own: bool = False
 
@@ -90,7 +90,7 @@ def _run(
     whole: tuple[S, dict[str, Any]] | None = None
     saved = limits.checkpoint
     identity: Identity | None = None
-    bar = _Bar(limits.progress)
+    bar = limits.bar
     last_saved = time.perf_counter()
     try:
         if saved is not None and saved.exists():
@@ -113,7 +113,7 @@ def _run(
             whole = state, dict(rng.bit_generator.state)
             elapsed = time.perf_counter() - started
             trace.add(state, target, elapsed)
-            bar.update(state, target)
+            bar.step(elbo=f"{state.elbo:.4g}", evaluations=str(target.evaluations))
             if limits.callback is not None and state.status is None:
                 seen = Progress(
                     len(trace), state.elbo, state.gradient_norm, state.step_size, target.evaluations, elapsed,
@@ -133,7 +133,6 @@ def _run(
             return unstarted(start, Status.BUDGET), trace
         state = _stopped(state, Status.BUDGET, _OWN if limits.own else _SPENT)
     finally:
-        bar.close()
         if saved is not None and whole is not None and identity is not None:
             store(saved, solver, *whole, trace, identity)
     return state, trace
@@ -157,28 +156,3 @@ def unstarted(start: tuple[Array, Array], status: Status = Status.INTERRUPTED) -
 
 def _stopped(state: S, status: Status, message: str) -> S:
     return dataclasses.replace(state, status=status, message=message)
-
-
-class _Bar:
-    """A progress bar on standard error. By default only where someone looks, and only for fits of over two seconds."""
-
-    def __init__(self, progress: bool | None) -> None:
-        shown = sys.stderr.isatty() if progress is None else progress
-        self.delay = 2.0 if progress is None else 0.0
-        self.started = time.perf_counter()
-        self.wanted = shown
-        self.bar: Any = None
-
-    def update(self, state: State, target: LogDensity) -> None:
-        if not self.wanted or time.perf_counter() - self.started < self.delay:
-            return
-        if self.bar is None:
-            from tqdm import tqdm
-
-            self.bar = tqdm(desc="bbvi", unit=" steps", leave=False)
-        self.bar.update()
-        self.bar.set_postfix(elbo=f"{state.elbo:.4g}", evaluations=target.evaluations, refresh=False)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

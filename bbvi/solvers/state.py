@@ -93,6 +93,10 @@ class State:
         return Knowledge()
 
 
+_COLUMNS = ("elbo", "gradient_norm", "step_size", "evaluations", "gradient_evaluations", "seconds")
+_SHOWN = 30
+
+
 @dataclass
 class Trace:
     """The course of a fit, one entry per step.
@@ -120,6 +124,29 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.elbo)
+
+    def __str__(self) -> str:
+        rows = [("step", *_COLUMNS), *self._cells()]
+        widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("step", *_COLUMNS))
+        body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in self._cells())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """A row for each step, with dots for those in the middle of many."""
+        count, ends = len(self), _SHOWN // 2
+        shown = range(count) if count <= _SHOWN else [*range(ends), *range(count - ends, count)]
+        rows: list[tuple[str, ...]] = [
+            (
+                str(i + 1), f"{self.elbo[i]:.6g}", f"{self.gradient_norm[i]:.3g}", f"{self.step_size[i]:.3g}",
+                str(self.evaluations[i]), str(self.gradient_evaluations[i]), f"{self.seconds[i]:.3g}",
+            )
+            for i in shown
+        ]  # fmt: skip
+        return rows if count <= _SHOWN else [*rows[:ends], ("...",) * len(rows[0]), *rows[ends:]]
 
     def add(self, state: State, target: LogDensity, seconds: float) -> None:
         self.elbo.append(float(state.elbo))

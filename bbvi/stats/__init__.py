@@ -27,7 +27,9 @@ from bbvi.stats.continuous import (
 )
 from bbvi.stats.correlations import lkj_cholesky
 from bbvi.stats.discrete import bernoulli, betabinom, binom, geom, nbinom, poisson
-from bbvi.stats.multivariate import multivariate_normal
+from bbvi.stats.forms import censored, hurdle, truncated, zero_inflated
+from bbvi.stats.frozen import Density, Frozen
+from bbvi.stats.multivariate import multivariate_normal, multivariate_t
 from bbvi.stats.primitives import elementwise_primitives
 from bbvi.stats.simplex import dirichlet, multinomial
 from bbvi.stats.special import (
@@ -60,7 +62,9 @@ ELEMENTWISE = frozenset(elementwise_primitives)
 __all__ = [
     "AXISWISE",
     "CORE_DIMS",
+    "Density",
     "ELEMENTWISE",
+    "Frozen",
     "REDUCTIONS",
     "bernoulli",
     "beta",
@@ -68,6 +72,7 @@ __all__ = [
     "betaln",
     "binom",
     "categorical",
+    "censored",
     "cauchy",
     "chi2",
     "digamma",
@@ -81,6 +86,7 @@ __all__ = [
     "geom",
     "halfcauchy",
     "halfnorm",
+    "hurdle",
     "invgamma",
     "laplace",
     "lkj_cholesky",
@@ -94,6 +100,7 @@ __all__ = [
     "logsumexp",
     "multinomial",
     "multivariate_normal",
+    "multivariate_t",
     "nbinom",
     "ndtr",
     "ndtri",
@@ -105,17 +112,19 @@ __all__ = [
     "softmax",
     "softplus",
     "t",
+    "truncated",
     "uniform",
     "vonmises",
     "weibull_min",
     "xlog1py",
     "xlogy",
+    "zero_inflated",
 ]
 
 
 def _find_by_name(path: str, given: Any) -> None:
     """Let pickle find functions by their public names: copies, in an executor's workers, would have no derivatives."""
-    if callable(given):
+    if not isinstance(given, Density):
         given.__module__, given.__qualname__ = __name__, path
     else:
         for key, function in vars(given).items():
@@ -124,6 +133,10 @@ def _find_by_name(path: str, given: Any) -> None:
 
 for _name in filter(str.islower, __all__):
     _find_by_name(_name, globals()[_name])
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 # Hidden from type checkers, to which it would say that every name exists.
 if not TYPE_CHECKING:

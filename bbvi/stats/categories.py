@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -10,6 +9,7 @@ import numpy as np
 from autograd.extend import defvjp
 
 from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.primitives import public
 from bbvi.stats.special import select
 from bbvi.stats.vectors import column, no_vjp, vector_primitive, vector_test, vjp_by
@@ -111,7 +111,8 @@ ordered_logistic_ = vector_primitive("ordered_logistic.logpmf", _ordered_logisti
 defvjp(ordered_logistic_, no_vjp(0), vjp_by(1, _ordered_by_eta), vjp_by(2, _ordered_by_cutpoints))
 
 
-categorical = SimpleNamespace(
+categorical = Density(
+    "categorical",
     logpmf_logits=public(
         categorical_,
         "logpmf_logits",
@@ -119,7 +120,8 @@ categorical = SimpleNamespace(
         "Log mass of category k (...), from 0 to K - 1, with probabilities softmax(``logits``), (..., K).",
     )
 )
-ordered_logistic = SimpleNamespace(
+ordered_logistic = Density(
+    "ordered_logistic",
     logpmf=public(
         ordered_logistic_,
         "logpmf",

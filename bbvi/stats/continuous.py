@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -10,8 +9,9 @@ import numpy as np
 import scipy.special as sc
 
 from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.location_scale import Standard, finite, location_scale, nonnegative, positive
-from bbvi.stats.primitives import Function, elementwise, public
+from bbvi.stats.primitives import Function, composed, elementwise, public
 from bbvi.stats.tails import TAILS
 
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
@@ -296,6 +296,9 @@ STANDARDS: dict[str, tuple[str, Standard]] = {
 _DOC = """Log density of {name}; parameters and support are those of ``scipy.stats.{name}``.
 
 -inf outside the support, nan where a parameter is outside its domain; the gradient is zero in both."""
+_BY_MEAN = """Log density of beta by its mean, between 0 and 1, and its precision a + b, as in beta regression.
+
+-inf outside the support, nan where a parameter is outside its domain; the gradient is zero in both."""
 _WORDS = {"logcdf": "distribution", "logsf": "survival"}
 _TAIL_DOC = "Log {word} function of {name}, with the parameters of ``scipy.stats.{name}``."
 
@@ -304,7 +307,7 @@ def _arguments(shapes: str) -> str:
     return ", ".join(part for part in ("x", shapes, "loc=0, scale=1") if part)
 
 
-def _make(name: str) -> SimpleNamespace:
+def _make(name: str) -> Density:
     shapes, standard = STANDARDS[name]
     density = location_scale(f"{name}.logpdf", standard)
     functions = {"logpdf": public(density, "logpdf", _arguments(shapes), _DOC.format(name=name))}
@@ -314,7 +317,16 @@ def _make(name: str) -> SimpleNamespace:
             tail = location_scale(f"{name}.{word}", standard)
             doc = _TAIL_DOC.format(word=_WORDS[word], name=name)
             functions[word] = public(tail, word, _arguments(shapes), doc)
-    return SimpleNamespace(**functions)
+    if name == "beta":
+        functions["logpdf_mean"] = public(_by_mean(density), "logpdf_mean", "x, mean, precision", _BY_MEAN)
+    return Density(name, 0, **functions)
+
+
+def _by_mean(beta_: Function) -> Function:
+    def formula(x: Any, mean: Any, precision: Any) -> Any:
+        return beta_(x, mean * precision, (1 - mean) * precision, 0, 1)
+
+    return composed("beta.logpdf_mean", formula, [True, True, True])
 
 
 norm = _make("norm")

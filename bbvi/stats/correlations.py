@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -11,6 +10,7 @@ import scipy.special as sc
 from autograd.extend import defvjp
 
 from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.primitives import Function, public
 from bbvi.stats.special import select
 from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vector_test, vjp_by
@@ -71,7 +71,8 @@ lkj_cholesky_ = vector_primitive("lkj_cholesky.logpdf", _lkj, (2, 0))
 defvjp(lkj_cholesky_, vjp_by(0, _lkj_by_factor), vjp_by(1, _lkj_by_eta))
 
 
-lkj_cholesky = SimpleNamespace(
+lkj_cholesky = Density(
+    "lkj_cholesky",
     logpdf=public(
         lkj_cholesky_,
         "logpdf",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
 import scipy.special as sc
+from autograd.tracer import getval
 
 from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.mass import COUNT, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, RATE, REAL, Mass, mass_function
-from bbvi.stats.primitives import Function, inplace, public
+from bbvi.stats.primitives import Function, composed, inplace, public
 
 # ---------------------------------------------------------------------- formulas
 
@@ -300,7 +301,7 @@ MASSES: dict[str, tuple[str, Mass]] = {
 }
 
 
-def _make(name: str) -> SimpleNamespace:
+def _make(name: str) -> Density:
     """``logpmf`` with the shift ``loc=0`` that SciPy's has."""
     parameters, mass = MASSES[f"{name}.logpmf"]
     fun = mass_function(f"{name}.logpmf", mass)
@@ -314,13 +315,26 @@ def _make(name: str) -> SimpleNamespace:
         f"Log mass of {name}; parameters and support are those of ``scipy.stats.{name}``.\n\n"
         "-inf outside the support, nan where a parameter is outside its domain; the gradient is zero in both."
     )
-    return SimpleNamespace(logpmf=public(shifted, "logpmf", f"k, {parameters}=0", doc))
+    return Density(name, logpmf=public(shifted, "logpmf", f"k, {parameters}=0", doc))
 
 
 def _by(name: str, word: str, doc: str) -> Function:
     """``logpmf`` by another parameter, under a word of its own."""
     parameters, mass = MASSES[f"{name}.{word}"]
     return public(mass_function(f"{name}.{word}", mass), word, f"k, {parameters}", doc)
+
+
+def _nbinom_mean(k: Any, mean: Any, concentration: Any) -> Any:
+    plain = getval(mean)
+    valid = plain >= 0
+    with np.errstate(all="ignore"):
+        safe = anp.where(valid & (plain > _LEAST_MEAN), mean, np.where(valid, _LEAST_MEAN, 1.0))
+        out = _nbinom_log_rate(k, anp.log(safe), concentration)
+        return anp.where(valid, out, np.nan)
+
+
+_LEAST_MEAN = 1e-100
+_nbinom_log_rate = mass_function("nbinom.logpmf_log_rate", _NBINOM_LOG_RATE)
 
 
 bernoulli = _make("bernoulli")
@@ -335,5 +349,11 @@ nbinom.logpmf_log_rate = _by(
     "nbinom",
     "logpmf_log_rate",
     "Log mass of a negative binomial: mean m = exp(``log_rate``), variance m + m^2 / concentration.",
+)
+nbinom.logpmf_mean = public(
+    composed("nbinom.logpmf_mean", _nbinom_mean, [False, True, True]),
+    "logpmf_mean",
+    "k, mean, concentration",
+    "Log mass of a negative binomial by its mean m, of 0 or more, with variance m + m^2 / concentration.",
 )
 geom = _make("geom")

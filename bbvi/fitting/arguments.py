@@ -14,17 +14,23 @@ from bbvi.estimators.gradient import ESTIMATORS, as_estimator, name_of, uses_gra
 from bbvi.estimators.pathwise import Pathwise
 from bbvi.estimators.score_function import ScoreFunction
 from bbvi.fitting.job import Given, Method
+from bbvi.fitting.policy import BudgetPolicy
 from bbvi.model.model import Model
 from bbvi.result.record import FitRecord
 from bbvi.solvers.base import Solver, as_solver
 from bbvi.solvers.fixed_draws import FixedDraws
+from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Limits
 from bbvi.solvers.stochastic import Stochastic
+from bbvi.target.protocol import Evaluated
 from bbvi.target.target import Target
+from bbvi.threads import available
 
 Array = np.ndarray
 
+# Nats by which noise may move a value that is evaluated again; other data move it by more as a rule.
+_NOISE = 20.0
 _PAIRS = "pathwise goes with FixedDraws or Stochastic, the score function with NaturalGradient or Stochastic"
 
 
@@ -74,6 +80,13 @@ def solver_for(estimator: Estimator | None) -> Solver[Any]:
     if estimator is None or estimator == Pathwise():
         return FixedDraws()
     return NaturalGradient() if estimator == ScoreFunction() else Stochastic()
+
+
+def sized(method: Method, dim: int) -> Method:
+    """The method with the solver for so many latents, where only values are known and the solver is up to us."""
+    if method.gradients or method.solver != NaturalGradient() or dim > BudgetPolicy().active_latents:
+        return method
+    return settled(method.estimator, Surrogate())
 
 
 def _estimator(estimator: Any) -> Estimator:
@@ -167,6 +180,46 @@ def start_of(target: Target, init: Any) -> Given | None:
     return Given(mean, None)
 
 
+def known_values(target: Target, evaluated: Any, init: Any) -> Evaluated | None:
+    """Values that are known already: those given as `evaluated`, or those of a fit that is given as `init`.
+
+    One of them is evaluated again. Where it differs, a fit that is only to begin from is taken for one of other data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `evaluated` is no fit from values and no pair of draws (N, D) and values (N,), or not of this log joint.
+    """
+    if evaluated is None:
+        own = init.evaluated if isinstance(init, FitRecord) else None
+        return own if own is not None and len(own.u) and _same_there(target, own) else None
+    given: Any = evaluated.evaluated if isinstance(evaluated, FitRecord) else evaluated
+    try:
+        u, values = (np.array(x, dtype=float) for x in given)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"evaluated: expected a fit from values, or draws (N, D) and their log densities (N,), got {evaluated!r}"
+        ) from None
+    if u.ndim != 2 or u.shape[1] != target.dim or values.shape != (len(u),):
+        raise ValueError(
+            f"evaluated: expected draws (N, {target.dim}) and values (N,), got shapes {u.shape} and {values.shape}"
+        )
+    known = Evaluated(u, np.where(np.isfinite(values), values, -np.inf))
+    if not _same_there(target, known):
+        raise ValueError(
+            "evaluated: the log joint has another value at the best of these draws: they are of other data, of another "
+            "log joint, or not on the unconstrained scale"
+        )
+    return known
+
+
+def _same_there(target: Target, known: Evaluated) -> bool:
+    """Whether the log joint has the value that is known at the best of the draws, up to noise."""
+    best = int(np.argmax(known.log_density))
+    expected, found = known.log_density[best], target.values(known.u[best : best + 1])[0]
+    return bool(np.isclose(found, expected, rtol=1e-6, atol=_NOISE))
+
+
 def without_gradient(method: Method) -> Method:
     """The method for a target of which only values are known.
 
@@ -192,3 +245,20 @@ def from_values(method: Method) -> Method:
     if isinstance(solver, Stochastic):
         solver = dataclasses.replace(solver, estimator=None)
     return settled(score, solver)
+
+
+def as_threads(threads: Any) -> int:
+    """A number of threads; None is that of the cores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not a positive integer.
+    """
+    if threads is None:
+        return available()
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise TypeError(f"threads: expected a number of threads or None, got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"threads: expected 1 or more, got {threads}")
+    return int(threads)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.estimators.pathwise import Pathwise
-from bbvi.fitting.arguments import from_values, settled
+from bbvi.fitting.arguments import from_values, settled, sized
 from bbvi.fitting.job import Job, Method
 from bbvi.fitting.records import Start
 from bbvi.notices import warn
@@ -102,4 +102,5 @@ def _with_true_gradient(job: Job, point: Array, log_sd: Array) -> tuple[Method, 
         raise ValueError(f"gradient: it contradicts finite differences of log_joint: {found}{why}")
     told = f"the log joint is not differentiable as autograd sees it, so the score function is used: {found}"
     warn(told)
-    return from_values(method), (Finding(Verdict.RELIABLE, f"{told[0].upper()}{told[1:]}."),)
+    target.kept, target.tolerant = [], True
+    return sized(from_values(method), target.dim), (Finding(Verdict.RELIABLE, f"{told[0].upper()}{told[1:]}."),)

@@ -27,9 +27,11 @@ def fit(
     solver: Any = "auto",
     seed: int | None = None,
     init: Any = None,
+    evaluated: Any = None,
     tolerance: float = 0.05,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
+    threads: int | None = None,
     callback: Callable[[Progress], Any] | None = None,
     progress: bool | None = None,
     executor: Any = None,
@@ -54,10 +56,17 @@ def fit(
     init : dict, array or Fit, optional
         Where to start: values of the latents on the constrained scale, flat unconstrained values (D,), or an earlier
         fit. Without it a handful of dispersed starts is compared.
+    evaluated : Fit or (draws, values), optional
+        Where only values are known: what was evaluated before, as `Fit.evaluated` has it, so that it need not be paid
+        for again: flat unconstrained draws (N, D) and their log densities (N,). A fit that is given as `init` brings
+        its own.
     tolerance : float
         Monte Carlo error that the fit may leave in a mean, in posterior sds.
     max_evaluations, max_seconds : optional
         Budgets. Evaluations count per draw, everything included.
+    threads : int, optional
+        Threads on which large arrays are worked on, by default as many as there are cores; the result is the same
+        whatever their number.
     callback : callable, optional
         Called with a `Progress` after each step; returning True ends the fit.
     progress : bool, optional
@@ -81,10 +90,22 @@ def fit(
     method = arguments.choose_method(estimator, solver)
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
-    target = Target(model, executor)
+    target = Target(model, executor, threads=arguments.as_threads(threads))
+    target.kept = []
     given = arguments.start_of(target, init)
     # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
     target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
     if method.gradients and not target.has_gradient:
         method = arguments.without_gradient(method)
+    if method.gradients:
+        target.kept = None
+        if evaluated is not None:
+            raise ValueError("evaluated: expected none where gradients are used; say estimator='score'")
+    else:
+        if isinstance(solver, str):
+            method = arguments.sized(method, target.dim)
+        known = arguments.known_values(target, evaluated, init)
+        if known is not None:
+            target.recall(*known)
+        target.tolerant = True
     return pipeline.run(Job(target, method, given, seed, tolerance, limits, started))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bbvi.correction.chains import Chains
+from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict, gravest
@@ -29,7 +30,8 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
     findings = [
         *(finding for finding in corrected.findings),
         *_of_status(corrected, alone),
-        *_of_modes(corrected, weighed, mixed, policy),
+        # A surrogate knows nothing of a mode that lies apart.
+        *_of_modes(corrected, weighed and not isinstance(kind, SurrogateKind), mixed, policy),
         *own,
         *_refused(corrected, kind),
     ]
@@ -47,7 +49,7 @@ def _chosen(corrected: Corrected, policy: VerdictPolicy) -> tuple[Kind, list[Fin
     judged = [(kind, of_kind(kind, policy)) for kind in corrected.kinds if kind.checked]
     # Of equals the first, which was cheaper.
     best = min(judged, key=lambda pair: gravest(pair[1]), default=None)
-    if best is not None and (best[0].khat < policy.khat or not best[0].problems):
+    if best is not None and (isinstance(best[0], SurrogateKind) or best[0].khat < policy.khat or not best[0].problems):
         return best
     gaussian = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
     if best is not None:
@@ -135,6 +137,11 @@ def _correlated(corrected: Corrected, policy: VerdictPolicy) -> list[str]:
     ]
 
 
+def _around(corrected: Corrected) -> str:
+    modes = corrected.modes
+    return f"; in {modes[0].starts} directions there was no other mode of about this width" if modes else ""
+
+
 def _agreement(corrected: Corrected, kind: Kind) -> str:
     modes = corrected.modes
     searched = f", and none of the {sum(mode.starts for mode in modes)} starts that settled" if modes else ""
@@ -145,5 +152,11 @@ def _agreement(corrected: Corrected, kind: Kind) -> str:
         return (
             f"{kind.count} chains from {kind.superchains} starts agree (R-hat {kind.rhat.max():.3f}), with errors of "
             f"at most {kind.mean_error.max():.3f} sd in a mean and {kind.sd_error.max():.1%} in an sd{searched}{other}."
+        )
+    if isinstance(kind, SurrogateKind):
+        return (
+            f"{kind.fresh} evaluations agree with the surrogate of {kind.fitted} others to {kind.residual:.2g} nats, "
+            f"with errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd"
+            f"{_around(corrected)}."
         )
     return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."

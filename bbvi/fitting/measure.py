@@ -11,6 +11,7 @@ from bbvi.correction.pool import Evaluated, Normal
 from bbvi.correction.psis import psis
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.records import Corrected
+from bbvi.solvers.from_values.process import Process
 
 # Draws that are worth an evaluation whatever the limits.
 _FEWEST = 16
@@ -27,6 +28,9 @@ def measure(corrected: Corrected) -> Corrected:
     corrected = corrected.with_kind(kind)
     if not optimum.begun:
         return corrected
+    process = optimum.knowledge.surrogate
+    if process is not None:
+        return _by_surrogate(corrected, kind, process)
     wanted = job.policy.elbo(job.method.gradients, job.target.evaluations)
     draws = int(min(wanted, max(min(job.left, 0.5 * job.affordable), _FEWEST)))
     u = q.sample(draws, job.rng("elbo"))
@@ -45,3 +49,19 @@ def measure(corrected: Corrected) -> Corrected:
         )
         corrected = replace(corrected, findings=(*corrected.findings, Finding(Verdict.CAUTION, told)))
     return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated, nonfinite=nonfinite)
+
+
+def _by_surrogate(corrected: Corrected, kind: GaussianKind, process: Process) -> Corrected:
+    """The same with a surrogate as control variate: what fresh draws find is its error only, so that few will do."""
+    job, q = corrected.job, corrected.optimum.approximation
+    u = q.sample(int(np.clip(min(job.left, job.affordable) / 4, 2, job.policy.few_elbo_draws)), job.rng("elbo"))
+    evaluated = Evaluated(u, job.target.values(u))
+    free = q.sample(job.policy.free_elbo_draws, job.rng("free elbo"))
+    log_ratio = process.log_density(free) - q.log_density(free)
+    residual = evaluated.log_density - process.log_density(u)
+    elbo, elbo_se = -np.inf, np.inf
+    if np.isfinite(residual).all():
+        elbo = float(log_ratio.mean() + residual.mean())
+        elbo_se = float(np.hypot(log_ratio.std() / np.sqrt(len(free)), residual.std(ddof=1) / np.sqrt(len(u))))
+    corrected = corrected.with_kind(kind.with_weights(evaluated, float(psis(log_ratio)[1])))
+    return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated)

@@ -15,7 +15,8 @@ from bbvi.status import Status
 def mirror(corrected: Corrected) -> Corrected:
     """The modes with the images of the best, where there are any."""
     job, q = corrected.job, corrected.optimum.approximation
-    if not corrected.worth_checking or corrected.status is not Status.CONVERGED:
+    settled = corrected.worth_checking and corrected.status is Status.CONVERGED
+    if not settled or job.left < job.policy.symmetries + job.policy.again:
         return corrected
     images = symmetries.images(job.target, q.mean, q.sd, job.rng("symmetries"))
     if not images:

@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 
 from bbvi.correction import chains
+from bbvi.correction.assessment import is_funnel
 from bbvi.correction.chains import ChainPolicy, Chains
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult, tempered
 from bbvi.correction.pool import Kind
+from bbvi.correction.slices import steering
 from bbvi.correction.verdict import Finding, Verdict, gravest
 from bbvi.correction.weights import moments
 from bbvi.fitting.job import Job
+from bbvi.fitting.policy import BudgetPolicy
 from bbvi.fitting.records import Corrected
 from bbvi.fitting.trust import of_kind
 from bbvi.result import posterior
@@ -58,7 +61,23 @@ def mix(corrected: Corrected) -> Corrected:
             "posterior looks improper, or nearly so. Use tighter priors."
         )
         return replace(corrected, findings=(*corrected.findings, Finding(Verdict.UNRELIABLE, told)))
-    return corrected.with_kind(replace(found, problems=(*found.problems, *_contradicted(corrected, found))))
+    problems = (*found.problems, *_squeezed(found, job.policy), *_contradicted(corrected, found))
+    return corrected.with_kind(replace(found, problems=problems))
+
+
+def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
+    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck throws them out."""
+    if found.divergent == 0:
+        return ()
+    u = found.draws.reshape(-1, found.draws.shape[-1])
+    equal = np.full(len(u), 1.0 / len(u))
+    steers = float(np.max(steering(u, equal)[0]))
+    if not is_funnel(steers, u.shape[1]):
+        return ()
+    left = float(np.max(steering(found.stand.coordinates(u, u)[0], equal)[0]))
+    if left < policy.straight:
+        return ()
+    return (f"one latent steers the widths of the others (correlation {steers:.2f}), as in a funnel: non-centre it",)
 
 
 def _contradicted(corrected: Corrected, found: Chains) -> tuple[str, ...]:

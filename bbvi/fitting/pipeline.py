@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.begin import begin
+from bbvi.fitting.emulate import emulate
 from bbvi.fitting.job import Job
 from bbvi.fitting.judge import judge
 from bbvi.fitting.look import look
@@ -24,7 +25,15 @@ from bbvi.result.fit import Fit
 from bbvi.status import Status
 
 # What lies between an optimum and its verdict. Each stage decides for itself whether it is worth its cost.
-CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (measure, respond, mirror, weigh, mix, prove_posterior)
+CORRECTIONS: tuple[Callable[[Corrected], Corrected], ...] = (
+    measure,
+    respond,
+    emulate,
+    mirror,
+    weigh,
+    mix,
+    prove_posterior,
+)
 
 
 def run(job: Job) -> Fit:
@@ -100,5 +109,6 @@ def concluded(judged: Judged) -> Fit:
         noise_sd=optimum.knowledge.noise_sd,
         eps=optimum.knowledge.draws,
         looped=target.looped.get("density", ""),
+        evaluated=target.evaluated if target.kept is not None else None,
         origin=known,
     )

@@ -20,13 +20,14 @@ class BudgetPolicy:
     searched, searched_per_latent : float
         Limits of evaluations, in all and for each latent, below which modes are not looked for: the search takes about
         as many.
-    candidates_until, checks_until, search_until : float
-        Shares of ``max_seconds`` that candidates, checks and the search may take before they are cut short.
+    candidates_until, checks_until, search_until, around_until : float
+        Shares of ``max_seconds`` that candidates, checks, the search and a look around may take before they are cut
+        short.
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
-    response_draws, few_response_draws : int
-        Draws for linear response where stochastic steps end, and where the solver left it for the number of latents.
+    response_draws : int
+        Draws for linear response where stochastic steps end.
     response_latents : int
         Latents above which stochastic steps do without linear response.
     most_weighted : int
@@ -68,6 +69,23 @@ class BudgetPolicy:
     chain_gradients, chain_gradients_looped, chain_gradients_share : float
         The most gradients that chains take where nobody set a limit, where all draws go at once and where they are
         looped over; more, if the fit itself has taken many.
+    active_latents : int
+        Latents up to which a surrogate is the default for values alone.
+    few_elbo_draws, free_elbo_draws : int
+        Fresh draws for the ELBO where a surrogate says the rest, and those of the surrogate, which cost nothing.
+    fresh, most_fresh : int
+        Evaluations by which a surrogate is checked that it was not fitted to, the least and the most.
+    fresh_share, more_fresh_share : float
+        Of all evaluations so far, that they are at first, and where these leave doubts.
+    symmetries : int
+        Evaluations that a look for symmetries needs, about.
+    looks : int
+        Looks around, each from a better place than the one before.
+    places : int
+        Places that they found from which weighted draws begin besides.
+    further, further_evaluations : float, int
+        What a fit that goes on after one needs at the least, as a share of all evaluations so far; and what it may take
+        if nobody set a limit, or as many as so far.
     again : int
         Draws at which the log joint is evaluated once more at the end, to see whether it gives what it gave.
     wandered : float
@@ -75,6 +93,9 @@ class BudgetPolicy:
         improper.
     good_khat, contradicted : float
         k-hat of weights that are good enough to contradict chains, and the difference of an sd at which they do.
+    straight : float
+        Correlation of a latent with the widths of the others that a funnel may keep in the coordinates of chains of
+        which any trajectory diverged: where these follow it 0.1 is left, and where they do not 0.2 to 0.3.
     slices_latents, slices_numbers : int
         Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
     """
@@ -86,11 +107,11 @@ class BudgetPolicy:
     candidates_until: float = 0.2
     checks_until: float = 0.4
     search_until: float = 0.6
+    around_until: float = 0.8
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
     response_draws: int = 32
-    few_response_draws: int = 16
     response_latents: int = 200
     most_weighted: int = 1000
     surely_weighted: int = 50
@@ -109,6 +130,18 @@ class BudgetPolicy:
     values: int = 5_000
     most_values: int = 20_000
     fewest_weights: int = 100
+    active_latents: int = 12
+    few_elbo_draws: int = 16
+    free_elbo_draws: int = 2048
+    fresh: int = 16
+    most_fresh: int = 400
+    fresh_share: float = 0.04
+    more_fresh_share: float = 0.35
+    looks: int = 3
+    places: int = 3
+    further: float = 0.15
+    further_evaluations: int = 200
+    symmetries: int = 20
     again: int = 4
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     wide: int = 8000
@@ -121,6 +154,7 @@ class BudgetPolicy:
     wandered: float = 1000.0
     good_khat: float = 0.5
     contradicted: float = 0.06
+    straight: float = 0.15
     slices_latents: int = 60
     slices_numbers: int = 2**16
 

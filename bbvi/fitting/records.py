@@ -41,7 +41,7 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """Where the solver ended, and what it knows of that place."""
+    """Where the solver ended, what it knows of that place, and places (K, D) elsewhere that draws are to reach."""
 
     start: Start
     approximation: MeanFieldGaussian
@@ -53,6 +53,7 @@ class Optimum:
     knowledge: Knowledge = Knowledge()
     modes: tuple[Mode, ...] = ()
     findings: tuple[Finding, ...] = ()
+    places: Array = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def job(self) -> Job:

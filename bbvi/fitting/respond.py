@@ -13,6 +13,7 @@ from bbvi.correction.pool import Normal
 from bbvi.draws import orthogonal
 from bbvi.fitting.records import Corrected
 from bbvi.solvers import newton
+from bbvi.solvers.curvature import few_of
 from bbvi.status import Status
 
 
@@ -32,7 +33,7 @@ def respond(corrected: Corrected) -> Corrected:
     hessian = knowledge.hessian
     if hessian is None and optimum.status is Status.CONVERGED:
         # Of many latents each draw takes as many products; a few draws are enough for a covariance to start from.
-        eps = orthogonal(job.policy.few_response_draws, q.dim, job.rng("response"))
+        eps = orthogonal(few_of(q.dim), q.dim, job.rng("response"))
         hessian = newton.hessian(job.target, q.mean[None], np.log(q.sd)[None], eps[None])[2][0]
     if hessian is None:
         return _answered(corrected, LinearResponse(None, "the optimum was not reached"))

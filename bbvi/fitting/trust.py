@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bbvi.correction.chains import Chains
+from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
 from bbvi.correction.verdict import Finding, Verdict
@@ -58,6 +59,8 @@ def of_kind(kind: Kind, policy: VerdictPolicy = VerdictPolicy()) -> list[Finding
         return []
     if isinstance(kind, Chains):
         return [_of_chains(kind, policy)]
+    if isinstance(kind, SurrogateKind):
+        return [_of_surrogate(kind)]
     text = "Importance sampling found: " + "; ".join(kind.problems) + "."
     if kind.khat > policy.khat:
         return [
@@ -85,3 +88,9 @@ def _of_chains(chains: Chains, policy: VerdictPolicy) -> Finding:
             "tighter priors, or break what makes several modes; or run longer chains with fit.extend().",
         )
     return Finding(Verdict.CAUTION, f"{text} Run longer chains with fit.extend(), or reparameterize.")
+
+
+def _of_surrogate(kind: SurrogateKind) -> Finding:
+    text = "The surrogate found: " + "; ".join(kind.problems) + "."
+    verdict = Verdict.CAUTION if kind.fair else Verdict.UNRELIABLE
+    return Finding(verdict, f"{text} Its errors are in mcse_mean. Go on with init=fit and a larger max_evaluations.")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bbvi.correction import importance
+from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Evaluated
@@ -29,7 +30,8 @@ Array = np.ndarray
 def weigh(corrected: Corrected) -> Corrected:
     """Weighted draws as a kind of posterior, where they can be had and are worth their cost."""
     job, optimum = corrected.job, corrected.optimum
-    if not corrected.worth_checking:
+    surrogate = corrected.kind("surrogate")
+    if not corrected.worth_checking or (surrogate is not None and not surrogate.problems):
         return corrected
     in_time = job.affordable
     if _many(job):
@@ -88,6 +90,9 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
     target, policy = job.target, job.policy
     surrogate = corrected.optimum.knowledge.surrogate_covariance
     known = corrected.response.covariance if corrected.response.covariance is not None else surrogate
+    mean, emulation = q.mean, corrected.kind("surrogate")
+    if isinstance(emulation, SurrogateKind):
+        mean, known = emulation.covariance
     budget = int(min(max(_budget(corrected), policy.fewest_weights), min(job.left - _kept(job), job.affordable)))
     if budget < policy.fewest_weights:
         return None
@@ -102,7 +107,7 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
     return importance.correct(
         target.values,
         lambda u: posterior.reported(target, u),
-        q.mean,
+        mean,
         np.diag(q.sd**2) if known is None else known,
         job.rng("weights"),
         max_evaluations=budget,
@@ -112,7 +117,10 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
         # Rounds grow, so that the first can be small where every draw is dear.
         first=None if gradients else int(np.clip(budget // 20, 264, 1000 + 50 * target.dim)),
         conditionals=_conditionals(job, target) if gradients else None,
-        alternatives=[(mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)],
+        alternatives=[
+            *((mode.mean, np.exp(mode.log_sd)) for mode in near_modes(corrected.modes)),
+            *((place, q.sd) for place in corrected.optimum.places[: job.policy.places]),
+        ],
     )
 
 

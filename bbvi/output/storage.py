@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from bbvi.correction import gaussian, linear_response, proposals
+from bbvi.correction import emulation, gaussian, linear_response, proposals
 from bbvi.correction import importance as correction
 from bbvi.correction.chains import draws as of_chains
 from bbvi.correction.chains import metric, trajectories, warp
@@ -44,7 +44,18 @@ _NOT_STORED = ("model", "target", "origin")
 _STORABLE = "biufUmM"
 _RECORDS: dict[str, type] = {
     record.__name__: record
-    for module in (correction, gaussian, linear_response, metric, of_chains, proposals, trajectories, transforms, warp)
+    for module in (
+        correction,
+        emulation,
+        gaussian,
+        linear_response,
+        metric,
+        of_chains,
+        proposals,
+        trajectories,
+        transforms,
+        warp,
+    )
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
 } | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Trace)}

@@ -63,6 +63,9 @@ class Fit(FitRecord):
         Local optima that the starts found, the fitted one first.
     noise_sd : float
         Noise of the log joint in nats, where it was noticed; else 0.
+    evaluated : Evaluated, or None
+        Where only values were used: all draws at which the log joint was evaluated, flat and unconstrained (N, D), and
+        the values (N,); ``bbvi.fit(model, evaluated=fit)`` or ``init=fit`` begins with them.
     seed : int
         From which everything that is drawn later follows.
     """

@@ -23,6 +23,7 @@ from bbvi.result.posterior import DrawSet, Expectation, Posterior, Row
 from bbvi.search.modes import Mode
 from bbvi.solvers.state import Trace
 from bbvi.status import Status
+from bbvi.target.protocol import Evaluated
 from bbvi.target.target import Target
 from bbvi.threads import single_threaded
 
@@ -62,6 +63,7 @@ class FitRecord:
     noise_sd: float = 0.0
     eps: Array | None = field(default=None, repr=False)
     looped: str = ""
+    evaluated: Evaluated | None = field(default=None, repr=False)
     origin: object = field(default=None, repr=False)
 
     # ---- plain facts ------------------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class FitRecord:
         ----------
         n : int
         kind : str
-            ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
+            ``"mean-field"``, ``"linear-response"``, ``"surrogate"``, ``"importance"``, ``"chains"`` or ``"best"``.
         seed : int, optional
             None follows from the fit's own seed.
 

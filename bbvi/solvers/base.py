@@ -25,9 +25,9 @@ class Traits:
         The kinds of gradient estimators that it can work with; None for any.
     gradients : bool, optional
         Whether it uses gradients of the target; None where that is up to its estimator.
-    search : {"modes", "rivals", "none"}
+    search : {"modes", "rivals", "around", "none"}
         How its optimum is looked for: in modes into which dispersed starts were pulled by gradients, among rivals from
-        other starts that the solver itself follows, or where the best start leads.
+        other starts that the solver itself follows, far out around what it found, or where the best start leads.
     share : float
         Of the limits, what it may take itself; the rest is for the checks of what it found.
     evaluations, evaluations_per_latent : float
@@ -36,7 +36,7 @@ class Traits:
 
     estimators: tuple[type, ...] | None = None
     gradients: bool | None = None
-    search: Literal["modes", "rivals", "none"] = "none"
+    search: Literal["modes", "rivals", "around", "none"] = "none"
     share: float = 0.8
     evaluations: float = np.inf
     evaluations_per_latent: float = 0.0
@@ -96,6 +96,34 @@ class Guest(Generic[S]):
     def step(self, target: LogDensity, state: S, rng: np.random.Generator, tolerance: float) -> S:
         following: S = self.solver.step(target, state, rng, tolerance)
         return following
+
+
+@dataclass(frozen=True)
+class Continued(Generic[S]):
+    """A solver that goes on from a state."""
+
+    solver: Solver[S]
+    state: S
+
+    @property
+    def traits(self) -> Traits:
+        """The solver's own."""
+        return self.solver.traits
+
+    @property
+    def state_type(self) -> type[S]:
+        """The solver's own."""
+        return self.solver.state_type
+
+    def init(
+        self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+    ) -> S:
+        """The state to go on from."""
+        return self.state
+
+    def step(self, target: LogDensity, state: S, rng: np.random.Generator, tolerance: float) -> S:
+        """The solver's own."""
+        return self.solver.step(target, state, rng, tolerance)
 
 
 def as_solver(solver: Any) -> Solver[Any]:

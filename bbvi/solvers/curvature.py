@@ -13,11 +13,16 @@ Array = np.ndarray
 _ROOT2 = np.sqrt(2.0)
 # Step of the differences, in sds: rounding leaves 1e-12 of a gradient, and so 1e-8 of its difference.
 _STEP = 1e-4
-# Draws that tell enough of the curvature to precondition by it.
-FEW = 16
+# Draws that tell enough of the curvature to precondition by it; half of them where each takes more gradients than this.
+FEW, _MANY = 16, 500
 # Latents up to which it is formed.
 MOST = 2000
 _SMALLEST = 0.1
+
+
+def few_of(dim: int) -> int:
+    """How many draws show the curvature of so many latents well enough."""
+    return FEW if dim <= _MANY else FEW // 2
 
 
 def mean_curvature(gradients: Callable[[Array], Array], points: Array, slopes: Array, scale: Array) -> Array:
@@ -60,8 +65,8 @@ class Coarse(NamedTuple):
 
 def coarse(gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps: Array) -> Coarse | None:
     """Of F at mean and log sds (D,), from a few of its mirrored draws eps (S, D); None where it is no number."""
-    half = len(eps) // 2
-    some = eps[np.concatenate([np.arange(FEW // 2), half + np.arange(FEW // 2)]) if len(eps) > FEW else slice(None)]
+    half, few = len(eps) // 2, few_of(eps.shape[1])
+    some = eps[np.concatenate([np.arange(few // 2), half + np.arange(few // 2)]) if len(eps) > few else slice(None)]
     sd = np.exp(log_sd)
     points = mean + sd * some
     with np.errstate(all="ignore"):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bbvi.solvers.curvature import FEW, MOST, coarse, preconditioned
+from bbvi.solvers.curvature import MOST, coarse, few_of, preconditioned
 
 Array = np.ndarray
 
@@ -268,8 +268,9 @@ def iterate(target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, 
         norm = np.linalg.norm(gradient, axis=1)
         gradient = np.where(finite[:, None], gradient, 0.0)
         forcing = np.where(finite, np.clip(norm, _FINEST, precision) * norm, np.inf)
-        helped = k == 1 and FEW < s and d <= MOST
-        iterations = FEW * d // s + 10 if helped else 4 * d + 10
+        few = few_of(d)
+        helped = k == 1 and few < s and d <= MOST
+        iterations = few * d // s + 10 if helped else 4 * d + 10
         x, hx, interior = conjugate_gradient(
             local.product, -gradient, radius=radius, tolerance=forcing, iterations=iterations
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bbvi.families import MeanFieldGaussian
+from bbvi.solvers.from_values.process import Process
 from bbvi.status import Status
 from bbvi.target.protocol import LogDensity
 
@@ -25,12 +26,18 @@ class Knowledge:
         Inverse of the expected negative Hessian of a surrogate.
     noise_sd : float
         Noise of the log joint in nats; 0 where none was noticed.
+    surrogate : Process, optional
+        Of the log joint, wherever the posterior is.
+    surprise : float
+        Factor by which the errors that the surrogate knows of are to be enlarged.
     """
 
     draws: np.ndarray | None = None
     hessian: np.ndarray | None = None
     surrogate_covariance: np.ndarray | None = None
     noise_sd: float = 0.0
+    surrogate: Process | None = None
+    surprise: float = 1.0
 
 
 @dataclass

@@ -104,7 +104,9 @@ class Evaluator:
 
     def _chunks(self, u: Array) -> list[slice]:
         recorded = [recording.largest for recording in self._recordings.values() if recording is not None]
-        rows = max(1, _CHUNK_ELEMENTS // max(recorded)) if recorded else len(u)
+        most = max(1, _CHUNK_ELEMENTS // max(recorded)) if recorded else max(len(u), 1)
+        # As many draws in one as in another, so that threads end together.
+        rows = -(-len(u) // -(-len(u) // most)) if len(u) else 1
         return [slice(start, start + rows) for start in range(0, len(u), rows)] or [slice(0, 0)]
 
     # ---- all draws at once, or one by one ---------------------------------------------------------------------------

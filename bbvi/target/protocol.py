@@ -18,6 +18,13 @@ class Linearization(NamedTuple):
     hessian_product: Callable[[Array], Array]
 
 
+class Evaluated(NamedTuple):
+    """Draws (S, D) at which the target's log density (S,) is known."""
+
+    u: Array
+    log_density: Array
+
+
 class Values(Protocol):
     """A log density of which values alone are known.
 
@@ -61,6 +68,20 @@ class LogDensity(Values, Protocol):
 
     def linearize(self, u: Array, scale: Array | None = None) -> Linearization:
         """Values, gradients and a Hessian product at draws `u`, (S, D)."""
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """All values so far, where they are kept."""
+
+    @property
+    def workers(self) -> int:
+        """How many draws are evaluated at a time."""
+
+    def recall(self, u: Array, log_density: Array, *, instead: bool = False) -> None:
+        """Keep values that are known already before those that are kept, or instead of them."""
+
+    def own_scale(self, u: Array) -> Array:
+        """The latents on their own scale, (S, R), at draws `u`, (S, D)."""
 
     def terms(self, u: Array) -> Array:
         """Terms (S, T) whose sum is the log density."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import autograd.numpy as anp
 import numpy as np
@@ -17,11 +18,17 @@ from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS, Evaluator
 from bbvi.target.parallel import Parallel
-from bbvi.target.protocol import Linearization
+from bbvi.target.protocol import Evaluated, Linearization
+from bbvi.threads import mapped
 
 Array = np.ndarray
+R = TypeVar("R")
 logger = logging.getLogger("bbvi")
 
+# What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
+_FAILURES = (RuntimeError, ValueError, OSError)
+# So many of them, one after the other, and it is broken.
+_IN_A_ROW = 20
 # Draws at which a function of draws is compared with its recording.
 _COMPARED = 32
 
@@ -54,12 +61,20 @@ class Target(Evaluator):
         Cost so far, per draw and not per call. A Hessian product of one draw counts as one gradient.
     rounding : float
         Relative rounding of values and gradients: that of float64, unless `note_rounding` found float32.
+    kept : list of Evaluated or None
+        Draws and values so far; None where they are not kept.
+    tolerant : bool
+        Whether RuntimeError, ValueError and OSError of the log joint count as a value that is not finite, as
+        arithmetic errors do.
+    failures : list of str
+        What it raised at single draws.
     nonfinite : NonFinite or None
         What was met outside the support or as NaN. Such values come back as ``-inf``.
     """
 
-    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True) -> None:
+    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True, threads: int = 1) -> None:
         super().__init__(model, replay=replay)
+        self.threads = threads
         self.gradient_evaluations = 0
         self.nonfinite: NonFinite | None = None
         self._parallel = None if executor is None else Parallel(Target(model, replay=replay), executor)
@@ -67,11 +82,39 @@ class Target(Evaluator):
         self._batches = 0
         self._templates: dict[tuple[str, int], Recording | None] = {}
         self.rounding = float(np.finfo(float).eps)
+        self.kept: list[Evaluated] | None = None
+        self.tolerant = False
+        self.failures: list[str] = []
+        self._in_a_row = 0
 
     @property
     def labels(self) -> list[str]:
         """Names of the unconstrained coordinates."""
         return self.model.unconstrained_labels
+
+    # ---- what is kept of values ------------------------------------------------------------------------------------
+
+    @property
+    def evaluated(self) -> Evaluated:
+        """Draws and values of all calls of `values` since `kept` became a list, ``-inf`` where not finite."""
+        if not self.kept:
+            return Evaluated(np.empty((0, self.dim)), np.empty(0))
+        if len(self.kept) > 1:
+            self.kept = [Evaluated(*map(np.concatenate, zip(*self.kept, strict=True)))]
+        return self.kept[0]
+
+    def recall(self, u: Array, log_density: Array, *, instead: bool = False) -> None:
+        """Keep values that are known already before those that are kept, or instead; they count as no evaluations."""
+        self.kept = [Evaluated(u, log_density), *([] if instead else self.kept or [])]
+
+    @property
+    def workers(self) -> int:
+        """How many draws are evaluated at a time."""
+        return 1 if self._parallel is None else self._parallel.workers
+
+    def own_scale(self, u: Array) -> Array:
+        """The latents on their own scale, (S, R), at draws `u`, (S, D)."""
+        return np.concatenate([x.reshape(len(u), -1) for x in self._plain_draws(u).values()], axis=1)
 
     # ---- values and derivatives -------------------------------------------------------------------------------------
 
@@ -118,7 +161,10 @@ class Target(Evaluator):
         """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
         u = np.array(u, dtype=float)
         self.evaluations += len(u)
-        return self._finite(self._everywhere("_raw_values", u), u)
+        values = self._finite(self._everywhere("_raw_values", u), u)
+        if self.kept is not None:
+            self.kept.append(Evaluated(u, values.copy()))
+        return values
 
     def error_at(self, u: Array) -> Exception | None:
         """The arithmetic error, or None, that counts as a value that is not finite at draw `u`, (D,)."""
@@ -224,8 +270,10 @@ class Target(Evaluator):
     def unrecorded(self, why: str) -> Target:
         """The same target, evaluated draw by draw, with what was counted so far."""
         other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
+        other.threads = self.threads
         other.evaluations, other.gradient_evaluations = self.evaluations, self.gradient_evaluations
         other._traceable, other.rounding = self._traceable, self.rounding
+        other.kept = None if self.kept is None else []
         other.looped["density"] = why
         return other
 
@@ -253,20 +301,33 @@ class Target(Evaluator):
 
     def _raw_values(self, u: Array) -> Array:
         with np.errstate(all="ignore"):
-            return np.concatenate([self._guarded_values(u[chunk]) for chunk in self._chunks(u)])
+            return np.concatenate(self._of_chunks(self._guarded_values, u, "density"))
 
     def _guarded_values(self, u: Array) -> Array:
+        survived = (*NUMERICAL, *_FAILURES) if self.tolerant else NUMERICAL
         try:
-            return np.asarray(self._log_density(u))
-        except NUMERICAL:
+            values = np.asarray(self._log_density(u))
+        except survived as error:
             if len(u) == 1:
+                self.failures.append(f"{type(error).__name__}: {error}")
+                self._in_a_row += not isinstance(error, NUMERICAL)
+                if self._in_a_row > _IN_A_ROW:
+                    raise
                 return np.array([np.nan])
             return np.concatenate([self._guarded_values(part) for part in self._smaller(u)])
+        self._in_a_row = 0
+        return values
 
     def _raw_gradients(self, u: Array) -> Array:
         """Values in column 0, gradients behind."""
         with np.errstate(all="ignore"):
-            return np.concatenate([self._guarded_gradients(u[chunk]) for chunk in self._chunks(u)])
+            return np.concatenate(self._of_chunks(self._guarded_gradients, u, "gradient"))
+
+    def _of_chunks(self, function: Callable[[Array], R], u: Array, name: str) -> list[R]:
+        """A function of chunks of the draws, on threads where all that they do is replay a recording."""
+        chunks = [u[chunk] for chunk in self._chunks(u)]
+        replays = self._recordings.get(name) is not None
+        return mapped(function, chunks, self.threads if replays else 1)
 
     def _guarded_gradients(self, u: Array) -> Array:
         try:
@@ -311,18 +372,17 @@ class Target(Evaluator):
         return np.column_stack([values + constrained[:, -1], product(seeds)])
 
     def _linearized(self, u: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-        pieces = []
         with np.errstate(all="ignore"):
-            for chunk in self._chunks(u):
-                pieces += self._guarded_linearization(u[chunk])
+            pieces = list(chain.from_iterable(self._of_chunks(self._guarded_linearization, u, "curvature")))
         values, gradients = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         if len(pieces) == 1:
             return values, gradients, pieces[0][2]
         ends = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
 
         def product(v: Array) -> Array:
-            spans = zip(pieces, ends, ends[1:], strict=False)
-            return np.concatenate([piece[2](v[a:b]) for piece, a, b in spans])
+            spans = [(piece[2], v[a:b]) for piece, a, b in zip(pieces, ends, ends[1:], strict=False)]
+            replays = self._recordings.get("curvature") is not None
+            return np.concatenate(mapped(lambda span: span[0](span[1]), spans, self.threads if replays else 1))
 
         return values, gradients, product
 

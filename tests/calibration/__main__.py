@@ -1,4 +1,4 @@
-"""Verdicts against known answers: ``python tests/calibration [--quick] [--seeds 1] [--traps 5] [name ...]``."""
+"""Verdicts against known answers: ``python tests/calibration [--quick] [--seeds 1] [--traps 5] [--values] [name]``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ import bbvi  # noqa: E402
 OUT = ROOT / "docs" / "_static" / "figures"
 # Of each family, so many are tried with --quick.
 QUICK = 3
+# Evaluations of fits from values alone, up to so many latents.
+LIMITS = {3: 150, 6: 500, 10: 2000}
 WRONG = ["case", "family", "row", "raised", "reliable, wrong", "worst mean, sd", "worst sd"]
 STATISTIC = ["statistic", "interval", "fits", "right", "within 0.5", "median error", "nine in ten below"]
 
@@ -42,6 +44,11 @@ def chosen(words: list[str], quick: bool) -> list[Case]:
     return found
 
 
+def limit_of(dim: int) -> int:
+    """Evaluations of a fit from values of so many latents; 0 where that is none."""
+    return next((limit for most, limit in LIMITS.items() if dim <= most), 0)
+
+
 def main() -> None:
     """Fit, print the tables, and write them for the documentation if everything was fitted."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -49,12 +56,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} cases of each family")
     parser.add_argument("--seeds", type=int, default=1, help="fits of each case, with seeds from 1 on")
     parser.add_argument("--traps", type=int, help="fits of each trap; five times as many unless given")
+    parser.add_argument("--values", action="store_true", help="values alone, and few of them: up to ten latents")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, help="a file for every single outcome")
     given = parser.parse_args()
     traps = given.traps or (given.seeds if given.quick else 5 * given.seeds)
     picked = chosen(given.words, given.quick)
-    fits = [(one.name, 1 + i) for one in picked for i in range(given.seeds if one.easy else traps)]
+    fits: list[tuple[object, ...]] = [
+        (one.name, 1 + i) for one in picked for i in range(given.seeds if one.easy else traps)
+    ]
+    if given.values:
+        limits = {one.name: limit_of(one.model().dim) for one in picked}
+        fits = [(name, seed, limits[name]) for name, seed in fits if limits[name]]
     began = time.perf_counter()
     outcomes = []
     for one in measured(fits, given.workers):
@@ -73,6 +86,10 @@ def main() -> None:
         print("", *("  ".join(row) for row in (header, *rows)), sep="\n")
     print(f"\n{totals(outcomes)}\n{time.perf_counter() - began:.0f} s")
     if given.words or given.quick:
+        return
+    if given.values:
+        table(OUT / "calibration_values.md", BY_FAMILY, by_family(outcomes), text=1)
+        (OUT / "calibration_values_totals.md").write_text(f"{totals(outcomes)}\n", encoding="utf-8")
         return
     for name, (header, rows, text) in tables.items():
         table(OUT / f"{name}.md", header, rows, text=text)

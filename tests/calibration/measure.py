@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,14 +88,18 @@ class Outcome:
         return self.error <= FAIR
 
 
-def outcome(name: str, seed: int) -> Outcome:
-    """Fit one case with the standard options, and compare every row of the summary."""
+def outcome(name: str, seed: int, max_evaluations: int | None = None) -> Outcome:
+    """Fit one case with the standard options, and compare every row of the summary.
+
+    With `max_evaluations` the fit is one from so many values, without gradients.
+    """
     one = case(name)
     exact = one.exact()
+    options = {} if max_evaluations is None else {"estimator": "score", "max_evaluations": max_evaluations}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         began = time.perf_counter()
-        fit = bbvi.fit(one.model(), seed=seed)
+        fit = bbvi.fit(one.model(), seed=seed, **options)  # type: ignore[arg-type]
         seconds = time.perf_counter() - began
         rows = {row.label: row for row in fit.rows()}
     if set(rows) != set(exact):
@@ -135,11 +140,11 @@ def outcome(name: str, seed: int) -> Outcome:
 
 
 def measured(
-    fits: Sequence[tuple[str, int]], workers: int, run: Callable[[str, int], Outcome] = outcome
+    fits: Sequence[tuple[Any, ...]], workers: int, run: Callable[..., Outcome] = outcome
 ) -> Iterator[Outcome]:
     """The outcomes of all cases and seeds, in their order; a fit that raises has its error for an outcome."""
     with ProcessPoolExecutor(workers) as pool:
-        jobs = [(name, seed, pool.submit(run, name, seed)) for name, seed in fits]
+        jobs = [(one[0], one[1], pool.submit(run, *one)) for one in fits]
         for name, seed, job in jobs:
             error = job.exception()
             if error is None:

@@ -40,7 +40,7 @@ def adapted(
         aim = window.stand.aim
         careful = window.divergent > policy.careful
         aim = min((aim + 1.0) / 2, policy.highest) if careful else (aim + policy.acceptance) / 2
-        look = number in policy.looks and remaining() > 2 * policy.metric.points * x.shape[1]
+        look = number in policy.looks and remaining() > 2 * policy.metric.looks(x.shape[1]) * x.shape[1]
         stand, more = _preconditioned(gradients, replace(window.stand, aim=aim), x, g, rng, policy, look)
         spent += window.spent + more
         # What drifts less than chance would bring is still.
@@ -103,7 +103,7 @@ def _preconditioned(
         stand, base = replace(stand, warp=warp_of(x, g, policy.warp)), None
     if look:
         base = _curved(gradients, stand, x, g, rng, policy.metric)
-        spent = policy.metric.points * x.shape[1] if base is not None else 0
+        spent = policy.metric.looks(x.shape[1]) * x.shape[1] if base is not None else 0
     return replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric, base)), spent
 
 
@@ -119,7 +119,7 @@ def _curved(
         return None
     e, slopes = stand.coordinates(x, g)
     scale = np.sqrt(_positive(e.std(axis=0)) / _positive(slopes.std(axis=0)))
-    some = rng.choice(len(e), policy.points, replace=False)
+    some = rng.choice(len(e), policy.looks(e.shape[1]), replace=False)
     return curved(lambda at: stand.pulled(at, gradients(stand.position(at))[1]), e[some], slopes[some], scale, policy)
 
 

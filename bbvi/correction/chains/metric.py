@@ -30,8 +30,8 @@ class MetricPolicy:
         Eigenvalues between its inverse and this are as good as one, and kept as such.
     curved : int
         Latents up to which curvature is measured, which takes as many gradients at each of some draws, ...
-    points : int
-        ... so many.
+    points, numbers : int
+        ... so many, fewer (but two at least) where that is more gradients than the second.
     flattest : float
         Curvature, in units of the inverse variances that draws and gradients show, that flat directions are taken to
         have.
@@ -42,7 +42,12 @@ class MetricPolicy:
     kept: float = 1.3
     curved: int = 1500
     points: int = 8
+    numbers: int = 4000
     flattest: float = 1e-3
+
+    def looks(self, dim: int) -> int:
+        """At how many draws the curvature of so many latents is measured."""
+        return int(np.clip(self.numbers // dim, 2, self.points))
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ class ChainPolicy:
     more_windows: int = 6
     acceptance: float = 0.8
     highest: float = 0.95
-    careful: float = 0.005
+    careful: float = 0.001
     longest: int = 96
     draws: int = 320
     hopeless: int = 48

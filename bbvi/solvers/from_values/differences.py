@@ -20,6 +20,7 @@ Array = np.ndarray
 QUADRATURE = np.sqrt(3.0)  # outer node of three-point Gauss-Hermite quadrature
 NOISE_RATIO = 12.0  # with noise, step out until log p is expected to change by so many times the noise
 ON_SCALE = (0.25, 4.0)  # a curvature within these counts as s_i = 1 / sqrt(curvature)
+FURTHEST = 5.0  # of a step, on a logarithmic or another bounded scale
 LARGEST_RESCALE = 100.0  # in one round: further than that, a curvature says little
 
 
@@ -42,6 +43,17 @@ class Axes:
 def reach(noise_sd: float) -> float:
     """Distance of the axial points from the centre, in units of s."""
     return float(max(QUADRATURE, np.sqrt(NOISE_RATIO * noise_sd)))
+
+
+def bounded(target: Values, origin: Array, u: Array) -> Array:
+    """Points u (S, D), those that are orders of magnitude away from `origin` (D,) taken back towards it.
+
+    A simulator may take for ever where a logarithm is beyond all sense.
+    """
+    far = np.isfinite(getattr(target, "largest_log_sd", np.full(target.dim, np.inf)))
+    moves = u - origin
+    length = np.max(np.abs(moves) * far, axis=1, keepdims=True) / FURTHEST
+    return np.asarray(origin + moves / np.maximum(length, 1.0))
 
 
 def measure(target: Values, axes: Axes, which: Array, h: float) -> Axes:

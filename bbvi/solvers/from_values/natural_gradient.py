@@ -40,7 +40,6 @@ COUPLING_CHUNK = 1000  # pairs measured in one step
 COUPLING_AT_ONCE = 16  # latents: up to here, couplings cost no more than a few climbs
 COUPLING_MAX_DIM = 300  # above, a matrix of couplings costs more than it saves
 LENGTHS = np.array([2.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 0.001])  # of the Newton step, tried in one batch
-FURTHEST = 5.0  # of a step, on a logarithmic or another bounded scale
 SMALL_GAIN = 0.2  # nats: the axial approximation is hardly better than that
 MAX_CLIMBS = 60
 MAX_FAILURES = 3
@@ -244,15 +243,12 @@ def _climb(target: Values, state: NaturalGradientState) -> NaturalGradientState:
     direction = np.linalg.solve(metric, state.slope)
     lengths = state.step_size * LENGTHS
     before = target.evaluations
-    moves = lengths[:, None] * direction * sd
-    # A simulator may take for ever where a logarithm is beyond all sense.
-    far = np.isfinite(getattr(target, "largest_log_sd", np.full(target.dim, np.inf)))
-    moves /= np.maximum(np.max(np.abs(moves) * far, axis=1, keepdims=True) / FURTHEST, 1.0)
-    values = target.values(state.mean + moves)
+    tried = differences.bounded(target, state.mean, state.mean + lengths[:, None] * direction * sd)
+    values = target.values(tried)
     best = int(np.argmax(values))
     if not values[best] > state.centre:
         return _after_climb(_failed(state, state.step_size * 0.1), len(lengths), gain=0.0)
-    mean = state.mean + moves[best]
+    mean = tried[best]
     again = target.values(np.stack([mean, mean]))
     state = _note_noise(state, again)
     log_sd = state.log_sd - 0.5 * np.log(np.clip(state.curvature, 0.25, 100.0))

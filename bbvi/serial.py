@@ -84,20 +84,32 @@ class Plain(NamedTuple):
     arrays: dict[str, Array]
 
     def packed(self) -> bytes:
-        """All of it in one ``.npz``."""
-        buffer = io.BytesIO()
-        np.savez(buffer, header=np.array(self.text), **self.arrays)  # type: ignore[arg-type]
-        return buffer.getvalue()
+        """All of it as bytes, in the order of the computer."""
+        index = [[name, x.dtype.str, x.shape] for name, x in self.arrays.items()]
+        head = json.dumps([self.text, index]).encode()
+        return b"".join([struct.pack("<Q", len(head)), head, *(x.tobytes() for x in self.arrays.values())])
 
-    def compressed(self) -> bytes:
-        """As `packed`, and smaller."""
+    @classmethod
+    def unpacked(cls, content: bytes) -> Plain:
+        """What was packed."""
+        (length,) = struct.unpack_from("<Q", content)
+        text, index = json.loads(content[8 : 8 + length])
+        arrays, start = {}, 8 + length
+        for name, dtype, shape in index:
+            count = int(np.prod(shape))
+            arrays[name] = np.frombuffer(content, dtype, count, start).reshape(shape).copy()
+            start += arrays[name].nbytes
+        return cls(text, arrays)
+
+    def zipped(self) -> bytes:
+        """All of it as an ``.npz``."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, header=np.array(self.text), **self.arrays)  # type: ignore[arg-type]
         return buffer.getvalue()
 
     @classmethod
-    def unpacked(cls, content: bytes) -> Plain:
-        """What was packed."""
+    def unzipped(cls, content: bytes) -> Plain:
+        """What was zipped."""
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return cls(str(arrays.pop("header")), arrays)

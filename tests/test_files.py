@@ -69,10 +69,10 @@ def test_damaged_files_give_one_clear_error(contents, ending, damage, tmp_path):
 
 def edited(change, content):
     """A file whose checksum is right, and whose content another program changed."""
-    stored = serial.Plain.unpacked(serial.unsealed(content))
+    stored = serial.Plain.unzipped(serial.unsealed(content))
     whole, arrays = json.loads(stored.text), dict(stored.arrays)
     change(whole, arrays)
-    return serial.sealed(serial.Plain(json.dumps(whole), arrays).packed())
+    return serial.sealed(serial.Plain(json.dumps(whole), arrays).zipped())
 
 
 def fields(whole):
@@ -80,7 +80,7 @@ def fields(whole):
 
 
 def test_a_field_that_is_missing_or_new_gives_one_clear_error(contents, tmp_path):
-    names = list(fields(json.loads(serial.Plain.unpacked(serial.unsealed(contents[".npz"])).text)))
+    names = list(fields(json.loads(serial.Plain.unzipped(serial.unsealed(contents[".npz"])).text)))
     assert len(names) > 20
     for name in names:
         refused(tmp_path / "fit.npz", edited(lambda whole, arrays: fields(whole).pop(name), contents[".npz"]))  # noqa: B023
@@ -201,8 +201,10 @@ def test_values_come_back_as_they_were():
         "objects": np.array([[1, "a"], [None, datetime.date(2020, 1, 1)]], dtype=object), "none": np.empty((0, 3)),
         "infinite": [float("inf"), float("-inf")],
     }  # fmt: skip
-    again = serial.value_of(serial.Plain.unpacked(serial.plain(values, "x").packed()))
-    assert repr(again) == repr(values)
+    stored = serial.plain(values, "x")
+    for again in (serial.Plain.unpacked(stored.packed()), serial.Plain.unzipped(stored.zipped())):
+        assert repr(serial.value_of(again)) == repr(values)
+    again = serial.value_of(again)
     assert again["scalars"][0].dtype == np.float32 and again["none"].shape == (0, 3)
     with pytest.raises(TypeError, match="x.a.1: cannot be saved, a object"):
         serial.plain({"a": [1, object()]}, "x")

@@ -68,7 +68,7 @@ def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str =
     """
     path = _checked(path)
     stored = _stored(fit)
-    content = stored.compressed() if path.suffix == ".npz" else _netcdf(to_datatree(fit, draws, kind), stored)
+    content = stored.zipped() if path.suffix == ".npz" else _netcdf(to_datatree(fit, draws, kind), stored)
     files.write(path, serial.sealed(content))
 
 
@@ -81,7 +81,7 @@ def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
         raise TypeError(f"model: expected a bbvi.Model or None, got {model!r}")
     with _named(f"path: {path}"):
         content = serial.unsealed(path.read_bytes())
-        plain = serial.Plain.unpacked(content) if path.suffix == ".npz" else _of_netcdf(content)
+        plain = serial.Plain.unzipped(content) if path.suffix == ".npz" else _of_netcdf(content)
         stored = serial.value_of(plain, _RECORDS)
     if model is not None:
         _check_latents(stored["model"]["latents"], model)

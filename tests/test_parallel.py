@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -140,3 +141,72 @@ def test_a_dask_cluster_with_a_worker_that_is_killed():
         fit = bbvi.fit(model, seed=1, estimator="score", executor=client.get_executor(), callback=kill_one)
     assert killed
     same(fit, alone)
+
+
+class Odd(Executor):
+    """An executor that fails in a way of its own."""
+
+    def __init__(self, way):
+        self.way, self.tasks = way, 0
+
+    def submit(self, task, *args):
+        future, self.tasks = Future(), self.tasks + 1
+        if self.tasks > 40:
+            if self.way == "raises":
+                raise OSError("no route to host")
+            if self.way == "cancels":
+                future.cancel()
+                future.set_running_or_notify_cancel()
+                return future
+            if self.way == "fails":
+                future.set_exception(TimeoutError("lost a node"))
+                return future
+            if self.way == "returns nonsense":
+                future.set_result(np.zeros(1))
+                return future
+            if self.way == "returns no future":
+                return 3
+        future.set_result(task(*args))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ("raises", "it failed, and not the log joint .OSError: no route to host"),
+        ("cancels", "it failed, and not the log joint .CancelledError"),
+        ("fails", "it failed, and not the log joint .TimeoutError: lost a node"),
+        ("returns nonsense", "it returned"),
+        ("returns no future", "it failed, and not the log joint .AttributeError"),
+    ],
+)
+def test_an_executor_that_fails_is_one_clear_error(way, told):
+    with pytest.raises(RuntimeError, match=f"^executor: {told}"):
+        bbvi.fit(bbvi.Model(simulator, 2, {"y": Y}), seed=1, estimator="score", executor=Odd(way))
+
+
+def test_an_executor_that_was_shut_down_is_one_clear_error():
+    for kind in (ThreadPoolExecutor(1), ProcessPoolExecutor(1, mp_context=SPAWN)):
+        kind.shutdown()
+        with pytest.raises(RuntimeError, match="^executor: it failed, .*RuntimeError: cannot schedule"):
+            bbvi.fit(bbvi.Model(simulator, 2, {"y": Y}), seed=1, estimator="score", executor=kind)
+
+
+def test_threads_need_no_pickles():
+    lock = threading.Lock()
+
+    def locked(z):
+        with lock:
+            return -0.5 * float(np.sum(np.asarray(z, float) ** 2))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert bbvi.fit(locked, 2, seed=1, estimator="score", executor=pool).converged
+
+
+def test_threads_that_record_change_nothing():
+    """Each has a recording of its own, since two that make one at the same time would disturb each other."""
+    model = bbvi.Model(smooth, 2, {"y": Y})
+    alone = bbvi.fit(model, seed=1)
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            same(bbvi.fit(model, seed=1, executor=pool), alone)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bbvi.fitting import arguments, pipeline
+from bbvi.fitting.checkpoint import identity, keeping
 from bbvi.fitting.job import Job
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit
@@ -75,7 +77,8 @@ def fit(
     executor : concurrent.futures.Executor, optional
         Evaluates draws in parallel.
     checkpoint : path, optional
-        Written while the fit runs, and continued from where it exists.
+        A log of what the log joint says, written while the fit runs. The same fit made again with it calls nothing that
+        the log holds and ends the same, bit by bit.
 
     Returns
     -------
@@ -91,23 +94,25 @@ def fit(
     method = arguments.choose_method(estimator, solver)
     free = method.estimator is None
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
-    tolerance, seed = arguments.as_tolerance(tolerance), arguments.as_seed(seed)
+    tolerance, seed = arguments.as_tolerance(tolerance), None if seed is None else arguments.as_seed(seed)
     target = Target(model, executor, threads=arguments.as_threads(threads))
     target.kept = []
     given = arguments.start_of(target, init)
-    # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
-    target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
-    if method.gradients and not target.has_gradient:
-        method = arguments.without_gradient(method)
-    if method.gradients:
-        target.kept = None
-        if evaluated is not None:
-            raise ValueError("evaluated: expected none where gradients are used; say estimator='score'")
-    else:
-        if isinstance(solver, str):
-            method = arguments.sized(method, target.dim)
-        known = arguments.known_values(target, evaluated, init)
-        if known is not None:
-            target.recall(*known)
-        target.tolerant = True
-    return pipeline.run(Job(target, method, given, seed, tolerance, limits, started, free=free))
+    known_by = partial(identity, model, method, given, tolerance)
+    with keeping(limits.checkpoint, target, known_by, seed) as chosen:
+        # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
+        target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])
+        if method.gradients and not target.has_gradient:
+            method = arguments.without_gradient(method)
+        if method.gradients:
+            target.kept = None
+            if evaluated is not None:
+                raise ValueError("evaluated: expected none where gradients are used; say estimator='score'")
+        else:
+            if isinstance(solver, str):
+                method = arguments.sized(method, target.dim)
+            known = arguments.known_values(target, evaluated, init)
+            if known is not None:
+                target.recall(*known)
+            target.tolerant = True
+        return pipeline.run(Job(target, method, given, chosen, tolerance, limits, started, free=free))

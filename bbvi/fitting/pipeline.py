@@ -47,8 +47,6 @@ def run(job: Job) -> Fit:
     try:
         return _shown(job)
     except Refuted as refuted:
-        if job.limits.checkpoint is not None:
-            job.limits.checkpoint.unlink(missing_ok=True)
         told = (
             f"The log joint is not what it was when it was recorded ({refuted}): it depends on more than its "
             "arguments, or on their types. It was evaluated draw by draw instead, which takes longer; write it as a "
@@ -99,6 +97,7 @@ def concluded(judged: Judged) -> Fit:
     known = judged.corrected
     job, optimum = known.job, known.optimum
     target = job.target
+    target.log = None
     return Fit(
         model=target.model,
         status=known.status,

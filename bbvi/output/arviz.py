@@ -261,7 +261,8 @@ def _dataset(variables: Mapping[str, Variable], coords: Mapping[str, Sequence[An
 
 def _labels(given: Sequence[Any]) -> Array:
     """Labels as an array that netCDF can hold."""
-    labels = np.asarray(given)
+    # Tuples of several lengths make no array.
+    labels = np.asarray([str(x) for x in given] if any(isinstance(x, tuple) for x in given) else given)
     return labels if labels.ndim == 1 and labels.dtype.kind in "biufUM" else np.array([str(x) for x in given])
 
 

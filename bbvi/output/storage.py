@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
+import io
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from bbvi import files, serial
 from bbvi.correction import emulation, gaussian, linear_response, proposals
 from bbvi.correction import importance as correction
 from bbvi.correction.chains import draws as of_chains
@@ -20,6 +20,7 @@ from bbvi.correction.chains import metric, trajectories, warp
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import MeanFieldGaussian
+from bbvi.files import as_path
 from bbvi.model import transforms
 from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model
@@ -38,10 +39,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Record = TypeVar("Record", bound=FitRecord)
 
-_FORMAT = 1
 _GROUP = "bbvi"
 _NOT_STORED = ("model", "target", "origin")
-_STORABLE = "biufUmM"
 _RECORDS: dict[str, type] = {
     record.__name__: record
     for module in (
@@ -58,7 +57,7 @@ _RECORDS: dict[str, type] = {
     )
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
-} | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Trace)}
+} | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Status, Trace)}
 
 
 def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str = "best") -> None:
@@ -79,19 +78,9 @@ def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str =
         If the path has another ending.
     """
     path = _checked(path)
-    arrays: dict[str, Array] = {}
-    header = json.dumps({"format": _FORMAT, "fit": _encode(_content(fit), "fit", arrays)})
-    # Written beside and moved into place, so that an interrupt never leaves half a file.
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        if path.suffix == ".npz":
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, header=np.array(header), **arrays)  # type: ignore[arg-type]
-        else:
-            _write_netcdf(to_datatree(fit, draws, kind), header, arrays, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    stored = _stored(fit)
+    content = stored.zipped() if path.suffix == ".npz" else _netcdf(to_datatree(fit, draws, kind), stored)
+    files.write(path, serial.sealed(content))
 
 
 def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
@@ -101,30 +90,55 @@ def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
         raise FileNotFoundError(f"path: there is no file {path}")
     if model is not None and not isinstance(model, Model):
         raise TypeError(f"model: expected a bbvi.Model or None, got {model!r}")
+    with _named(f"path: {path}"):
+        content = serial.unsealed(path.read_bytes())
+        plain = serial.Plain.unzipped(content) if path.suffix == ".npz" else _of_netcdf(content)
+        stored = serial.value_of(plain, _RECORDS)
+    if model is not None:
+        _check_latents(stored["model"]["latents"], model)
+    with _named(f"path: {path}"):
+        fit = _restored(stored, model, record)
+    if model is not None and stored["known"] is not None:
+        _check_density(fit.target, *stored["known"])
+    return fit
+
+
+def packed(fit: FitRecord) -> bytes:
+    """A fit as bytes, for pickles: what `save` writes as ``.npz``."""
+    return serial.sealed(_stored(fit).packed())
+
+
+def unpacked(data: bytes, model: Model | None, record: type[Record]) -> Record:
+    """The fit again; without a model as `bbvi.load` gives it."""
+    with _named("the pickle"):
+        return _restored(serial.value_of(serial.Plain.unpacked(serial.unsealed(data)), _RECORDS), model, record)
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Whatever damaged or foreign content makes of reading it, as one error that says where it lies."""
     try:
-        header, arrays = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
-        stored = json.loads(header)
-        version = stored["format"]
-        content = _decode(stored["fit"], arrays) if version <= _FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"path: {path} is not a fit that was saved by bbvi ({error})") from error
-    if version > _FORMAT:
-        raise ValueError(
-            f"path: {path} was written by a newer version of bbvi (format {version}); update bbvi to read it"
-        )
-    return _restored(content, model, record)
+        yield
+    except serial.DAMAGE as error:
+        raise ValueError(f"{place} is not a fit that was saved by bbvi: {error or type(error).__name__}") from error
 
 
 # ---- a fit as plain content --------------------------------------------------------------------------------
 
 
+def _stored(fit: FitRecord) -> serial.Plain:
+    return serial.plain(_content(fit), "fit", _RECORDS)
+
+
 def _content(fit: FitRecord) -> dict[str, Any]:
     model = fit.model
     described = {
-        "latents": dict(model.latents),
+        "latents": {
+            name: dataclasses.replace(latent, coords=_labels(latent.coords)) for name, latent in model.latents.items()
+        },
         "functions": list(model.functions),
         "flat": model.flat,
-        "coords": {name: np.asarray(labels) for name, labels in model.coords.items()},
+        "coords": _labels(model.coords),
         "dims": {name: list(dims) for name, dims in model.dims.items()},
         "data": _storable(model.data),
         "observed": list(model.observed),
@@ -133,9 +147,7 @@ def _content(fit: FitRecord) -> dict[str, Any]:
     if "derived" in model.functions:
         # Of the kinds that the summary needs: one for its rows, mean field for its last column.
         derived = {kind: dict(fit.posterior(kind).derived) for kind in sorted({"mean-field", fit.kind})}
-    fields = {
-        item.name: getattr(fit, item.name) for item in dataclasses.fields(fit) if item.name not in _NOT_STORED
-    }
+    fields = {name: getattr(fit, name) for name in _field_names(type(fit))}
     return {
         "fields": fields,
         "model": described,
@@ -144,12 +156,25 @@ def _content(fit: FitRecord) -> dict[str, Any]:
     }
 
 
+def _labels(coords: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Labels by dimension: those that are neither numbers, text nor dates as their text."""
+
+    def label(x: Any) -> Any:
+        try:
+            serial.plain(x, "")
+        except TypeError:
+            return str(x)
+        return x
+
+    return {name: [label(x) for x in labels] for name, labels in coords.items()}
+
+
 def _storable(data: Mapping[str, Any]) -> dict[str, Any]:
     """The data that can be stored without pickles; a warning names the others."""
     kept, lost = {}, {}
     for name, value in data.items():
         try:
-            _encode(value, f"data.{name}", {})
+            serial.plain(value, f"data.{name}")
         except TypeError:
             lost[name] = type(value).__name__
         else:
@@ -166,21 +191,26 @@ def _storable(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _restored(content: Mapping[str, Any], model: Model | None, record: type[Record]) -> Record:
-    described, fields = content["model"], content["fields"]
-    target: Target
-    if model is None:
-        model = stand_in(**described)
-        target = StoredTarget(model)
-    else:
-        _check_latents(described["latents"], model)
-        target = Target(model)
-        if content["known"] is not None:
-            _check_density(target, *content["known"])
+    fields, expected = content["fields"], _field_names(record)
+    if set(fields) != set(expected):
+        raise serial.Damaged(_difference(fields, expected))
+    if model is not None:
+        return record(model=model, target=Target(model), **fields)
+    model = stand_in(**content["model"])
+    target = StoredTarget(model)
     fit = record(model=model, target=target, **fields)
-    if isinstance(target, StoredTarget):
-        for kind, derived in content["derived"].items():
-            target.remember(fit.posterior(kind).u, derived)
+    for kind, derived in content["derived"].items():
+        target.remember(fit.posterior(kind).u, derived)
     return fit
+
+
+def _field_names(record: type[FitRecord]) -> list[str]:
+    return [item.name for item in dataclasses.fields(record) if item.name not in _NOT_STORED]
+
+
+def _difference(found: Iterable[str], expected: Iterable[str]) -> str:
+    missing, new = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    return "; ".join([f"{name} is missing" for name in missing] + [f"{name} is not known" for name in new])
 
 
 def _known_density(fit: FitRecord) -> tuple[Array, float] | None:
@@ -224,108 +254,40 @@ def _check_latents(stored: Mapping[str, ResolvedLatent], model: Model) -> None:
 
 def _same(first: Any, second: Any) -> bool:
     """Whether two values are stored alike."""
-    parts: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
-    if _encode(first, "", parts[0]) != _encode(second, "", parts[1]):
-        return False
-    return all(np.array_equal(x, parts[1][key]) for key, x in parts[0].items())
-
-
-# ---- records and plain values ------------------------------------------------------------------------------
-
-
-def _encode(value: Any, key: str, arrays: dict[str, Array]) -> Any:
-    """A value as JSON, its arrays moved into `arrays` under names that begin with `key`."""
-    if isinstance(value, Status):
-        return {"status": str(value)}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return {"scalar": _encode(np.asarray(value), key, arrays)}
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind == "O" and all(isinstance(x, str) for x in value.flat):
-            value = value.astype(str)
-        if value.dtype.kind not in _STORABLE:
-            raise TypeError(f"{key}: cannot be saved, an array of dtype {value.dtype}")
-        # netCDF has a calendar of its own, so dates go as whole numbers.
-        arrays[key] = value.view(np.int64) if value.dtype.kind in "mM" else value
-        return {"array": key, "dtype": value.dtype.str}
-    if isinstance(value, Mapping):
-        # Numbered, since the names of variables in a file may not hold what keys may.
-        items = [(_encode(x, f"{key}.{i}.key", arrays), y) for i, (x, y) in enumerate(value.items())]
-        if not all(isinstance(x, str) for x, _ in items):
-            return {"pairs": [[x, _encode(y, f"{key}.{i}", arrays)] for i, (x, y) in enumerate(items)]}
-        part = {x: x if x.isidentifier() else str(i) for i, (x, _) in enumerate(items)}
-        return {"dict": {x: _encode(y, f"{key}.{part[x]}", arrays) for x, y in items}}
-    name = type(value).__name__
-    if name in _RECORDS:
-        return {"record": name, **_encode(_fields(value), key, arrays)}
-    if isinstance(value, (list, tuple)):
-        items = [_encode(x, f"{key}.{i}", arrays) for i, x in enumerate(value)]
-        return items if isinstance(value, list) else {"tuple": items}
-    raise TypeError(f"{key}: cannot be saved, a {name}")
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    if isinstance(record, MeanFieldGaussian):
-        return {"mean": record.mean, "sd": record.sd}
-    if hasattr(record, "_fields"):
-        return dict(zip(record._fields, record, strict=True))
-    names = [item.name for item in dataclasses.fields(record) if item.init]
-    return {name: getattr(record, name) for name in names}
-
-
-def _decode(stored: Any, arrays: Mapping[str, Array]) -> Any:
-    if isinstance(stored, list):
-        return [_decode(x, arrays) for x in stored]
-    if not isinstance(stored, dict):
-        return stored
-    if "array" in stored:
-        dtype = np.dtype(stored["dtype"])
-        x = arrays[stored["array"]]
-        return x.astype(np.int64).view(dtype) if dtype.kind in "mM" else np.asarray(x).astype(dtype)
-    if "scalar" in stored:
-        return _decode(stored["scalar"], arrays)[()]
-    if "pairs" in stored:
-        return {_decode(x, arrays): _decode(y, arrays) for x, y in stored["pairs"]}
-    if "status" in stored:
-        return Status(stored["status"])
-    if "tuple" in stored:
-        return tuple(_decode(x, arrays) for x in stored["tuple"])
-    fields = {name: _decode(x, arrays) for name, x in stored["dict"].items()}
-    return _RECORDS[stored["record"]](**fields) if "record" in stored else fields
+    one, other = (serial.plain(value, "", _RECORDS) for value in (first, second))
+    return one.text == other.text and all(np.array_equal(x, other.arrays[key]) for key, x in one.arrays.items())
 
 
 # ---- files -------------------------------------------------------------------------------------------------
 
 
 def _checked(path: Any) -> Path:
-    try:
-        path = Path(path)
-    except TypeError:
-        raise TypeError(f"path: expected a path, got {path!r}") from None
-    if path.suffix not in (".nc", ".npz"):
+    found = as_path("path", path)
+    if found.suffix not in (".nc", ".npz"):
         raise ValueError(f"path: expected a name that ends in .nc or .npz, got {str(path)!r}")
-    return Path(path)
+    return found
 
 
-def _read_npz(path: Path) -> tuple[str, dict[str, Array]]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return str(arrays.pop("header")), arrays
-
-
-def _write_netcdf(tree: xr.DataTree, header: str, arrays: Mapping[str, Array], path: Path) -> None:
+def _netcdf(tree: xr.DataTree, stored: serial.Plain) -> bytes:
+    """All groups as a netCDF file, made in memory: HDF5 ends the process where a disk is full."""
+    import h5netcdf
     import xarray as xr
+    from xarray.backends import H5NetCDFStore
 
-    variables = {name: ([f"{name}.{axis}" for axis in range(x.ndim)], x) for name, x in arrays.items()}
+    variables = {name: ([f"{name}.{axis}" for axis in range(x.ndim)], x) for name, x in stored.arrays.items()}
     # A variable and not an attribute, of which HDF5 holds 64 kB only.
-    tree[_GROUP] = xr.DataTree(xr.Dataset({**variables, "header": ((), header)}))
-    tree.to_netcdf(path, engine="h5netcdf")
+    tree[_GROUP] = xr.DataTree(xr.Dataset({**variables, "header": ((), stored.text)}))
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        for node in tree.subtree:
+            group = file if node.path == "/" else file.create_group(node.path)
+            node.to_dataset(inherit=False).dump_to_store(H5NetCDFStore(group))
+    return buffer.getvalue()
 
 
-def _read_netcdf(path: Path) -> tuple[str, dict[str, Array]]:
+def _of_netcdf(content: bytes) -> serial.Plain:
     import xarray as xr
 
-    with xr.open_dataset(path, group=_GROUP, engine="h5netcdf") as file:
+    with xr.open_dataset(io.BytesIO(content), group=_GROUP, engine="h5netcdf") as file:
         arrays = {str(name): np.asarray(x.values) for name, x in file.load().variables.items()}
-    return str(arrays.pop("header")), arrays
+    return serial.Plain(str(arrays.pop("header")), arrays)

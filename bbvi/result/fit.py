@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +143,25 @@ class Fit(FitRecord):
         """Write the fit to ``.nc`` (netCDF) or ``.npz``, without pickles; `bbvi.load` reads both."""
         way_out("save")(self, path)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles hold what a saved fit holds, and the model where that can be pickled, too."""
+        try:
+            pickle.dumps(self.model)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return _unpickled, (way_out("pack")(self), None)
+        return _unpickled, (way_out("pack")(self), self.model)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Fit:
+        # Not by way of a pickle, which has no functions.
+        other = memo[id(self)] = object.__new__(type(self))
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
+
+    def __copy__(self) -> Fit:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
     def __str__(self) -> str:
         return str(way_out("text")(self))
 
@@ -149,6 +170,11 @@ class Fit(FitRecord):
 
     def _repr_html_(self) -> str:
         return str(way_out("html")(self))
+
+
+def _unpickled(data: bytes, model: Model | None) -> Fit:
+    fit: Fit = way_out("unpack")(data, model, Fit)
+    return fit
 
 
 def load(path: str | Path, model: Model | None = None) -> Fit:

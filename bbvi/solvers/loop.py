@@ -13,7 +13,6 @@ import numpy as np
 
 from bbvi.progress import Bar
 from bbvi.solvers.base import S, Solver
-from bbvi.solvers.checkpoint import Identity, restore, store
 from bbvi.solvers.state import State, Trace
 from bbvi.status import Status
 from bbvi.target.allowance import Exhausted, allowing
@@ -86,19 +85,9 @@ def _run(
 ) -> tuple[State, Trace]:
     trace = Trace()
     state: S | None = None
-    # What the solver itself arrived at, and the generator then: whatever cuts the fit off, that can be gone on from.
-    whole: tuple[S, dict[str, Any]] | None = None
-    saved = limits.checkpoint
-    identity: Identity | None = None
     bar = limits.bar
-    last_saved = time.perf_counter()
     try:
-        if saved is not None and saved.exists():
-            state, identity = restore(saved, solver, target, rng, trace)
-        else:
-            identity = None if saved is None else Identity.of(target, *start)
-            state = solver.init(target, *start, rng, tolerance)
-        whole = state, dict(rng.bit_generator.state)
+        state = solver.init(target, *start, rng, tolerance)
         while state.status is None:
             # A step costs about what the last one did: one that would break the budget is not begun.
             cost, duration = _last_step(trace)
@@ -110,7 +99,6 @@ def _run(
                 state = _stopped(state, Status.BUDGET, _LATE)
                 break
             state = solver.step(target, state, rng, tolerance)
-            whole = state, dict(rng.bit_generator.state)
             elapsed = time.perf_counter() - started
             trace.add(state, target, elapsed)
             bar.step(elbo=f"{state.elbo:.4g}", evaluations=str(target.evaluations))
@@ -121,9 +109,6 @@ def _run(
                 )  # fmt: skip
                 if limits.callback(seen) is True:
                     state = _stopped(state, Status.INTERRUPTED, "The callback ended the fit.")
-            if saved is not None and identity is not None and time.perf_counter() - last_saved > 5.0:
-                store(saved, solver, *whole, trace, identity)
-                last_saved = time.perf_counter()
     except KeyboardInterrupt:
         if state is None:
             return unstarted(start), trace
@@ -132,9 +117,6 @@ def _run(
         if state is None:
             return unstarted(start, Status.BUDGET), trace
         state = _stopped(state, Status.BUDGET, _OWN if limits.own else _SPENT)
-    finally:
-        if saved is not None and whole is not None and identity is not None:
-            store(saved, solver, *whole, trace, identity)
     return state, trace
 
 

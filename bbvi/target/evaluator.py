@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import autograd.numpy as anp
@@ -15,13 +16,17 @@ from bbvi.batching.derivatives import equal, is_derivative, record_derivative, s
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
+from bbvi.serial import digest
 from bbvi.target.allowance import Exhausted
+from bbvi.target.log import Log
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
 # Elements that one operation may hold before draws are evaluated in chunks: a megabyte, which caches hold.
 _CHUNK_ELEMENTS = 2**17
+# Functions whose values the log keeps.
+_OF_DENSITY = ("density", "terms")
 NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
 # What the replay of a recording raises at a draw where the function would have taken another course.
 REPLAY_ERRORS = (*NUMERICAL, TypeError, ValueError, IndexError, AttributeError)
@@ -44,6 +49,8 @@ class Evaluator:
         How many there may be in all; see `bbvi.target.allowance`.
     looped : dict of str
         Why functions are evaluated draw by draw, by name; ``"density"`` is the log joint.
+    log : Log or None
+        Is asked first, and told what the log joint says, where that is kept on disk.
     """
 
     def __init__(self, model: Model, *, replay: bool = True) -> None:
@@ -53,6 +60,8 @@ class Evaluator:
         self.evaluations = 0
         self._recordings: dict[str, Recording | None] = {}
         self.looped: dict[str, str] = {}
+        self.log: Log | None = None
+        self._salt = b""
         self._replay = replay and not model.vectorized
 
     @property
@@ -135,10 +144,33 @@ class Evaluator:
             self._record(name, {key: np.asarray(getval(x)) for key, x in draws.items()})
         recording = self._recordings.get(name)
         if recording is not None:
-            return recording(draws)
+            return self._asked(f"all {name}", recording)(draws)
         return stack([function(self._one(draws, s)) for s in range(count)])
 
     def _function(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
+        """One of the model's functions, of one draw or of all where it is vectorized; it asks the log first."""
+        bare = self._bare(name, model)
+        return bare if model is not None or name not in _OF_DENSITY else self._asked(name, bare)
+
+    def _asked(
+        self, name: str, function: Callable[[Mapping[str, Any]], Any]
+    ) -> Callable[[Mapping[str, Any]], Any]:
+        """A function of draws that asks the log first, but where it is traced."""
+        if self.log is None:
+            return function
+
+        def asked(draws: Mapping[str, Any]) -> Any:
+            if any(type(x) not in (np.ndarray, np.float64) for x in draws.values()):
+                return function(draws)
+            return self._kept(name, draws.values(), lambda: function(draws))
+
+        return asked
+
+    def _kept(self, what: str, asked: Iterable[Any], make: Callable[[], Any]) -> Any:
+        """What the log holds of a question, else what `make` returns, kept."""
+        return make() if self.log is None else self.log.kept(digest(what, self._salt, *asked), make)
+
+    def _bare(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
         model = model or self.model
         if name == "derived":
             return lambda draw: model.named("derived", draw)
@@ -164,20 +196,33 @@ class Evaluator:
 
     def _record(self, name: str, draws: dict[str, Array]) -> None:
         """Record a function on the first draw and keep the recording only if it agrees with the function itself."""
+        first, before = self._one(draws, 0), self.evaluations
+        attempt = partial(self._attempt, name, first, draws)
+        refused = self._kept(f"refusal of {name}", first.values(), attempt)
+        if name not in self._recordings and refused:
+            # The log knew.
+            self.evaluations = before + (name == "density")
+            self._give_up(name, refused)
+        elif name not in self._recordings:
+            attempt()
+
+    def _attempt(self, name: str, first: dict[str, Array], draws: dict[str, Array]) -> str:
+        """Why the function refuses to be recorded; empty where it does not, whether the recording is kept or not."""
         self._recordings[name] = None
-        first, spread = self._one(draws, 0), self._spread(draws)
+        spread = self._spread(draws)
         try:
             for recording, proven in self._candidates(name, first):
                 if not proven:
                     self.evaluations += (name == "density") * (1 + len(next(iter(spread.values()))))
                 if proven or self._agrees(recording, name, spread):
                     self._recordings[name] = recording
-                    return
+                    return ""
         except NotRecordable as error:
             self.evaluations += name == "density"
             self._give_up(name, str(error))
-            return
+            return str(error)
         self._give_up(name, "its recording did not agree with it at other draws")
+        return ""
 
     def _give_up(self, name: str, why: str) -> None:
         """Evaluate a function draw by draw from now on."""

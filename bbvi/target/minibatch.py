@@ -11,6 +11,7 @@ import numpy as np
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
+from bbvi.serial import digest
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -30,7 +31,9 @@ class MiniBatch(Target):
         size = min(size, observations)
         self.full = full
         counts = full.evaluations, full.gradient_evaluations
-        super().__init__(full.model.subset(rng.choice(observations, size=size, replace=False)), replay=full._replay)
+        rows = rng.choice(observations, size=size, replace=False)
+        super().__init__(full.model.subset(rows), replay=full._replay)
+        self.log, self._salt = full.log, digest(rows) if full.log is not None else b""
         full.evaluations, full.gradient_evaluations = counts
         full._batches += 1
         self.size, self.weight = size, observations / size
@@ -54,11 +57,16 @@ class MiniBatch(Target):
     def gradient_evaluations(self, count: int) -> None:
         self.full.gradient_evaluations = count
 
-    def _function(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
+    def _bare(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
         if name != "density":
-            return super()._function(name, model)
+            return super()._bare(name, model)
         model = model or self.model
         return lambda draw: model.density(draw, likelihood_weight=self.weight)
+
+    def _give_up(self, name: str, why: str) -> None:
+        # Also where the log knew, and nothing was tried.
+        self.full._templates.setdefault((name, self.size), None)
+        super()._give_up(name, why)
 
     def _batched(self, name: str, u: Array) -> bool:
         # A template that needs no proof is not bound before it is asked for.

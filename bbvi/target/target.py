@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +24,8 @@ from bbvi.threads import mapped
 
 Array = np.ndarray
 R = TypeVar("R")
+# Values, gradients, and the Hessian product.
+Piece = tuple[Array, Array, Callable[[Array], Array]]
 logger = logging.getLogger("bbvi")
 
 # What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
@@ -153,7 +156,8 @@ class Target(Evaluator):
         self.gradient_evaluations += 1
         draws = self._plain_draws(u[None])
         try:
-            self.rounding = self.model.gradient_rounding(draws if self.model.vectorized else self._one(draws, 0))
+            one = draws if self.model.vectorized else self._one(draws, 0)
+            self.rounding = self._kept("rounding", one.values(), lambda: self.model.gradient_rounding(one))
         except NUMERICAL as error:
             logger.info("the type of the gradient is taken for float64: %s", error)
 
@@ -196,17 +200,16 @@ class Target(Evaluator):
         u = np.array(u, dtype=float)
         self.evaluations += len(u)
         self.gradient_evaluations += len(u)
-        parallel = self._parallel
         if "gradient" in self.model.functions:
             both = self._everywhere("_raw_gradients", u)
             values, gradients = both[:, 0], both[:, 1:]
             product = self._differences(u, np.ones(self.dim) if scale is None else scale)
-        elif parallel is not None:
-            both = parallel.map("_raw_gradients", u)
+        elif self._parallel is not None:
+            both = self._everywhere("_raw_gradients", u)
             values, gradients = both[:, 0], both[:, 1:]
 
             def product(v: Array) -> Array:
-                return parallel.map("_raw_products", np.concatenate([u, v], axis=1))
+                return self._everywhere("_raw_products", np.concatenate([u, v], axis=1))
 
         else:
             values, gradients, product = self._linearized(u)
@@ -267,6 +270,10 @@ class Target(Evaluator):
 
         return MiniBatch(self, size, rng)
 
+    def fresh(self) -> Target:
+        """Another target of the same model, for another thread."""
+        return Target(self.model, replay=self._replay)
+
     def unrecorded(self, why: str) -> Target:
         """The same target, evaluated draw by draw, with what was counted so far."""
         other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
@@ -275,6 +282,7 @@ class Target(Evaluator):
         other._traceable, other.rounding = self._traceable, self.rounding
         other.kept = None if self.kept is None else []
         other.looped["density"] = why
+        other.log = self.log
         return other
 
     def verify(self, u: Array) -> bool:
@@ -290,6 +298,8 @@ class Target(Evaluator):
     def _everywhere(self, method: str, u: Array) -> Array:
         """A method of this class on the rows of `u`, on the executor's workers where there is one."""
         if self._parallel is not None:
+            if self.log is not None:
+                return self.log.rows(f"{method} {self._replay}", u, partial(self._parallel.map, method))
             return self._parallel.map(method, u)
         return np.asarray(getattr(self, method)(u))
 
@@ -326,8 +336,11 @@ class Target(Evaluator):
     def _of_chunks(self, function: Callable[[Array], R], u: Array, name: str) -> list[R]:
         """A function of chunks of the draws, on threads where all that they do is replay a recording."""
         chunks = [u[chunk] for chunk in self._chunks(u)]
-        replays = self._recordings.get(name) is not None
-        return mapped(function, chunks, self.threads if replays else 1)
+        return mapped(function, chunks, self._threads(name))
+
+    def _threads(self, name: str) -> int:
+        """On how many threads a function of chunks may go: where all that it does is replay, and no log is kept."""
+        return self.threads if self._recordings.get(name) is not None and self.log is None else 1
 
     def _guarded_gradients(self, u: Array) -> Array:
         try:
@@ -340,16 +353,22 @@ class Target(Evaluator):
                     self._recordings["gradient"] = curvature.only("value", "gradient")
                 derivative = self._derivative("gradient", u)
                 if derivative is not None:
-                    both = derivative({"u": u})
+                    both = self._kept("gradients", [u], lambda: dict(derivative({"u": u})))
                     return np.column_stack([both["value"], both["gradient"]])
-                product, values = vjp(self._log_density, u)
-                return np.column_stack([values, product(np.ones(len(u)))])
-            rows = [vjp(self._log_density_of_one, row) for row in u]
-            return np.array([[value, *product(1.0)] for product, value in rows])
+                return np.asarray(self._kept("traced gradients", [u], lambda: self._traced_gradients(u)))
+            return np.array([self._kept("gradient", [row], partial(self._gradient, row)) for row in u])
         except NUMERICAL:
             if len(u) == 1:
                 return np.full((1, self.dim + 1), np.nan)
             return np.concatenate([self._guarded_gradients(part) for part in self._smaller(u)])
+
+    def _traced_gradients(self, u: Array) -> Array:
+        product, values = vjp(self._log_density, u)
+        return np.column_stack([values, product(np.ones(len(u)))])
+
+    def _gradient(self, row: Array) -> Array:
+        product, value = vjp(self._log_density_of_one, row)
+        return np.array([value, *product(1.0)])
 
     def _users_gradients(self, u: Array) -> Array:
         """Chain rule through the transforms for a gradient that the user gives on the constrained scale."""
@@ -362,16 +381,21 @@ class Target(Evaluator):
         product, constrained = vjp(flat, u)
         draws = self._split(constrained[:, :-1])
         if self.model.vectorized:
-            values, gradients = self.model.value_and_gradient(draws)
+            values, gradients = self._value_and_gradient(draws)
             values = np.reshape(values, len(u))
         else:
-            pairs = [self.model.value_and_gradient(self._one(draws, s)) for s in range(len(u))]
+            pairs = [self._value_and_gradient(self._one(draws, s)) for s in range(len(u))]
             values = np.array([float(value) for value, _ in pairs])
             gradients = np.array([gradient for _, gradient in pairs])
         seeds = np.column_stack([gradients, np.ones(len(u))])
         return np.column_stack([values + constrained[:, -1], product(seeds)])
 
-    def _linearized(self, u: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
+    def _value_and_gradient(self, draws: dict[str, Array]) -> tuple[Any, Array]:
+        pair: tuple[Any, Array]
+        pair = self._kept("pair", draws.values(), partial(self.model.value_and_gradient, draws))
+        return pair
+
+    def _linearized(self, u: Array) -> Piece:
         with np.errstate(all="ignore"):
             pieces = list(chain.from_iterable(self._of_chunks(self._guarded_linearization, u, "curvature")))
         values, gradients = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
@@ -381,25 +405,33 @@ class Target(Evaluator):
 
         def product(v: Array) -> Array:
             spans = [(piece[2], v[a:b]) for piece, a, b in zip(pieces, ends, ends[1:], strict=False)]
-            replays = self._recordings.get("curvature") is not None
-            return np.concatenate(mapped(lambda span: span[0](span[1]), spans, self.threads if replays else 1))
+            return np.concatenate(mapped(lambda span: span[0](span[1]), spans, self._threads("curvature")))
 
         return values, gradients, product
 
-    def _guarded_linearization(self, u: Array) -> list[tuple[Array, Array, Callable[[Array], Array]]]:
+    def _guarded_linearization(self, u: Array) -> list[Piece]:
         try:
             if self._batched("density", u):
                 derivative = self._derivative("curvature", u)
                 if derivative is not None:
-                    known, rest = derivative.bind({"u": u})
-                    return [(known["value"], known["gradient"], lambda v: rest(v)["product"])]
-                return [linearize(self._log_density, u, np.ones(len(u)))]
-            return [_row(linearize(self._log_density_of_one, row, 1.0)) for row in u]
+                    return [self._kept_piece("curvatures", u, lambda: _bound(derivative, u))]
+                traced = self._log_density
+                return [self._kept_piece("traced curvatures", u, lambda: linearize(traced, u, np.ones(len(u))))]
+            one = self._log_density_of_one
+            return [_row(self._kept_piece("curvature", row, partial(linearize, one, row, 1.0))) for row in u]
         except NUMERICAL:
             if len(u) == 1:
                 nan = np.full((1, self.dim), np.nan)
                 return [(np.array([np.nan]), nan, lambda v: nan)]
             return [piece for part in self._smaller(u) for piece in self._guarded_linearization(part)]
+
+    def _kept_piece(self, what: str, u: Array, make: Callable[[], Piece]) -> Piece:
+        """Values, gradients and Hessian product as `make` gives them, of which what the log holds is not made."""
+        if self.log is None:
+            return make()
+        live = lru_cache(maxsize=1)(make)
+        values, gradients = self._kept(what, [u], lambda: tuple(live()[:2]))
+        return values, gradients, lambda v: self._kept(f"{what}: product", [u, v], lambda: np.asarray(live()[2](v)))
 
     def _differences(self, u: Array, scale: Array) -> Callable[[Array], Array]:
         """Hessian products by central differences of gradients."""
@@ -470,6 +502,11 @@ class Target(Evaluator):
         return np.where(bad, -np.inf, values)
 
 
-def _row(piece: tuple[Array, Array, Callable[[Array], Array]]) -> tuple[Array, Array, Callable[[Array], Array]]:
+def _bound(derivative: Recording, u: Array) -> Piece:
+    known, rest = derivative.bind({"u": u})
+    return known["value"], known["gradient"], lambda v: rest(v)["product"]
+
+
+def _row(piece: Piece) -> Piece:
     value, gradient, product = piece
     return np.reshape(value, 1), gradient[None], lambda v: np.asarray(product(v[0]))[None]

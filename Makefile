@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test bridges lint docs figures scoreboard calibrate bench dist clean
+.PHONY: help demo test torture bridges lint docs figures scoreboard calibrate bench dist clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -30,6 +30,9 @@ demo: $(VENV)/.installed-demo ## fit eight schools: its summary, eight_schools.n
 
 test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/.installed-test ## hundreds of kills at random moments of a fit (minutes)
+	@$(BIN)/python -m pytest -m torture $(ARGS)
 
 bridges: $(VENV)/.installed-bridges ## the tests that need JAX, NumPyro, PyMC and BridgeStan (and PyTorch, if installed)
 	@$(BIN)/python -m pytest tests/test_bridges.py tests/test_examples.py tests/test_own_gradient.py -k "bridges or jax or pymc or pytorch" $(ARGS)

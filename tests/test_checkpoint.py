@@ -44,14 +44,15 @@ def run_kills(case, number, seed):
 
 @pytest.mark.parametrize("case", kills.CASES)
 def test_killed_at_random_moments_a_fit_ends_the_same(case):
-    """Three kills of each solver with and without mini-batches, of both kinds of values and gradients: 27."""
+    """Three kills of each solver with and without mini-batches, of both kinds of values and gradients: 30."""
     run_kills(case, 3, 1)
 
 
 @pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("case", kills.CASES)
 def test_killed_often_at_random_moments_a_fit_ends_the_same(case):
-    """216 kills."""
+    """240 kills."""
     run_kills(case, 24, 2)
 
 
@@ -59,7 +60,10 @@ def test_killed_often_at_random_moments_a_fit_ends_the_same(case):
 
 
 class Simulator:
-    """Values only, and counted; `at` is the call at which it fails, which is no part of what it computes."""
+    """Values only, and counted; `at` is the call at which it fails, which is no part of what it computes.
+
+    It fails by an error that no simulator's own failure looks like, since those cost one evaluation and not the fit.
+    """
 
     def __init__(self, scale=1.0, noise=None, at=None):
         self.calls, self.scale, self.noise, self.fails = 0, scale, noise, [at]
@@ -69,7 +73,7 @@ class Simulator:
             raise TypeError("plain arrays only")
         self.calls += 1
         if self.calls in self.fails:
-            raise ConnectionError("the cluster has gone")
+            raise LookupError("the cluster has gone")
         value = -0.5 * float(np.sum((y - z["m"]) ** 2) / 4 + z["m"] ** 2 + np.sum(z["b"] ** 2))
         return self.scale * value + (0.1 * self.noise.standard_normal() if self.noise is not None else 0.0)
 
@@ -158,7 +162,7 @@ def test_closures_are_told_apart(path):
 
 
 def test_whoever_gives_no_seed_goes_on_with_that_of_the_checkpoint(path):
-    with pytest.raises(ConnectionError):
+    with pytest.raises(LookupError):
         fitted(path, Simulator(at=100), seed=None)
     first = fitted(path, seed=None)
     function = Simulator()
@@ -172,29 +176,29 @@ def test_whoever_gives_no_seed_goes_on_with_that_of_the_checkpoint(path):
 
 def test_what_is_on_disk_is_not_called_again(path, whole):
     fit, needed = whole
-    function = Simulator(at=200)
-    with pytest.raises(ConnectionError):
+    function = Simulator(at=100)
+    with pytest.raises(LookupError):
         fitted(path, function)
     function = Simulator()
     assert kills.content(fitted(path, function)) == kills.content(fit)
-    assert function.calls == needed - 199
+    # The linter looks at how one value comes about, and not at the value, so that one call is made again.
+    assert function.calls == needed - 99 + 1
     function = Simulator()
     assert kills.content(fitted(path, function)) == kills.content(fit)
-    # The linter looks at how one value comes about, and not at the value.
     assert function.calls == 1
 
 
 def test_a_larger_limit_goes_on_from_a_smaller_one(path):
     function = Simulator()
-    small = fitted(path, function, max_evaluations=150)
-    assert small.evaluations <= 150
+    small = fitted(path, function, max_evaluations=90)
+    assert small.evaluations <= 90
     spent, function = function.calls, Simulator()
     large = fitted(path, function)
     assert large.converged and function.calls < large.evaluations - spent / 2
 
 
 def test_a_noisy_log_joint_ends_the_same(path):
-    with pytest.raises(ConnectionError):
+    with pytest.raises(LookupError):
         fitted(path, Simulator(noise=np.random.default_rng(1), at=100))
     first = fitted(path, Simulator(noise=np.random.default_rng(2)))
     assert kills.content(fitted(path, Simulator(noise=np.random.default_rng(3)))) == kills.content(first)
@@ -207,8 +211,9 @@ def test_arithmetic_errors_are_kept_with_what_they_say(path):
             raise ZeroDivisionError("no such model")
         return -0.5 * float(np.sum(z**2))
 
-    first = bbvi.fit(fails, 2, seed=1, estimator="score", checkpoint=path)
-    again = bbvi.fit(fails, 2, seed=1, estimator="score", checkpoint=path)
+    first, again = (
+        bbvi.fit(fails, 2, seed=1, estimator="score", solver=bbvi.NaturalGradient(), checkpoint=path) for _ in range(2)
+    )
     assert kills.content(first) == kills.content(again)
     with_log = Log(path)
     errors = [c for places in with_log._known.values() for p in places if "error" in (c := with_log._content(p))]
@@ -241,7 +246,7 @@ def test_workers_tell_the_log_as_soon_as_they_are_done(path):
             slow.first = z.copy()
         if np.array_equal(z, slow.first):
             gate.wait(20)
-            raise ConnectionError("the cluster has gone")
+            raise LookupError("the cluster has gone")
         slow.done += 1
         if slow.done == 3:
             time.sleep(0.3)
@@ -249,7 +254,7 @@ def test_workers_tell_the_log_as_soon_as_they_are_done(path):
         return -0.5 * float(np.sum(z**2))
 
     slow.first, slow.done = None, 0
-    with ThreadPoolExecutor(4) as pool, pytest.raises(ConnectionError):
+    with ThreadPoolExecutor(4) as pool, pytest.raises(LookupError):
         bbvi.fit(slow, 2, seed=1, estimator="score", executor=pool, checkpoint=path)
     held = Log(path)
     assert len(held._known) >= 3
@@ -388,7 +393,7 @@ def test_two_processes_with_one_path(path):
 
 def test_an_error_lets_go_of_the_file(path):
     for _ in range(2):
-        with pytest.raises(ConnectionError):
+        with pytest.raises(LookupError):
             fitted(path, Simulator(at=1))
         with pytest.raises(ValueError, match="init"):
             fitted(path, init={"wrong": 1.0})

@@ -13,10 +13,12 @@ from bbvi.checking.check_model import check_model
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from bbvi.families import MeanFieldGaussian
 from bbvi.fitting.fit import fit
+from bbvi.gaussians import FullRankGaussian, LowRankGaussian
 from bbvi.model.draw import Draw
 from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, Support
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load
+from bbvi.solvers.families import FullRank, LowRank
 from bbvi.solvers.fixed_draws import FixedDraws
 from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
@@ -48,7 +50,11 @@ __all__ = [
     "Draw",
     "Fit",
     "FixedDraws",
+    "FullRank",
+    "FullRankGaussian",
     "Interval",
+    "LowRank",
+    "LowRankGaussian",
     "MeanFieldGaussian",
     "Model",
     "NaturalGradient",

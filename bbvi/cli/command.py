@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE = 0, 1, 2
 
-_KINDS = ("best", "mean-field", "linear-response", "importance", "chains")
+_KINDS = ("best", "mean-field", "full-rank", "low-rank", "linear-response", "importance", "chains")
 _SOLVERS = {
     "auto": "auto",
     "fixed-draws": "FixedDraws",

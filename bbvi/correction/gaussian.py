@@ -8,6 +8,7 @@ import numpy as np
 
 from bbvi.correction.pool import Array, Evaluated, Normal, Pool
 from bbvi.draws import quasi_random
+from bbvi.gaussians import Correlated
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class GaussianKind:
     Attributes
     ----------
     name : str
-    normal : Normal
+    normal : Normal or Correlated
     mean_se : (D,)
         Monte Carlo error that the fit left in its mean; NaN where unknown.
     evaluated : Evaluated, optional
@@ -73,7 +74,7 @@ class GaussianKind:
     """
 
     name: str
-    normal: Normal
+    normal: Normal | Correlated
     mean_se: Array
     evaluated: Evaluated | None = None
     khat: float = float("nan")

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bbvi.gaussians import Correlated
 from bbvi.target.protocol import Evaluated as Evaluated
 
 Array = np.ndarray
@@ -70,7 +71,7 @@ class Pool:
     errors: Errors
     log_density: Array
     log_q: Array
-    normal: Normal | None = None
+    normal: Normal | Correlated | None = None
     chains: int = 1
 
 

@@ -19,6 +19,7 @@ from bbvi.model.model import Model
 from bbvi.progress import Bar
 from bbvi.result.record import FitRecord
 from bbvi.solvers.base import Solver, as_solver
+from bbvi.solvers.families import FAMILIES, Family
 from bbvi.solvers.fixed_draws import FixedDraws
 from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
@@ -56,7 +57,7 @@ def choose_method(estimator: Any, solver: Any) -> Method:
     return settled(chosen, stepping)
 
 
-def settled(estimator: Estimator | None, solver: Solver[Any]) -> Method:
+def settled(estimator: Estimator | None, solver: Solver[Any], family: Family | None = None) -> Method:
     """The pair, with the estimator handed to a solver that follows any.
 
     Raises
@@ -70,10 +71,10 @@ def settled(estimator: Estimator | None, solver: Solver[Any]) -> Method:
             f"solver: {name_of(solver)} does not go with the {name_of(estimator)} estimator; {_PAIRS}"
         )
     if estimator is None:
-        return Method("auto", None, solver, gradients=True)
+        return Method("auto", None, solver, gradients=True, family=family)
     if isinstance(solver, Stochastic):
         solver = solver.with_estimator(estimator)
-    return Method(name_of(estimator), estimator, solver, gradients=uses_gradients(estimator))
+    return Method(name_of(estimator), estimator, solver, gradients=uses_gradients(estimator), family=family)
 
 
 def solver_for(estimator: Estimator | None) -> Solver[Any]:
@@ -87,7 +88,7 @@ def sized(method: Method, dim: int) -> Method:
     """The method with the solver for so many latents, where only values are known and the solver is up to us."""
     if method.gradients or method.solver != NaturalGradient() or dim > BudgetPolicy().active_latents:
         return method
-    return settled(method.estimator, Surrogate())
+    return settled(method.estimator, Surrogate(), method.family)
 
 
 def _estimator(estimator: Any) -> Estimator:
@@ -221,6 +222,29 @@ def _same_there(target: Target, known: Evaluated) -> bool:
     return bool(np.isclose(found, expected, rtol=1e-6, atol=_NOISE))
 
 
+def as_family(family: Any, target: Target, method: Method) -> Method:
+    """The method with the family that an argument of `fit` means; mean field is None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no known name, and has no method ``widen``; or if the latents are too many for it.
+    """
+    named = ", ".join(map(repr, ("mean-field", *FAMILIES)))
+    if isinstance(family, str):
+        if family == "mean-field":
+            return method
+        if family not in FAMILIES:
+            raise ValueError(f"family: expected {named} or an object such as bbvi.LowRank(rank=20), got {family!r}")
+        family = FAMILIES[family]
+    if isinstance(family, type) or not all(hasattr(family, name) for name in ("widen", "refusal", "name")):
+        raise TypeError(f"family: expected {named} or an object such as bbvi.LowRank(rank=20), got {family!r}")
+    refused = family.refusal(target.dim, method.gradients)
+    if refused:
+        raise ValueError(f"family: {refused}")
+    return dataclasses.replace(method, family=family)
+
+
 def without_gradient(method: Method) -> Method:
     """The method for a target of which only values are known.
 
@@ -245,7 +269,7 @@ def from_values(method: Method) -> Method:
     solver = method.solver if fits else NaturalGradient()
     if isinstance(solver, Stochastic):
         solver = dataclasses.replace(solver, estimator=None)
-    return settled(score, solver)
+    return settled(score, solver, method.family)
 
 
 def as_threads(threads: Any) -> int:

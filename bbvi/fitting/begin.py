@@ -100,7 +100,7 @@ def _with_true_gradient(job: Job, point: Array, log_sd: Array) -> tuple[Method, 
     lines = 1 if job.late(job.policy.checks_until) else int(np.clip(job.limits.max_evaluations / 200, 1, 20))
     found = checks.check_gradient(target, point, np.exp(log_sd), job.rng("gradient"), lines)
     if found.ok:
-        return (settled(Pathwise(), method.solver) if method.estimator is None else method), ()
+        return (settled(Pathwise(), method.solver, method.family) if method.estimator is None else method), ()
     if "gradient" in target.model.functions:
         why = "" if target.rounding < _ROUNDED else "; float32 may be all that is wrong with it: return float64"
         raise ValueError(f"gradient: it contradicts finite differences of log_joint: {found}{why}")

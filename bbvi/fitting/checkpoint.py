@@ -113,6 +113,7 @@ def identity(model: Model, method: Method, given: Given | None, tolerance: float
         "init": start,
         "estimator": _options(method.estimator, method.name),
         "solver": _options(method.solver, ""),
+        "family": _options(method.family, "mean-field"),
         _FUNCTIONS: {name: _digest(function, sys.version_info[:2]) for name, function in model.functions.items()},
     }
 

@@ -27,6 +27,7 @@ def fit(
     *,
     estimator: Any = "auto",
     solver: Any = "auto",
+    family: Any = "mean-field",
     seed: int | None = None,
     init: Any = None,
     evaluated: Any = None,
@@ -39,7 +40,7 @@ def fit(
     executor: Any = None,
     checkpoint: str | Path | None = None,
 ) -> Fit:
-    """Fit a mean-field Gaussian by maximising the ELBO, correct it, and say how far it can be relied on.
+    """Fit a Gaussian by maximising the ELBO, correct it, and say how far it can be relied on.
 
     Parameters
     ----------
@@ -53,6 +54,10 @@ def fit(
         used and the fit says so.
     solver : str or object
         ``"auto"``, `FixedDraws` (the default for pathwise), `NaturalGradient` (for score) or `Stochastic` (any).
+    family : str or object
+        The Gaussian that the ELBO is maximised over: ``"mean-field"``, ``"full-rank"`` (any covariance, up to 2,000
+        latents), ``"low-rank"`` (independent coordinates and a few common factors, for many latents), `FullRank` or
+        `LowRank`. A wider family begins at the optimum of mean field, and `Fit.approximation` is of it.
     seed : int, optional
         Makes the fit, and everything drawn from it, reproducible.
     init : dict, array or Fit, optional
@@ -115,4 +120,5 @@ def fit(
             if known is not None:
                 target.recall(*known)
             target.tolerant = True
+        method = arguments.as_family(family, target, method)
         return pipeline.run(Job(target, method, given, chosen, tolerance, limits, started, free=free))

@@ -13,6 +13,7 @@ from bbvi.estimators.base import Estimator
 from bbvi.estimators.gradient import name_of
 from bbvi.fitting.policy import BudgetPolicy
 from bbvi.solvers.base import Solver
+from bbvi.solvers.families import Family
 from bbvi.solvers.loop import Limits
 from bbvi.target.target import Target
 
@@ -32,12 +33,15 @@ class Method:
     solver : Solver
     gradients : bool
         Whether gradients of the target may be used.
+    family : Family, optional
+        Wider than mean field, which is None.
     """
 
     name: str
     estimator: Estimator | None
     solver: Solver[Any]
     gradients: bool
+    family: Family | None = None
 
 
 class Given(NamedTuple):

@@ -23,9 +23,12 @@ def measure(corrected: Corrected) -> Corrected:
     A fit that was interrupted before its first step is not worth an evaluation more.
     """
     optimum, job = corrected.optimum, corrected.job
-    q = optimum.approximation
-    kind = GaussianKind("mean-field", Normal(q.mean, q.sd), optimum.mean_se)
+    q, family = optimum.fitted, job.method.family
+    kind = GaussianKind("mean-field", Normal(optimum.approximation.mean, optimum.approximation.sd), optimum.mean_se)
     corrected = corrected.with_kind(kind)
+    if optimum.wide is not None and family is not None:
+        kind = GaussianKind(family.name, optimum.wide, optimum.mean_se)
+        corrected = corrected.with_kind(kind)
     if not optimum.begun:
         return corrected
     process = optimum.knowledge.surrogate
@@ -55,7 +58,7 @@ def measure(corrected: Corrected) -> Corrected:
 
 def _by_surrogate(corrected: Corrected, kind: GaussianKind, process: Process) -> Corrected:
     """The same with a surrogate as control variate: what fresh draws find is its error only, so that few will do."""
-    job, q = corrected.job, corrected.optimum.approximation
+    job, q = corrected.job, corrected.optimum.fitted
     u = q.sample(int(np.clip(min(job.left, job.affordable) / 4, 2, job.policy.few_elbo_draws)), job.rng("elbo"))
     evaluated = Evaluated(u, job.target.values(u))
     free = q.sample(job.policy.free_elbo_draws, job.rng("free elbo"))

@@ -10,9 +10,7 @@ from bbvi.correction import chains
 from bbvi.correction.assessment import is_funnel
 from bbvi.correction.chains import ChainPolicy, Chains
 from bbvi.correction.chains.metric import Metric
-from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult, tempered
-from bbvi.correction.pool import Kind
 from bbvi.correction.slices import steering
 from bbvi.correction.verdict import Finding, Verdict, gravest
 from bbvi.correction.weights import moments
@@ -133,7 +131,7 @@ def _starts(corrected: Corrected, count: int, rng: np.random.Generator) -> Array
     if isinstance(weighed, ImportanceResult) and len(weighed.draws) >= 4 * count:
         points, log_weights = weighed.draws, weighed.log_weights
     else:
-        kind = _widest(corrected)
+        kind = corrected.widest
         points = kind.sample(job.policy.chain_candidates * count, rng)
         values = job.target.values(points)
         log_weights = np.where(np.isfinite(values), values - kind.normal.log_density(points), -np.inf)
@@ -158,15 +156,6 @@ def _weights(log_weights: Array, wanted: float) -> Array:
     log_weights = log_weights - np.log(np.exp(log_weights).sum())
     weights = np.exp(tempered(log_weights, wanted)[0])
     return np.asarray(weights / weights.sum())
-
-
-def _widest(corrected: Corrected) -> GaussianKind:
-    """The most corrected Gaussian."""
-    gaussian: list[Kind] = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)]
-    best = gaussian[-1]
-    if not isinstance(best, GaussianKind):
-        raise TypeError("a fit has at least the Gaussian that it fitted")
-    return best
 
 
 def _metric(corrected: Corrected) -> Metric:

@@ -22,6 +22,7 @@ from bbvi.fitting.respond import respond
 from bbvi.fitting.revert import revert
 from bbvi.fitting.search import search
 from bbvi.fitting.weigh import weigh
+from bbvi.fitting.widen import widen
 from bbvi.result.fit import Fit
 from bbvi.status import Status
 from bbvi.target.allowance import Exhausted, allowing
@@ -71,7 +72,7 @@ def staged(job: Job, findings: tuple[Finding, ...] = ()) -> Fit:
         job.say("looking for modes")
         start = search(replace(start, findings=(*findings, *start.findings)))
         job.say("maximising the ELBO")
-        return concluded(judge(corrected(look(prove_optimum(revert(optimise(start)))))))
+        return concluded(judge(corrected(widen(look(prove_optimum(revert(optimise(start))))))))
 
 
 def corrected(optimum: Optimum) -> Corrected:
@@ -104,7 +105,7 @@ def concluded(judged: Judged) -> Fit:
         message=f"{known.message} {optimum.start.limited}".strip(),
         verdict=str(judged.verdict),
         reasons=judged.reasons,
-        approximation=optimum.approximation,
+        approximation=optimum.fitted,
         covariance=known.response.covariance,
         elbo=known.elbo,
         elbo_se=known.elbo_se,

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.linear_response import LinearResponse
 from bbvi.correction.pool import Evaluated, Kind
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.families import MeanFieldGaussian
 from bbvi.fitting.job import Job
+from bbvi.gaussians import Correlated
 from bbvi.search.modes import Mode
 from bbvi.solvers.state import Knowledge, Trace
 from bbvi.status import Status
@@ -41,7 +43,10 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """Where the solver ended, what it knows of that place, and places (K, D) elsewhere that draws are to reach."""
+    """Where the solver ended, what it knows of that place, and places (K, D) elsewhere that draws are to reach.
+
+    `wide` is the optimum of the wider family that was asked for, found from there.
+    """
 
     start: Start
     approximation: MeanFieldGaussian
@@ -51,6 +56,7 @@ class Optimum:
     log_sd_se: Array
     trace: Trace
     knowledge: Knowledge = Knowledge()
+    wide: Correlated | None = None
     modes: tuple[Mode, ...] = ()
     findings: tuple[Finding, ...] = ()
     places: Array = field(default_factory=lambda: np.empty((0, 0)))
@@ -59,6 +65,11 @@ class Optimum:
     def job(self) -> Job:
         """What the fit works on."""
         return self.start.job
+
+    @property
+    def fitted(self) -> MeanFieldGaussian | Correlated:
+        """The Gaussian of the family that was asked for."""
+        return self.approximation if self.wide is None else self.wide
 
     @property
     def begun(self) -> bool:
@@ -116,6 +127,11 @@ class Corrected:
     def kind(self, name: str) -> Kind | None:
         """The kind of that name, if there is one."""
         return next((kind for kind in self.kinds if kind.name == name), None)
+
+    @property
+    def widest(self) -> GaussianKind:
+        """The most corrected Gaussian."""
+        return [kind for kind in self.kinds if isinstance(kind, GaussianKind)][-1]
 
     def with_kind(self, kind: Kind) -> Corrected:
         """The same with one more kind, or with another of that name."""

@@ -23,6 +23,10 @@ def respond(corrected: Corrected) -> Corrected:
     knowledge, q = optimum.knowledge, optimum.approximation
     if not optimum.begun:
         return corrected
+    if optimum.wide is not None:
+        # Its covariance is what linear response would find: precision and mean curvature agree at the optimum.
+        known = optimum.wide.covariance if q.dim <= linear_response.DENSE_LIMIT else None
+        return replace(corrected, response=LinearResponse(known, ""))
     if not job.method.gradients:
         return _answered(corrected, LinearResponse(None, "only values of the log joint are known"))
     if knowledge.draws is None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from bbvi.correction import importance
 from bbvi.correction.emulation import SurrogateKind
-from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Evaluated
 from bbvi.correction.proposals import Mixture
@@ -44,12 +43,11 @@ def weigh(corrected: Corrected) -> Corrected:
     if result.interrupted:
         message = "The fit was interrupted while its weights were drawn: these are the draws up to then."
         corrected = replace(corrected, status=Status.INTERRUPTED, message=message)
-    linear = corrected.kind("linear-response")
-    if isinstance(linear, GaussianKind):
-        corrected = corrected.with_kind(linear.with_weights(result.start, result.initial_khat))
-    elif optimum.knowledge.surrogate_covariance is None:
-        own = corrected.kind("mean-field")
-        if isinstance(own, GaussianKind) and own.evaluated is not None:
+    own = corrected.widest
+    if own.name == "linear-response":
+        corrected = corrected.with_kind(own.with_weights(result.start, result.initial_khat))
+    elif optimum.wide is not None or optimum.knowledge.surrogate_covariance is None:
+        if own.evaluated is not None:
             more = Evaluated(
                 np.concatenate([own.evaluated.u, result.start.u]),
                 np.concatenate([own.evaluated.log_density, result.start.log_density]),
@@ -66,7 +64,7 @@ def _many(job: Job) -> bool:
 def _tried(corrected: Corrected) -> Corrected:
     """A few weights of the best Gaussian at hand, to see how far it is from the posterior."""
     job, policy = corrected.job, corrected.job.policy
-    known = [kind for kind in corrected.kinds if isinstance(kind, GaussianKind)][-1]
+    known = corrected.widest
     if job.left < 2 * policy.trial:
         return corrected
     u = known.sample(policy.trial, job.rng("trial"))
@@ -86,11 +84,11 @@ def _out_of_time(message: str, result: ImportanceResult | None) -> str:
 
 
 def _weighted(corrected: Corrected) -> ImportanceResult | None:
-    job, q = corrected.job, corrected.optimum.approximation
+    job, optimum, q = corrected.job, corrected.optimum, corrected.optimum.approximation
     target, policy = job.target, job.policy
     surrogate = corrected.optimum.knowledge.surrogate_covariance
     known = corrected.response.covariance if corrected.response.covariance is not None else surrogate
-    mean, emulation = q.mean, corrected.kind("surrogate")
+    mean, emulation = optimum.fitted.mean, corrected.kind("surrogate")
     if isinstance(emulation, SurrogateKind):
         mean, known = emulation.covariance
     budget = int(min(max(_budget(corrected), policy.fewest_weights), min(job.left - _kept(job), job.affordable)))

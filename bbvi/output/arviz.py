@@ -47,7 +47,7 @@ def to_arviz(
         Number of draws, 1,000 by default. If more are asked for than the pool of draws is worth, a RuntimeWarning says
         so.
     kind : str
-        ``"mean-field"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
+        ``"mean-field"``, ``"full-rank"``, ``"low-rank"``, ``"linear-response"``, ``"importance"`` or ``"best"``.
     seed : int, optional
         None follows from the fit's own seed.
     evaluate : bool

@@ -21,6 +21,7 @@ from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import MeanFieldGaussian
 from bbvi.files import as_path
+from bbvi.gaussians import FullRankGaussian, LowRankGaussian
 from bbvi.model import transforms
 from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model
@@ -57,7 +58,20 @@ _RECORDS: dict[str, type] = {
     )
     for record in vars(module).values()
     if isinstance(record, type) and dataclasses.is_dataclass(record)
-} | {record.__name__: record for record in (Evaluated, MeanFieldGaussian, Mode, Normal, ResolvedLatent, Status, Trace)}
+} | {
+    record.__name__: record
+    for record in (
+        Evaluated,
+        FullRankGaussian,
+        LowRankGaussian,
+        MeanFieldGaussian,
+        Mode,
+        Normal,
+        ResolvedLatent,
+        Status,
+        Trace,
+    )
+}
 
 
 def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str = "best") -> None:

@@ -31,7 +31,7 @@ class Fit(FitRecord):
         ``"reliable"``, ``"caution"`` or ``"unreliable"``.
     reasons : list of str
         Why, each with the next step to take.
-    approximation : MeanFieldGaussian
+    approximation : MeanFieldGaussian, FullRankGaussian or LowRankGaussian
         Flat (D,), unconstrained; latents in declaration order, C order within.
     covariance : ndarray, shape (D, D), or None
         Linear response covariance, same order; None where it was refused, where only values are known, or above

@@ -17,6 +17,7 @@ from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
 from bbvi.correction.psis import effective_sample_size
 from bbvi.families import MeanFieldGaussian
+from bbvi.gaussians import Correlated
 from bbvi.model.model import Model
 from bbvi.result import posterior
 from bbvi.result.posterior import DrawSet, Expectation, Posterior, Row, compared
@@ -44,7 +45,7 @@ class FitRecord:
     message: str
     verdict: str
     reasons: list[str]
-    approximation: MeanFieldGaussian
+    approximation: MeanFieldGaussian | Correlated
     covariance: Array | None
     elbo: float
     elbo_se: float
@@ -130,7 +131,8 @@ class FitRecord:
         ----------
         n : int
         kind : str
-            ``"mean-field"``, ``"linear-response"``, ``"surrogate"``, ``"importance"``, ``"chains"`` or ``"best"``.
+            ``"mean-field"``, ``"full-rank"`` or ``"low-rank"`` where that family was fitted, ``"linear-response"``,
+            ``"surrogate"``, ``"importance"``, ``"chains"`` or ``"best"``.
         seed : int, optional
             None follows from the fit's own seed.
 

@@ -8,13 +8,12 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from bbvi.correction.assessment import HEAVY_TAIL
+from bbvi.correction.chains.history import by_block
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Mixing
 from bbvi.correction.psis import pareto_shape
 
 Array = np.ndarray
-
-_HUGE = 1e150
 
 
 def doubts_of(found: Mixing, x: Array, bad: Array, policy: ChainPolicy) -> tuple[str, ...]:
@@ -70,17 +69,10 @@ def _heavy(x: Array, policy: ChainPolicy) -> Array:
     return np.asarray(_tails(x, policy) > policy.heavy + 0.08 * chance)
 
 
-def unbounded(columns: list[Array]) -> Array:
-    """Which quantities (R,) are infinite, or no number, at some draws."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(~np.all([np.all(np.abs(one) < _HUGE, axis=0) for one in columns], axis=0))
-
-
-def infinite(columns: list[Array], labels: Sequence[str]) -> tuple[str, ...]:
-    bad = np.flatnonzero(unbounded(columns))
-    if not len(bad):
-        return ()
-    return (f"{', '.join(labels[i] for i in bad[:4])}: infinite or not a number at some draws",)
+def infinite(bad: Array, labels: Sequence[str]) -> tuple[str, ...]:
+    """Which quantities (R,) are infinite, in words."""
+    named = ", ".join(labels[i] for i in np.flatnonzero(bad)[:4])
+    return (f"{named}: infinite or not a number at some draws",) if named else ()
 
 
 def enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
@@ -91,15 +83,13 @@ def enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
 
 def _tails(x: Array, policy: ChainPolicy) -> Array:
     """Pareto shape (R,) of the heavier side of quantities (T, C, R), as draws spread over the chains show it."""
+    return by_block(lambda part: _shapes(part, policy.for_tails), x)
+
+
+def _shapes(x: Array, most: int) -> Array:
     flat = x.reshape(-1, x.shape[-1])
-    flat = flat[:: max(len(flat) // policy.for_tails, 1)]
+    flat = flat[:: max(len(flat) // most, 1)]
     centred = flat - np.median(flat, axis=0)
     sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
     shape = np.max(np.reshape(np.asarray(pareto_shape(sides)), (2, -1)), axis=0)
     return np.where((np.ptp(flat, axis=0) > 0) & np.isfinite(shape), shape, -1.0)
-
-
-def columns_of(columns: list[Array]) -> Array:
-    """Quantities (T, C, R); what is too large for its square to be a number is told elsewhere, and counts as zero."""
-    x = np.array(columns, dtype=float)
-    return np.where(np.abs(x) < _HUGE, x, 0.0)

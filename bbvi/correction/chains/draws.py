@@ -10,14 +10,13 @@ import numpy as np
 
 from bbvi.correction.chains.adaptation import adapted
 from bbvi.correction.chains.agreement import (
-    columns_of,
     doubts_of,
     enlarged,
     infinite,
     of_trajectories,
     problems_of,
-    unbounded,
 )
+from bbvi.correction.chains.history import History, moments, unbounded
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Mixing, mixing
@@ -199,11 +198,12 @@ def _drawn(
     """Draws with settled moves, until they are accurate enough."""
     chains, dim = stand.u.shape
     most = max(policy.fewest, min(policy.draws, policy.numbers // (chains * dim)))
-    draws: list[Array] = [] if earlier is None else list(np.moveaxis(earlier.draws, 1, 0))
-    values: list[Array] = [] if earlier is None else list(earlier.log_density.T)
-    columns: list[Array] = [measure(one)[1] for one in draws]
+    longest = most if earlier is None else most + earlier.draws.shape[1]
+    draws = History(longest, () if earlier is None else np.moveaxis(earlier.draws, 1, 0))
+    values = History(longest, () if earlier is None else earlier.log_density.T)
+    columns = History(longest, [measure(one)[1] for one in draws.rows])
     labels: Sequence[str] = ()
-    begun = len(draws)
+    begun = draws.length
     accepted, divergent = [], []
     interrupted = False
     found: Mixing | None = None
@@ -223,35 +223,36 @@ def _drawn(
             accepted.append(moved.acceptance)
             divergent.append(moved.divergent)
             if k == look:
-                found = mixing(columns_of(columns), policy.superchains)
+                found = mixing(columns.rows, policy.superchains)
                 look = policy.next_look(found, k)
                 if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
                     break
                 if policy.off(found) < policy.missed:
-                    found = enlarged(found, columns_of(columns), policy)
+                    found = enlarged(found, columns.rows, policy)
                     if policy.off(found) < policy.missed:
                         break
     except KeyboardInterrupt:
         interrupted = True
-    if len(draws) - begun < 2:
+    if draws.length - begun < 2:
         if interrupted:
             raise KeyboardInterrupt
         return None
-    x = columns_of(columns)
+    x, bad = columns.rows, unbounded(columns.rows)
     found = enlarged(mixing(x, policy.superchains), x, policy)
-    squares = mixing(np.abs(x - np.median(x, axis=(0, 1))), policy.superchains)
+    squares = mixing(x, policy.superchains, folded=True)
     found = found._replace(
         rhat=np.maximum(found.rhat, squares.rhat),
         excess=np.maximum(found.excess, squares.excess),
         drift=np.maximum(found.drift, squares.drift),
     )
+    mean, sd = moments(x)
     share, rates = float(np.mean(divergent)), np.mean(accepted, axis=0)
     return Chains(
-        draws=np.moveaxis(np.array(draws), 0, 1),
-        log_density=np.array(values).T,
+        draws=np.moveaxis(draws.rows, 0, 1),
+        log_density=values.rows.T,
         superchains=policy.superchains,
-        mean=x.mean(axis=(0, 1)),
-        sd=_sd(x),
+        mean=mean,
+        sd=sd,
         rhat=found.rhat,
         mean_error=found.mean_error,
         sd_error=found.sd_error,
@@ -261,16 +262,9 @@ def _drawn(
         step_size=math.exp(stand.log_step),
         length=math.exp(stand.log_length),
         gradients=spent,
-        problems=(*problems_of(found, x, labels, share, rates, policy), *infinite(columns, labels)),
+        problems=(*problems_of(found, x, labels, share, rates, policy), *infinite(bad, labels)),
         stand=stand,
         interrupted=interrupted,
         shared=tuple(of_trajectories(share, rates, policy)),
-        doubts=doubts_of(found, x, unbounded(columns), policy),
+        doubts=doubts_of(found, x, bad, policy),
     )
-
-
-def _sd(x: Array) -> Array:
-    """Sds (R,) of quantities (T, C, R), whose squares may overflow."""
-    largest = np.max(np.abs(x), axis=(0, 1))
-    scale = np.where(largest > 0, largest, 1.0)
-    return np.asarray(scale * np.std(x / scale, axis=(0, 1)))

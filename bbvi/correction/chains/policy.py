@@ -95,7 +95,7 @@ class ChainPolicy:
     light: float = 0.35
     hidden: float = 10.0
     for_tails: int = 2000
-    numbers: int = 2**25
+    numbers: int = 2**27
     metric: MetricPolicy = field(default_factory=MetricPolicy)
     warp: WarpPolicy = field(default_factory=WarpPolicy)
 

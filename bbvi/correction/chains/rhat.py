@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import fdtri, stdtrit
 
+from bbvi.correction.chains.history import blocks
+
 Array = np.ndarray
 
 
@@ -29,7 +31,7 @@ class Mixing(NamedTuple):
     drift: Array
 
 
-def mixing(x: Array, superchains: int, alarm: float = 1e-3) -> Mixing:
+def mixing(x: Array, superchains: int, alarm: float = 1e-3, *, folded: bool = False) -> Mixing:
     """Compare chains with each other and with themselves.
 
     Nested R-hat (Margossian, Hoffman, Sountsov, Riou-Durand, Vehtari and Gelman 2024): chains of a superchain began at
@@ -44,10 +46,21 @@ def mixing(x: Array, superchains: int, alarm: float = 1e-3) -> Mixing:
         K, a divisor of C.
     alarm : float
         Probability that chains which are stationary show any excess or drift at all, over all quantities.
+    folded : bool
+        Of the distances from the medians instead, which show whether chains agree about widths.
     """
+    level = alarm / x.shape[-1]
+    found = [_mixing(_folded(part) if folded else part, superchains, level) for part in blocks(x)]
+    return Mixing(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+
+def _folded(x: Array) -> Array:
+    return np.asarray(np.abs(x - np.median(x, axis=(0, 1))))
+
+
+def _mixing(x: Array, superchains: int, level: float) -> Mixing:
     steps, chains, count = x.shape
     size = chains // superchains
-    level = alarm / count
     centred = x - x.mean(axis=(0, 1))
     # Squares of large quantities would overflow.
     largest = np.max(np.abs(centred), axis=(0, 1))

@@ -212,7 +212,7 @@ def test_where_is_differentiated_also_where_it_broadcasts():
 def test_the_late_argument_can_be_given_many_times():
     batch = draws(4)
     recording = Recording(lambda d: {"a": d["v"] ** 2, "b": d["v"] * d["m"]}, one(batch, 0), late="m")
-    known, rest = recording.bind({name: x for name, x in batch.items() if name != "m"})
+    known, rest, held = recording.bind({name: x for name, x in batch.items() if name != "m"})
     np.testing.assert_allclose(known["a"], batch["v"] ** 2)
     for seed in (1, 2):
         other = draws(4, seed)["m"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
 
 import bbvi
+from bbvi import memory
+from bbvi.fitting import arguments
 from bbvi.stats import halfcauchy, norm
 from bbvi.target.target import Target
 
@@ -381,3 +384,35 @@ def test_what_python_does_draw_by_draw_stays_on_one_thread():
 def test_threads_are_a_number_of_one_or_more(threads, error):
     with pytest.raises(error, match="threads: expected"):
         bbvi.fit(wide_model(), threads=threads)
+
+
+def test_hessian_products_that_find_no_room_are_computed_anew() -> None:
+    """The same to the last digit, whatever is held."""
+    x = np.random.default_rng(1).normal(size=(4000, 3))
+
+    def log_joint(z: Any) -> Any:
+        return anp.sum(norm.logpdf(anp.tanh(anp.dot(x, z)), 0.1, 0.5)) - anp.sum(z**4)
+
+    u = np.random.default_rng(2).normal(size=(300, 3))
+    wide, narrow = Target(bbvi.Model(log_joint, 3)), Target(bbvi.Model(log_joint, 3), max_memory=1e6)
+    found, right = (target.linearize(u) for target in (narrow, wide))
+    v = np.random.default_rng(3).normal(size=u.shape)
+    for one, other in zip((*found[:2], found[2](v)), (*right[:2], right[2](v)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(5e6, 5e6), ("2GB", 2e9), ("1.5 MB", 1.5e6), ("10kB", 1e4)])
+def test_memory_is_bytes_or_text(given: Any, expected: float) -> None:
+    assert arguments.as_memory(given) == expected
+
+
+@pytest.mark.parametrize("given", [0, -1, "2 gigs", "x", "1.2.3GB", True, [1]])
+def test_what_is_no_memory_is_refused(given: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="max_memory"):
+        arguments.as_memory(given)
+    with pytest.raises((TypeError, ValueError), match="max_memory"):
+        bbvi.fit(lambda z: -(z[0] ** 2), 1, max_memory=given)
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    assert 1e8 < memory.free() < 1e14 and arguments.as_memory(None) < memory.free()

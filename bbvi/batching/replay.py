@@ -169,10 +169,11 @@ class Recording:
                 step(values)
         return self._end(values, len(next(iter(draws.values()))))
 
-    def bind(self, draws: Mapping[str, Batched]) -> tuple[dict[str, Any], Callable[[Batched], dict[str, Any]]]:
+    def bind(self, draws: Mapping[str, Batched]) -> tuple[dict[str, Any], Callable[[Batched], dict[str, Any]], int]:
         """Carry out all that does not depend on the late argument.
 
-        Returns the outputs that are known already, and the function of the late argument that gives the others.
+        Returns the outputs that are known already, the function of the late argument that gives the others, and how
+        many bytes that function holds for it.
         """
         count = len(next(iter(draws.values())))
         values = self._begin(draws)
@@ -194,7 +195,11 @@ class Recording:
             for name, slot in self._outputs.items()
             if not isinstance(slot, int) or slot in self._known or values[slot] is not None
         }
-        return self._end(values, count, known), rest
+        ends = self._end(values, count, known)
+        held = {parent for entry in self._second for parent in entry.parents}
+        held.update(slot for slot in self._outputs.values() if isinstance(slot, int))
+        values[:] = [value if slot in held else None for slot, value in enumerate(values)]
+        return ends, rest, sum(getattr(value, "nbytes", 0) for value in values)
 
     def with_data(self, data: Mapping[str, np.ndarray]) -> Recording:
         """The recording of the same function with other data.

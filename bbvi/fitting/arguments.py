@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bbvi import memory
 from bbvi.estimators.base import Estimator
 from bbvi.estimators.gradient import ESTIMATORS, as_estimator, name_of, uses_gradients
 from bbvi.estimators.pathwise import Pathwise
@@ -287,3 +289,25 @@ def as_threads(threads: Any) -> int:
     if threads < 1:
         raise ValueError(f"threads: expected 1 or more, got {threads}")
     return int(threads)
+
+
+def as_memory(max_memory: Any) -> float:
+    """A number of bytes, given as such or as text ("2GB"); None is a quarter of what is free.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no positive amount of memory.
+    """
+    if max_memory is None:
+        return memory.free() / 4.0
+    if isinstance(max_memory, str):
+        found = re.fullmatch(r"\s*([\d.]+)\s*([kMGT]?)i?B\s*", max_memory)
+        if found is None or found[1].count(".") > 1:
+            raise ValueError(f"max_memory: expected bytes, or text such as '2GB', got {max_memory!r}")
+        max_memory = float(found[1]) * 1000.0 ** " kMGT".index(found[2] or " ")
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int | float | np.number):
+        raise TypeError(f"max_memory: expected bytes, or text such as '2GB', got {max_memory!r}")
+    if not max_memory > 0:
+        raise ValueError(f"max_memory: expected a positive number of bytes, got {max_memory!r}")
+    return float(max_memory)

@@ -34,6 +34,7 @@ def fit(
     tolerance: float = 0.05,
     max_evaluations: int | None = None,
     max_seconds: float | None = None,
+    max_memory: float | str | None = None,
     threads: int | None = None,
     callback: Callable[[Progress], Any] | None = None,
     progress: bool | None = None,
@@ -71,6 +72,9 @@ def fit(
         Monte Carlo error that the fit may leave in a mean, in posterior sds.
     max_evaluations, max_seconds : optional
         Budgets. Evaluations count per draw, everything included.
+    max_memory : float or str, optional
+        Bytes (or text, as ``"2GB"``) that draws of many latents, and what is computed at them, may take where they are
+        held; by default a quarter of what is free. What does not fit is computed again, or not drawn.
     threads : int, optional
         Threads on which large arrays are worked on, by default as many as there are cores; the result is the same
         whatever their number.
@@ -100,7 +104,8 @@ def fit(
     free = method.estimator is None
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), None if seed is None else arguments.as_seed(seed)
-    target = Target(model, executor, threads=arguments.as_threads(threads))
+    room = arguments.as_memory(max_memory)
+    target = Target(model, executor, threads=arguments.as_threads(threads), max_memory=room)
     target.kept = []
     given = arguments.start_of(target, init)
     known_by = partial(identity, model, method, given, tolerance)

@@ -106,6 +106,10 @@ def _settled(corrected: Corrected) -> bool:
 def _policy(job: Job) -> ChainPolicy:
     """Fewer chains, and longer ones, where so many draws at once bring nothing: settling costs the less."""
     policy = job.policy.chains
+    # Draws are held twice: flat, and as the quantities that are reported.
+    policy = replace(policy, numbers=int(min(policy.numbers, job.target.max_memory / 16)))
+    if job.target.dim >= job.policy.many:
+        policy = replace(policy, kick=job.policy.kick_of_many)
     dear = job.target.width >= job.policy.wide or not job.target.recorded
     return replace(policy, size=job.policy.chains_if_wide // policy.superchains) if dear else policy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ from bbvi.target.target import Target
 
 Array = np.ndarray
 
+# Numbers of a block of rows: figures take several copies of it.
+_BLOCK = 2**22
 # Into so many chains draws of chains are laid out for ArviZ, which takes each for one.
 _GROUPS = 4
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(100)
@@ -126,22 +128,20 @@ class Posterior:
         exact = self._closed(tail)
         reference = self if mean_field is None else mean_field
         plain = np.sqrt(np.maximum(reference._variances(), 0.0))
-        sampled = np.flatnonzero(~exact.known)
         figures = np.stack([exact.mean, np.sqrt(exact.variance), exact.low, exact.high, exact.error])
-        if len(sampled):
-            x = self.columns[1][:, sampled]
+        for rows, x in self._sampled(~exact.known):
             mean, sd, error = self.moments(x)
             low, high = weighted_quantiles(x, self.weights, np.array([tail, 1 - tail]))
-            figures[:, sampled] = mean, sd, low, high, error
+            figures[:, rows] = mean, sd, low, high, error
         table = np.concatenate([figures, plain[None]]).T.tolist()
         return [Row(label, *row) for label, row in zip(self.labels, table, strict=True)]
 
     @property
     def labels(self) -> list[str]:
         """Names of all rows (R)."""
-        return self.columns[0] if self.derived else self.target.model.labels
+        return _labels(self.target.model, self.derived)
 
-    @cached_property
+    @property
     def columns(self) -> tuple[list[str], Array]:
         """Labels (R) and draws (S, R) of all rows."""
         return _columns(self.target.model, self.latents, self.derived)
@@ -149,11 +149,22 @@ class Posterior:
     def _variances(self) -> Array:
         """Variances (R,), closed or sampled."""
         exact = self._closed(0.05)
-        variance, sampled = exact.variance, np.flatnonzero(~exact.known)
-        if len(sampled):
+        variance = exact.variance
+        for rows, x in self._sampled(~exact.known):
             with np.errstate(over="ignore"):
-                variance[sampled] = self.moments(self.columns[1][:, sampled])[1] ** 2
+                variance[rows] = self.moments(x)[1] ** 2
         return variance
+
+    def _sampled(self, wanted: Array) -> Iterator[tuple[Array, Array]]:
+        """The rows that are wanted (R,), a few at a time: their numbers, and the draws (S, r) of them."""
+        start, width = 0, max(_BLOCK // len(self.u), 1)
+        for part in (*self.latents.values(), *self.derived.values()):
+            flat = np.asarray(part, dtype=float).reshape(len(part), -1)
+            own = np.flatnonzero(wanted[start : start + flat.shape[1]])
+            for first in range(0, len(own), width):
+                some = own[first : first + width]
+                yield start + some, flat[:, some]
+            start += flat.shape[1]
 
     def _closed(self, tail: float) -> Closed:
         """What is known of latents whose transform acts on each coordinate, by Gauss-Hermite quadrature."""
@@ -201,12 +212,13 @@ def reported(target: Target, u: Array) -> tuple[list[str], Array]:
 
 
 def _columns(model: Model, latents: Mapping[str, Array], derived: Mapping[str, Array]) -> tuple[list[str], Array]:
-    labels = list(model.labels)
-    parts = [x.reshape(len(x), -1) for x in latents.values()]
-    for name, x in derived.items():
-        labels += labels_of(model, name, x.shape[1:])[1]
-        parts.append(np.asarray(x, dtype=float).reshape(len(x), -1))
-    return labels, np.concatenate(parts, axis=1)
+    parts = [np.asarray(x, dtype=float).reshape(len(x), -1) for x in (*latents.values(), *derived.values())]
+    return _labels(model, derived), np.concatenate(parts, axis=1)
+
+
+def _labels(model: Model, derived: Mapping[str, Array]) -> list[str]:
+    """Names of all rows (R)."""
+    return [*model.labels, *(label for name, x in derived.items() for label in labels_of(model, name, x.shape[1:])[1])]
 
 
 class DrawSet(NamedTuple):

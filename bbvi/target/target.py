@@ -24,8 +24,8 @@ from bbvi.threads import mapped
 
 Array = np.ndarray
 R = TypeVar("R")
-# Values, gradients, and the Hessian product.
-Piece = tuple[Array, Array, Callable[[Array], Array]]
+# Values, gradients, the Hessian product, and how many bytes that holds.
+Piece = tuple[Array, Array, Callable[[Array], Array], int]
 logger = logging.getLogger("bbvi")
 
 # What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
@@ -57,6 +57,10 @@ class Target(Evaluator):
         Spreads the draws of a call over workers.
     replay : bool
         False evaluates draw by draw.
+    threads : int
+        On which chunks of draws are worked on.
+    max_memory : float
+        Bytes that intermediate results may take which are held for Hessian products; beyond, they are computed again.
 
     Attributes
     ----------
@@ -75,8 +79,17 @@ class Target(Evaluator):
         What was met outside the support or as NaN. Such values come back as ``-inf``.
     """
 
-    def __init__(self, model: Model, executor: Any = None, *, replay: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        executor: Any = None,
+        *,
+        replay: bool = True,
+        threads: int = 1,
+        max_memory: float = float("inf"),
+    ) -> None:
         super().__init__(model, replay=replay)
+        self.max_memory = max_memory
         self.threads = threads
         self.gradient_evaluations = 0
         self.nonfinite: NonFinite | None = None
@@ -277,7 +290,7 @@ class Target(Evaluator):
     def unrecorded(self, why: str) -> Target:
         """The same target, evaluated draw by draw, with what was counted so far."""
         other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
-        other.threads = self.threads
+        other.threads, other.max_memory = self.threads, self.max_memory
         other.evaluations, other.gradient_evaluations = self.evaluations, self.gradient_evaluations
         other._traceable, other.rounding = self._traceable, self.rounding
         other.kept = None if self.kept is None else []
@@ -395,9 +408,9 @@ class Target(Evaluator):
         pair = self._kept("pair", draws.values(), partial(self.model.value_and_gradient, draws))
         return pair
 
-    def _linearized(self, u: Array) -> Piece:
+    def _linearized(self, u: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
         with np.errstate(all="ignore"):
-            pieces = list(chain.from_iterable(self._of_chunks(self._guarded_linearization, u, "curvature")))
+            pieces = list(chain.from_iterable(self._within_memory(u)))
         values, gradients = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         if len(pieces) == 1:
             return values, gradients, pieces[0][2]
@@ -409,6 +422,27 @@ class Target(Evaluator):
 
         return values, gradients, product
 
+    def _within_memory(self, u: Array) -> list[list[Piece]]:
+        """Pieces of all chunks, of which as many hold what Hessian products need as there is memory for."""
+        chunks = [u[chunk] for chunk in self._chunks(u)]
+        first = self._guarded_linearization(chunks[0])
+        size = max(sum(piece[3] for piece in first), 1)
+        count = len(chunks) if self.max_memory >= size * len(chunks) else max(int(self.max_memory // size), 1)
+        threads = self._threads("curvature")
+        held = mapped(self._guarded_linearization, chunks[1:count], threads)
+        return [first, *held, *mapped(self._forgetful, chunks[count:], threads)]
+
+    def _forgetful(self, u: Array) -> list[Piece]:
+        """Pieces that hold nothing: a Hessian product computes all anew."""
+
+        def product(v: Array) -> Array:
+            pieces = self._guarded_linearization(u)
+            ends = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
+            return np.concatenate([piece[2](v[a:b]) for piece, a, b in zip(pieces, ends, ends[1:], strict=False)])
+
+        both = self._guarded_gradients(u)
+        return [(both[:, 0], both[:, 1:], product, 0)]
+
     def _guarded_linearization(self, u: Array) -> list[Piece]:
         try:
             if self._batched("density", u):
@@ -416,13 +450,13 @@ class Target(Evaluator):
                 if derivative is not None:
                     return [self._kept_piece("curvatures", u, lambda: _bound(derivative, u))]
                 traced = self._log_density
-                return [self._kept_piece("traced curvatures", u, lambda: linearize(traced, u, np.ones(len(u))))]
+                return [self._kept_piece("traced curvatures", u, lambda: _traced(traced, u, np.ones(len(u))))]
             one = self._log_density_of_one
-            return [_row(self._kept_piece("curvature", row, partial(linearize, one, row, 1.0))) for row in u]
+            return [_row(self._kept_piece("curvature", row, partial(_traced, one, row, 1.0))) for row in u]
         except NUMERICAL:
             if len(u) == 1:
                 nan = np.full((1, self.dim), np.nan)
-                return [(np.array([np.nan]), nan, lambda v: nan)]
+                return [(np.array([np.nan]), nan, lambda v: nan, 0)]
             return [piece for part in self._smaller(u) for piece in self._guarded_linearization(part)]
 
     def _kept_piece(self, what: str, u: Array, make: Callable[[], Piece]) -> Piece:
@@ -431,7 +465,8 @@ class Target(Evaluator):
             return make()
         live = lru_cache(maxsize=1)(make)
         values, gradients = self._kept(what, [u], lambda: tuple(live()[:2]))
-        return values, gradients, lambda v: self._kept(f"{what}: product", [u, v], lambda: np.asarray(live()[2](v)))
+        kept = partial(self._kept, f"{what}: product")
+        return values, gradients, lambda v: kept([u, v], lambda: np.asarray(live()[2](v))), 0
 
     def _differences(self, u: Array, scale: Array) -> Callable[[Array], Array]:
         """Hessian products by central differences of gradients."""
@@ -503,10 +538,15 @@ class Target(Evaluator):
 
 
 def _bound(derivative: Recording, u: Array) -> Piece:
-    known, rest = derivative.bind({"u": u})
-    return known["value"], known["gradient"], lambda v: rest(v)["product"]
+    known, rest, size = derivative.bind({"u": u})
+    return known["value"], known["gradient"], lambda v: rest(v)["product"], size
+
+
+def _traced(density: Callable[[Any], Any], u: Array, ones: Any) -> Piece:
+    """Traced anew at each call; what autograd holds of it is not known."""
+    return (*linearize(density, u, ones), 0)
 
 
 def _row(piece: Piece) -> Piece:
-    value, gradient, product = piece
-    return np.reshape(value, 1), gradient[None], lambda v: np.asarray(product(v[0]))[None]
+    value, gradient, product, size = piece
+    return np.reshape(value, 1), gradient[None], lambda v: np.asarray(product(v[0]))[None], size

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
@@ -50,6 +52,43 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _OneThread:
+    """One thread for linear algebra as long as anybody wants that, in whichever thread; the last one gives them back."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.users = 0
+        self.limited: AbstractContextManager[object] | None = None
+
+    def __enter__(self) -> None:
+        with self.guard:
+            self.users += 1
+            if self.limited is None:
+                self.limited = _controller().limit(limits=1, user_api="blas")
+                self.limited.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        with self.guard:
+            self.users -= 1
+            if self.users == 0 and self.limited is not None:
+                self.limited.__exit__(None, None, None)
+                self.limited = None
+
+    def forked(self) -> None:
+        """In a new process nobody is in a fit; its first fit gives back the threads that the old one had."""
+        self.guard, self.users = threading.Lock(), 0
+
+
+_one_thread = _OneThread()
+if hasattr(os, "register_at_fork"):
+    # While another thread sets the number of threads, the library holds a lock that a forked process would never get.
+    os.register_at_fork(
+        before=lambda: _one_thread.guard.acquire(),
+        after_in_parent=lambda: _one_thread.guard.release(),
+        after_in_child=_one_thread.forked,
+    )
+
+
 def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function run with one BLAS thread, and give the threads back afterwards.
 
@@ -59,7 +98,7 @@ def single_threaded(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _controller().limit(limits=1, user_api="blas"):
+        with _one_thread:
             return function(*args, **kwargs)
 
     return limited

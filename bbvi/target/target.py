@@ -32,6 +32,8 @@ logger = logging.getLogger("bbvi")
 _FAILURES = (RuntimeError, ValueError, OSError)
 # So many of them, one after the other, and it is broken.
 _IN_A_ROW = 20
+# Share of the memory for what Hessian products need; the rest is for draws, gradients and copies of these.
+_HELD = 1.0 / 3.0
 # Draws at which a function of draws is compared with its recording.
 _COMPARED = 32
 
@@ -60,7 +62,7 @@ class Target(Evaluator):
     threads : int
         On which chunks of draws are worked on.
     max_memory : float
-        Bytes that intermediate results may take which are held for Hessian products; beyond, they are computed again.
+        Bytes, of which a third may hold intermediate results for Hessian products; beyond, they are computed again.
 
     Attributes
     ----------
@@ -427,7 +429,8 @@ class Target(Evaluator):
         chunks = [u[chunk] for chunk in self._chunks(u)]
         first = self._guarded_linearization(chunks[0])
         size = max(sum(piece[3] for piece in first), 1)
-        count = len(chunks) if self.max_memory >= size * len(chunks) else max(int(self.max_memory // size), 1)
+        room = _HELD * self.max_memory
+        count = len(chunks) if room >= size * len(chunks) else max(int(room // size), 1)
         threads = self._threads("curvature")
         held = mapped(self._guarded_linearization, chunks[1:count], threads)
         return [first, *held, *mapped(self._forgetful, chunks[count:], threads)]

@@ -53,7 +53,7 @@ def _controller() -> ThreadpoolController:
 
 
 class _OneThread:
-    """One thread for linear algebra as long as anybody wants that, in whichever thread; the last one gives them back."""
+    """One thread for linear algebra as long as anybody wants that, in any thread; the last gives the others back."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()

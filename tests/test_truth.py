@@ -216,3 +216,22 @@ def test_intervals_cover_a_thousand_data_sets():
     for model in (conjugate(), logistic(np.zeros(60))):
         table = bbvi.coverage(model, repeats=1000, probs=(0.9,), seed=5)
         assert np.all((table.to_numpy() > 0.87) & (table.to_numpy() < 0.93))
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "score"])
+@pytest.mark.parametrize("offset", [-1e6, 1e10, -1e12, -1e14, 1e15])
+def test_offsets_are_survived_or_told(estimator: str, offset: float) -> None:
+    """What rounding leaves of a large log joint is known: right, or not reliable and for that reason."""
+    x, y = np.linspace(-1, 1, 30), 1.0 + 2.0 * np.linspace(-1, 1, 30) + 0.5 * np.cos(7.0 * np.arange(30))
+
+    def log_joint(z):
+        return anp.sum(norm.logpdf(y, z[0] + z[1] * x, 0.5)) + anp.sum(norm.logpdf(z, 0, 3)) + offset
+
+    right = bbvi.fit(lambda z: log_joint(z) - offset, 2, seed=1).summary() if abs(offset) < 1e12 else None
+    fit = bbvi.fit(log_joint, 2, seed=1, estimator=estimator)
+    if abs(offset) < 1e12:
+        assert fit.verdict == "reliable"
+        assert np.all(np.abs(fit.summary()["mean"] - right["mean"]) < 0.1 * right["sd"])
+        assert np.all(np.abs(fit.summary()["sd"] / right["sd"] - 1) < 0.1)
+    elif abs(offset) > 1e13:
+        assert fit.verdict != "reliable" and any("rounding" in reason for reason in fit.reasons)

@@ -12,7 +12,8 @@ NO_TAIL = 0.0  # k-hat of weights whose upper tail is flat or too short to have 
 UNUSABLE = 10.0  # k-hat where nothing can be estimated; beyond any value that a fit of the tail returns
 _SHORTEST_TAIL = 5
 _PRIOR_DRAWS, _PRIOR_SHAPE = 10.0, 0.5  # weight and centre of the prior on k (Vehtari et al. 2024, appendix G)
-_FLAT = 1e-9  # spread of log ratios that is rounding error
+# Spread of log ratios that is rounding error, or makes no difference to any weight.
+_FLAT = 1e-5
 _BLOCK = 2_000_000  # entries of the (grid, tail, columns) array that are held at a time
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.correction.psis import psis
 from bbvi.correction.verdict import Finding, Verdict
+from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.solvers.from_values.process import Process
 
@@ -47,6 +49,7 @@ def measure(corrected: Corrected) -> Corrected:
     if finite.all():
         elbo, elbo_se = float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(draws))
     corrected = corrected.with_kind(kind.with_weights(evaluated, khat))
+    corrected = replace(corrected, findings=(*corrected.findings, *_rounded(job, evaluated)))
     if nonfinite:
         told = (
             f"The log joint is not finite at {nonfinite:.1%} of the approximation's draws, so that its ELBO is minus "
@@ -54,6 +57,22 @@ def measure(corrected: Corrected) -> Corrected:
         )
         corrected = replace(corrected, findings=(*corrected.findings, Finding(Verdict.CAUTION, told)))
     return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated, nonfinite=nonfinite)
+
+
+def _rounded(job: Job, evaluated: Evaluated) -> Iterator[Finding]:
+    """What rounding leaves of differences of the log joint, where that is little.
+
+    Values have so many digits only; terms of their size cancel in sums, so that the last few digits go as well.
+    """
+    known = evaluated.log_density[np.isfinite(evaluated.log_density)]
+    lost = job.policy.digits * np.finfo(float).eps * float(np.median(np.abs(known))) if len(known) else 0.0
+    if lost > job.policy.rounded:
+        verdict = Verdict.UNRELIABLE if lost > job.policy.swamped else Verdict.CAUTION
+        yield Finding(
+            verdict,
+            f"The log joint is about {np.median(known):.2g}, where rounding may change it by {lost:.2g} nats, and the "
+            "posterior by as much: leave out constants, or sum the large terms apart from the others.",
+        )
 
 
 def _by_surrogate(corrected: Corrected, kind: GaussianKind, process: Process) -> Corrected:
@@ -69,4 +88,5 @@ def _by_surrogate(corrected: Corrected, kind: GaussianKind, process: Process) ->
         elbo = float(log_ratio.mean() + residual.mean())
         elbo_se = float(np.hypot(log_ratio.std() / np.sqrt(len(free)), residual.std(ddof=1) / np.sqrt(len(u))))
     corrected = corrected.with_kind(kind.with_weights(evaluated, float(psis(log_ratio)[1])))
+    corrected = replace(corrected, findings=(*corrected.findings, *_rounded(job, evaluated)))
     return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated)

@@ -32,6 +32,11 @@ class BudgetPolicy:
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
+    digits : float
+        How many units in the last place of a log joint its rounding may come to.
+    rounded, swamped : float
+        Nats of rounding from which a posterior is in doubt, and from which nothing is known of it: a change of a log
+        density by x nats moves figures by about x sds at the most.
     response_draws : int
         Draws for linear response where stochastic steps end.
     response_latents : int
@@ -124,6 +129,9 @@ class BudgetPolicy:
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
+    digits: float = 4.0
+    rounded: float = 0.05
+    swamped: float = 0.5
     response_draws: int = 32
     response_latents: int = 200
     most_weighted: int = 1000

@@ -26,8 +26,9 @@ class SymmetryPolicy:
         looked for: candidates grow with their combinations.
     apart : float
         Sds from which a mode and its image are two.
-    rounding : float
-        Relative difference of the log joint that rounding explains.
+    rounding, most : float
+        Difference of the log joint, in nats and for each nat of its size, that rounding explains; and the most, since a
+        mode's image that is none differs by some nats.
     """
 
     labels: int = 12
@@ -35,6 +36,7 @@ class SymmetryPolicy:
     signed: int = 8
     apart: float = 3.0
     rounding: float = 1e-9
+    most: float = 0.1
 
 
 POLICY = SymmetryPolicy()
@@ -63,7 +65,7 @@ def images(target: Target, mean: Array, sd: Array, rng: np.random.Generator) -> 
         return []
     before = _log_joint(target, points)
     after = _log_joint(target, np.concatenate(moved)).reshape(-1, len(points))
-    same = (np.abs(after - before) <= POLICY.rounding * (1 + np.abs(before))).all(axis=1)
+    same = (np.abs(after - before) <= np.minimum(POLICY.rounding * (1 + np.abs(before)), POLICY.most)).all(axis=1)
     return [one for one, kept in zip(found, same, strict=True) if kept]
 
 

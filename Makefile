@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test torture bridges lint docs figures scoreboard calibrate bench dist clean
+.PHONY: help demo test torture bridges lint docs figures scoreboard calibrate bench peers dist clean
 
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # The first of these that runs and is new enough; python3 where none is, so that its version can be named.
@@ -16,6 +16,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= .
 ARGS ?=
+# Processes for the tests: as many as there are cores, or 0 for none but this one (as for a debugger).
+WORKERS ?= auto
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --retries 5
 
 # No target opens a window.
@@ -29,9 +31,9 @@ demo: $(VENV)/.installed-demo ## fit eight schools: its summary, eight_schools.n
 	@$(BIN)/bbvi fit eight_schools --out $(OUT)
 
 test: $(VENV)/.installed-test ## the tests (ARGS="..." goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-torture: $(VENV)/.installed-test ## hundreds of kills at random moments of a fit (minutes)
+torture: $(VENV)/.installed-test ## kills by the hundred, random programs by the hundred thousand (an hour)
 	@$(BIN)/python -m pytest -m torture $(ARGS)
 
 bridges: $(VENV)/.installed-bridges ## the tests that need JAX, NumPyro, PyMC and BridgeStan (and PyTorch, if installed)
@@ -57,6 +59,10 @@ calibrate: $(VENV)/.installed-docs ## fit some 270 posteriors with known answers
 
 bench: $(VENV)/.installed-demo ## time and cost against hand-written code
 	@$(BIN)/python tests/benchmarks
+
+peers: $(VENV)/.installed-demo ## whole processes side by side with NumPyro, on large posteriors (a quarter of an hour)
+	@$(MAKE) --no-print-directory .venv-peers/.installed-peers VENV=.venv-peers PYTHON=$(PYTHON)
+	@$(BIN)/python tests/benchmarks/peers.py --numpyro .venv-peers/bin/python --out docs/_static/figures/peers.md $(ARGS)
 
 dist: $(VENV)/.installed-publish ## a wheel and an sdist in dist/, as they would be published
 	@rm -rf dist

@@ -99,6 +99,11 @@ class Job:
             return np.inf
         return max(self.limits.max_seconds - elapsed, 0.0) * self.target.evaluations / elapsed
 
+    def within(self, seconds: float) -> float:
+        """Evaluations that take so long, if one takes as long as one has taken so far."""
+        elapsed = time.perf_counter() - self.started
+        return seconds * self.target.evaluations / elapsed if elapsed > 0 else np.inf
+
     @property
     def limited(self) -> str:
         """The limits that somebody set, in words; "" where there are none."""

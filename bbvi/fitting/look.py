@@ -23,7 +23,7 @@ def look(optimum: Optimum) -> Optimum:
     What a likelihood does far from where the posterior is (saturate, be flat) does not matter to a fit that left it.
     """
     job = optimum.job
-    if not optimum.begun or job.late() or job.left < _COST:
+    if not optimum.begun or optimum.status is Status.INTERRUPTED or job.late() or job.left < _COST:
         return optimum
     point = optimum.start.points[0] if optimum.status is Status.DIVERGED else optimum.approximation.mean
     findings = []

@@ -14,6 +14,7 @@ from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.solvers.from_values.process import Process
+from bbvi.status import Status
 
 # Draws below which there is no ELBO to be had.
 _FEWEST = 4
@@ -38,6 +39,8 @@ def measure(corrected: Corrected) -> Corrected:
         return _by_surrogate(corrected, kind, process)
     wanted = job.policy.elbo(job.method.gradients, job.target.evaluations)
     draws = int(min(wanted, job.left, max(0.5 * job.affordable, job.policy.kept)))
+    if optimum.status is Status.INTERRUPTED:
+        draws = min(draws, int(job.within(job.policy.patience)))
     if draws < _FEWEST:
         return corrected
     u = q.sample(draws, job.rng("elbo"))

@@ -80,6 +80,9 @@ def corrected(optimum: Optimum) -> Corrected:
     known = Corrected(optimum, optimum.status, optimum.message, modes=optimum.modes, findings=optimum.findings)
     try:
         for stage, doing in CORRECTIONS.items():
+            # Whoever interrupts a fit does not wait for more than a measure of what there is.
+            if known.status is Status.INTERRUPTED and known.kinds:
+                break
             optimum.job.say(doing)
             known = stage(known)
     except Exhausted:

@@ -32,6 +32,8 @@ class BudgetPolicy:
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
+    patience : float
+        Seconds that a fit may still take for its ELBO after an interrupt.
     digits : float
         How many units in the last place of a log joint its rounding may come to.
     rounded, swamped : float
@@ -129,6 +131,7 @@ class BudgetPolicy:
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
+    patience: float = 0.5
     digits: float = 4.0
     rounded: float = 0.05
     swamped: float = 0.5

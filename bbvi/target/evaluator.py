@@ -23,8 +23,9 @@ from bbvi.target.log import Log
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-# Elements that one operation may hold before draws are evaluated in chunks: a megabyte, which caches hold.
-_CHUNK_ELEMENTS = 2**17
+# Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold, and
+# which the allocator gives out again; of a megabyte it returns the pages to the system, and clears them each time.
+_CHUNK_ELEMENTS = 2**16
 # Functions whose values the log keeps.
 _OF_DENSITY = ("density", "terms")
 NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)

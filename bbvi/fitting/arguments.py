@@ -27,6 +27,7 @@ from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Limits
 from bbvi.solvers.stochastic import Stochastic
+from bbvi.target.cluster import Sharded, as_client
 from bbvi.target.protocol import Evaluated
 from bbvi.target.target import Target
 from bbvi.threads import available
@@ -311,3 +312,25 @@ def as_memory(max_memory: Any) -> float:
     if not max_memory > 0:
         raise ValueError(f"max_memory: expected a positive number of bytes, got {max_memory!r}")
     return float(max_memory)
+
+
+def as_target(model: Model, executor: Any, cluster: Any, threads: Any, max_memory: float) -> Target:
+    """The model's target: here, its draws on an executor, or its rows on a cluster.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If both are given, or the cluster is none, or the model does not say what belongs to which row.
+    """
+    count = as_threads(threads)
+    if cluster is None:
+        return Target(model, executor, threads=count, max_memory=max_memory)
+    if executor is not None:
+        raise ValueError("executor, cluster: expected one of them, which spreads draws or data, got both")
+    client = as_client(cluster)
+    if "log_likelihood" not in model.functions or "gradient" in model.functions:
+        raise ValueError(
+            "cluster: expected a model with log_prior and log_likelihood and without gradient=, so that it is known "
+            "what belongs to which row"
+        )
+    return Sharded(model, client, threads=count, max_memory=max_memory)

@@ -16,7 +16,6 @@ from bbvi.fitting.job import Job
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit
 from bbvi.solvers.loop import Progress
-from bbvi.target.target import Target
 from bbvi.threads import single_threaded
 
 
@@ -39,6 +38,7 @@ def fit(
     callback: Callable[[Progress], Any] | None = None,
     progress: bool | None = None,
     executor: Any = None,
+    cluster: Any = None,
     checkpoint: str | Path | None = None,
 ) -> Fit:
     """Fit a Gaussian by maximising the ELBO, correct it, and say how far it can be relied on.
@@ -85,6 +85,9 @@ def fit(
         or a notebook, for fits of over two seconds.
     executor : concurrent.futures.Executor, optional
         Evaluates draws in parallel.
+    cluster : distributed.Client, optional
+        Spreads the data by rows over the workers of a Dask cluster, for models with ``log_prior`` and
+        ``log_likelihood``: what each says of its rows is summed here. Workers may die, and join, while the fit runs.
     checkpoint : path, optional
         A log of what the log joint says, written while the fit runs. The same fit made again with it calls nothing that
         the log holds and ends the same, bit by bit.
@@ -105,7 +108,7 @@ def fit(
     limits = arguments.as_limits(max_evaluations, max_seconds, callback, progress, checkpoint)
     tolerance, seed = arguments.as_tolerance(tolerance), None if seed is None else arguments.as_seed(seed)
     room = arguments.as_memory(max_memory)
-    target = Target(model, executor, threads=arguments.as_threads(threads), max_memory=room)
+    target = arguments.as_target(model, executor, cluster, threads, room)
     target.kept = []
     given = arguments.start_of(target, init)
     known_by = partial(identity, model, method, given, tolerance)

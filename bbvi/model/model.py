@@ -236,7 +236,7 @@ class Model:
             )
         return int(lengths.pop())
 
-    def subset(self, rows: np.ndarray) -> Model:
+    def subset(self, rows: np.ndarray | slice) -> Model:
         """The model with only these observations: every array among the data of length N is cut to `rows`."""
         count = self.observations()
         cut = {name: value[rows] for name, value in self.data.items() if np.ndim(value) and np.shape(value)[0] == count}

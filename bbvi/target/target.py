@@ -219,7 +219,7 @@ class Target(Evaluator):
             both = self._everywhere("_raw_gradients", u)
             values, gradients = both[:, 0], both[:, 1:]
             product = self._differences(u, np.ones(self.dim) if scale is None else scale)
-        elif self._parallel is not None:
+        elif self.elsewhere:
             both = self._everywhere("_raw_gradients", u)
             values, gradients = both[:, 0], both[:, 1:]
 
@@ -289,10 +289,18 @@ class Target(Evaluator):
         """Another target of the same model, for another thread."""
         return Target(self.model, replay=self._replay)
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether draws are evaluated in other processes, which hold nothing for Hessian products."""
+        return self._parallel is not None
+
     def unrecorded(self, why: str) -> Target:
         """The same target, evaluated draw by draw, with what was counted so far."""
         other = Target(self.model, None if self._parallel is None else self._parallel.executor, replay=False)
         other.threads, other.max_memory = self.threads, self.max_memory
+        return self._handed_on(other, why)
+
+    def _handed_on(self, other: Target, why: str) -> Target:
         other.evaluations, other.gradient_evaluations = self.evaluations, self.gradient_evaluations
         other._traceable, other.rounding = self._traceable, self.rounding
         other.kept = None if self.kept is None else []

@@ -1,0 +1,195 @@
+"""Data spread by rows over the workers of a Dask cluster: the log density is the sum of what they say of their rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from typing import Any
+
+import numpy as np
+
+from bbvi import memory
+from bbvi.model.model import Model
+from bbvi.notices import warn
+from bbvi.target.target import Target
+
+Array = np.ndarray
+
+# Parts for each worker, so that one that joins can take some over, and one that dies leaves something to each.
+_PARTS = 2
+# Seconds after which it is looked again which workers there are.
+_LOOK = 1.0
+# Times that parts are sent anew before a cluster is given up.
+_ATTEMPTS = 8
+
+
+class Part(Target):
+    """What a worker holds: a target of some of the rows, whose likelihood counts as often as there are parts.
+
+    With ``log p(z) + K log p(x_k | z)`` for each of K parts, log-Jacobians included, the mean over the parts is the log
+    density of all rows.
+    """
+
+    def __init__(self, model: Model, count: int, replay: bool) -> None:
+        super().__init__(model, replay=replay, max_memory=memory.free() / 4.0)
+        self.count = count
+        # What a worker is asked for it was found to have.
+        self._traceable = True
+
+    def _bare(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
+        if name != "density":
+            return super()._bare(name, model)
+        model = model or self.model
+        return lambda draw: model.density(draw, likelihood_weight=float(self.count))
+
+
+class Shards:
+    """Parts of the rows on workers, and their sum.
+
+    A part whose worker died is sent to another, and a worker that joined is sent some of the parts of the others.
+
+    Parameters
+    ----------
+    model : Model
+        With ``log_prior`` and ``log_likelihood``.
+    client : distributed.Client
+    replay : bool
+        False evaluates draw by draw.
+    """
+
+    def __init__(self, model: Model, client: Any, replay: bool) -> None:
+        self.client, self.replay = client, replay
+        workers = self._workers()
+        if not workers:
+            raise ValueError("cluster: expected a client whose cluster has workers, got one without")
+        count = min(_PARTS * len(workers), model.observations())
+        ends = np.linspace(0, model.observations(), count + 1).astype(int)
+        self.models = [model.subset(slice(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+        self.held: dict[int, tuple[str, Any]] = {}
+        self.looked = -np.inf
+
+    def total(self, method: str, u: Array) -> Array:
+        """What a method of the target says of all rows at draws `u` (S, ...).
+
+        Raises
+        ------
+        RuntimeError
+            If the cluster lost its workers again and again.
+        """
+        self._settle()
+        left, results = set(range(len(self.models))), {}
+        for _ in range(_ATTEMPTS):
+            futures = {k: self._asked(k, method, u) for k in sorted(left)}
+            for k, future in futures.items():
+                try:
+                    results[k] = np.asarray(future.result())
+                    left.discard(k)
+                except Exception as error:
+                    if not _lost(error):
+                        raise
+                    self.held.pop(k, None)
+            if not left:
+                return np.asarray(sum(results[k] for k in range(len(self.models))) / len(self.models))
+            warn("cluster: a worker was lost; its rows go to another")
+            self.looked = -np.inf
+            self._settle()
+        raise RuntimeError("cluster: its workers were lost again and again; see the dashboard of the cluster")
+
+    def _asked(self, k: int, method: str, u: Array) -> Any:
+        address, part = self.held[k]
+        return self.client.submit(_evaluate, part, method, u, workers=[address], allow_other_workers=True, pure=False)
+
+    def _settle(self) -> None:
+        """Every part on a worker that is there, and as many on one as on another."""
+        if time.perf_counter() - self.looked > _LOOK:
+            self.looked = time.perf_counter()
+            workers = self._workers()
+            self.held = {k: (address, part) for k, (address, part) in self.held.items() if address in workers}
+            self._even_out(workers)
+        for k in range(len(self.models)):
+            if k not in self.held:
+                self._send(k)
+
+    def _even_out(self, workers: list[str]) -> None:
+        """Take parts from workers that have two more than another."""
+        loads = {one: [k for k, (address, _) in self.held.items() if address == one] for one in workers}
+        while loads:
+            most, least = (pick(loads, key=lambda one: len(loads[one])) for pick in (max, min))
+            if len(loads[most]) <= len(loads[least]) + 1:
+                return
+            moved = loads[most].pop()
+            loads[least].append(moved)
+            del self.held[moved]
+
+    def _send(self, k: int) -> None:
+        """A part to the worker that has the fewest, where it is made ready."""
+        workers = self._workers()
+        while not workers:
+            # Dask replaces workers that die, and clusters grow: there is nothing to do but wait.
+            self.client.wait_for_workers(1)
+            workers = self._workers()
+        address = min(workers, key=lambda one: sum(at == one for at, _ in self.held.values()))
+        model = self.client.scatter(self.models[k], workers=[address], hash=False)
+        part = self.client.submit(
+            Part, model, len(self.models), self.replay, workers=[address], allow_other_workers=True, pure=False
+        )
+        self.held[k] = (address, part)
+
+    def _workers(self) -> list[str]:
+        return sorted(self.client.nthreads())
+
+
+class Sharded(Target):
+    """The target of a model whose rows are on a cluster.
+
+    Everything that is asked of all draws goes to the workers; the checks of a few draws are made here.
+    """
+
+    def __init__(self, model: Model, client: Any, *, replay: bool = True, threads: int = 1, max_memory: float) -> None:
+        super().__init__(model, replay=replay, threads=threads, max_memory=max_memory)
+        self.shards = Shards(model, client, replay)
+
+    @property
+    def elsewhere(self) -> bool:
+        """On the workers."""
+        return True
+
+    def unrecorded(self, why: str) -> Target:
+        """The same target, evaluated draw by draw, with what was counted so far."""
+        other = Sharded(
+            self.model, self.shards.client, replay=False, threads=self.threads, max_memory=self.max_memory
+        )
+        return self._handed_on(other, why)
+
+    def _everywhere(self, method: str, u: Array) -> Array:
+        return np.asarray(self._kept(f"{method} of shards", [u], lambda: self.shards.total(method, u)))
+
+
+def _evaluate(part: Part, method: str, u: Array) -> Array:
+    return np.asarray(getattr(part, method)(u))
+
+
+def _lost(error: Exception) -> bool:
+    """Whether it is Dask's way to say that a worker died, and what it held with it."""
+    from distributed.client import FutureCancelledError
+    from distributed.scheduler import KilledWorker
+
+    return isinstance(error, FutureCancelledError | KilledWorker | CancelledError)
+
+
+def as_client(cluster: Any) -> Any:
+    """The client itself.
+
+    Raises
+    ------
+    TypeError
+        If it is none, or Dask is not installed.
+    """
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise TypeError("cluster: needs the package distributed; pip install 'bbvi[dask]'") from error
+    if not isinstance(cluster, Client):
+        raise TypeError(f"cluster: expected a distributed.Client, got {type(cluster).__name__}")
+    return cluster

@@ -666,7 +666,8 @@ def test_a_limit_leaves_evaluations_for_steps(schools, limit):
 
 @pytest.mark.parametrize("estimator", ["pathwise", "score"])
 def test_what_each_stage_took_is_told(estimator, schools):
-    fit = bbvi.fit(schools, seed=1, estimator=estimator, max_evaluations=None if estimator == "pathwise" else 600)
+    limit = None if estimator == "pathwise" else 600
+    fit = bbvi.fit(schools.model, seed=1, estimator=estimator, max_evaluations=limit)
     assert abs(sum(fit.stages.values()) - 1.0) < 1e-12 and min(fit.stages.values()) > 0
     assert fit.stages["maximising the ELBO"] > 0.2
     largest = max(fit.stages, key=fit.stages.get)

@@ -662,3 +662,19 @@ def test_a_limit_leaves_evaluations_for_steps(schools, limit):
     """The search for modes, which takes some thousands with ten latents, must not use up all there is."""
     fit = bbvi.fit(schools.model, seed=1, max_evaluations=limit)
     assert len(fit.trace) > 4 and fit.evaluations <= limit + 64
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "score"])
+def test_what_each_stage_took_is_told(estimator, schools):
+    limit = None if estimator == "pathwise" else 600
+    fit = bbvi.fit(schools.model, seed=1, estimator=estimator, max_evaluations=limit)
+    assert abs(sum(fit.stages.values()) - 1.0) < 1e-12 and min(fit.stages.values()) > 0
+    assert fit.stages["maximising the ELBO"] > 0.2
+    largest = max(fit.stages, key=fit.stages.get)
+    assert f"{largest} {fit.stages[largest]:.0%}" in str(fit)
+    if estimator == "pathwise":
+        more = fit.extend(draws=5000)
+        assert more.stages["extending"] > 0 and "extending" not in fit.stages
+        whole = more.evaluations + more.gradient_evaluations
+        # A few calls come before the first stage.
+        assert abs(whole * more.stages["extending"] - (more.evaluations - fit.evaluations)) < 10

@@ -60,6 +60,7 @@ def extend(
         started=begun,
         limits=replace(limits, max_evaluations=fit.evaluations + limits.max_evaluations),
     )
+    job.say("extending")
     longest = _to_extend(fit)
     rng = np.random.default_rng([fit.seed, 4, fit.evaluations])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Job:
     """What a fit works on.
 
     `started` is the `time.perf_counter` from which ``max_seconds`` counts; `free` says that nobody asked for an
-    estimator.
+    estimator; `marks` holds what the stages were, and what had been spent when each of them began.
     """
 
     target: Target
@@ -68,6 +68,7 @@ class Job:
     started: float
     policy: BudgetPolicy = BudgetPolicy()
     free: bool = False
+    marks: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def solver_name(self) -> str:
@@ -79,8 +80,25 @@ class Job:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(zlib.crc32(stage.encode()),)))
 
     def say(self, doing: str) -> None:
-        """Show what the fit does now, where somebody looks."""
+        """Show what the fit does now, where somebody looks, and note what was spent before."""
+        self.marks.append((doing, self.spent))
         self.limits.bar.stage(doing, evaluations=str(self.target.evaluations))
+
+    @property
+    def spent(self) -> int:
+        """Evaluations, gradients and Hessian products so far."""
+        return self.target.evaluations + self.target.gradient_evaluations
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What each stage took of all that was spent, but for those that took nothing."""
+        ends = [*(spent for _, spent in self.marks[1:]), self.spent]
+        taken: dict[str, float] = {}
+        for (doing, begun), end in zip(self.marks, ends, strict=True):
+            # Of a fit that was made again, counts begin anew with those of the first.
+            taken[doing] = taken.get(doing, 0.0) + max(end - begun, 0)
+        whole = sum(taken.values())
+        return {doing: count / whole for doing, count in taken.items() if count > 0}
 
     def late(self, share: float = 1.0) -> bool:
         """Whether this share of max_seconds is over."""

@@ -131,6 +131,7 @@ def concluded(judged: Judged) -> Fit:
         looped=target.looped.get("density", ""),
         evaluated=target.evaluated if target.kept is not None else None,
         origin=known,
+        stages=job.shares,
         row_verdicts=[str(verdict) for verdict, _ in judged.rows],
         row_checks=[check for _, check in judged.rows],
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bbvi.result.record import FitRecord
 
 _MOST_ROWS = 40
+# Shares of the cost that are worth a word.
+_SHOWN = 0.02
 _LEVELS = (0.055, 0.25, 0.5, 0.75, 0.945)
 
 
@@ -74,6 +76,9 @@ def _facts(fit: FitRecord) -> Iterator[tuple[str, str]]:
         f"{fit.evaluations} evaluations, {fit.gradient_evaluations} gradients, {fit.seconds:.3f} s "
         f"({fit.estimator}, {fit.solver})",
     )
+    large = {name: share for name, share in fit.stages.items() if share >= _SHOWN}
+    if large:
+        yield "of which", ", ".join(f"{name} {share:.0%}" for name, share in large.items())
     if fit.looped:
         yield "draw by draw", fit.looped
     yield "message", fit.message

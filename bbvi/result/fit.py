@@ -51,6 +51,8 @@ class Fit(FitRecord):
         Approximations of the posterior by name, the cheapest first.
     evaluations, gradient_evaluations : int
         What the fit cost, per draw; nothing that is asked of it later adds to that.
+    stages : dict of str to float
+        The share of that cost (evaluations, gradients and Hessian products) which each stage of the fit took.
     rhat : float
         Nested R-hat of the chains, the worst row; NaN where there are none.
     looped : str

@@ -68,6 +68,7 @@ class FitRecord:
     looped: str = ""
     evaluated: Evaluated | None = field(default=None, repr=False)
     origin: object = field(default=None, repr=False)
+    stages: dict[str, float] = field(default_factory=dict, repr=False)
     row_verdicts: list[str] = field(default_factory=list, repr=False)
     row_checks: list[str] = field(default_factory=list, repr=False)
 

@@ -40,7 +40,7 @@ def asks_for_types(function: Callable[..., Any]) -> str:
             with contextlib.suppress(ValueError):
                 waiting.append(cell.cell_contents)
         waiting += [*(plain.__defaults__ or ()), *(plain.__kwdefaults__ or {}).values()]
-        if (plain.__module__ or "").partition(".")[0] in _LIBRARIES:
+        if _of_a_library(plain.__module__ or ""):
             continue
         words = set(_words(plain.__code__))
         if words & _WORDS:
@@ -60,6 +60,10 @@ def _plain(value: Any) -> tuple[FunctionType | None, list[Any]]:
     value = value.__func__ if isinstance(value, MethodType) else value
     held = [] if owner is None else [x for x in (owner, *type(owner).__mro__) if hasattr(x, "__dict__")]
     return (value if isinstance(value, FunctionType) else None), held
+
+
+def _of_a_library(module: str) -> bool:
+    return module.partition(".")[0] in _LIBRARIES and not module.startswith("bbvi.models.")
 
 
 def _words(code: CodeType) -> Iterator[str]:

@@ -15,7 +15,6 @@ from bbvi.target.proof import ProofPolicy, prove
 Array = np.ndarray
 
 
-
 class Refuted(Exception):
     """The recording is not the function; the message says where it differs."""
 
@@ -29,7 +28,8 @@ def prove_optimum(optimum: Optimum) -> Optimum:
         If it does not.
     """
     if optimum.begun and optimum.status is not Status.INTERRUPTED:
-        _prove(optimum.job, optimum.approximation.sample(_calls(optimum.job), optimum.job.rng("proof")))
+        job = optimum.job
+        _prove(job, optimum.approximation.sample(ProofPolicy().calls(job.target.evaluations), job.rng("proof")))
     return optimum
 
 
@@ -44,16 +44,19 @@ def prove_posterior(corrected: Corrected) -> Corrected:
     if not corrected.optimum.begun or corrected.status is Status.INTERRUPTED or corrected.job.late():
         return corrected
     job, best = corrected.job, corrected.kinds[-1]
-    _prove(job, best.sample(_calls(job), job.rng("posterior proof")))
+    _prove(job, best.sample(posterior_calls(job), job.rng("posterior proof")))
     return _repeated(corrected)
 
 
-def _calls(job: Job) -> int:
-    return ProofPolicy().calls(job.target.evaluations)
+def posterior_calls(job: Job) -> int:
+    """Calls of the last proof: all that there may be where the log joint can ask for the types of its arguments."""
+    return ProofPolicy().calls(job.target.evaluations, wary=job.target.asks_for_types)
 
 
 def _prove(job: Job, u: Array) -> None:
-    if job.target.recorded and not job.target.model.vectorized and job.left >= len(u):
+    # Of a limit that leaves less, all that it leaves.
+    u = u[: int(min(max(job.left, 0), len(u)))]
+    if job.target.recorded and not job.target.model.vectorized and len(u):
         proof = prove(job.target, u)
         if proof.difference:
             raise Refuted(proof.difference)

@@ -16,11 +16,11 @@ from bbvi.correction.psis import psis
 from bbvi.correction.slices import conditional_mixture, most_evaluations
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
+from bbvi.fitting.prove import posterior_calls
 from bbvi.fitting.records import Corrected
 from bbvi.result import posterior
 from bbvi.search.modes import near_modes
 from bbvi.status import Status
-from bbvi.target.proof import ProofPolicy
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -124,7 +124,7 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
 
 def _kept(job: Job) -> int:
     """Evaluations to keep back for the proofs at the end."""
-    return job.policy.again + (ProofPolicy().calls(job.target.evaluations) if job.target.recorded else 0)
+    return job.policy.again + (posterior_calls(job) if job.target.recorded else 0)
 
 
 def _budget(corrected: Corrected) -> int:

@@ -15,6 +15,7 @@ from bbvi.batching.autodiff import columns
 from bbvi.batching.derivatives import equal, is_derivative, record_derivative, stack
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
+from bbvi.batching.types_asked import asks_for_types
 from bbvi.model.model import Model
 from bbvi.serial import digest
 from bbvi.target.allowance import Exhausted
@@ -28,6 +29,9 @@ logger = logging.getLogger("bbvi")
 _CHUNK_ELEMENTS = 2**16
 # Functions whose values the log keeps.
 _OF_DENSITY = ("density", "terms")
+# The user's functions that other values come from, and those that the density comes from.
+_GIVEN_AS = {"derived": "derived", "pointwise": "log_likelihood"}
+_LOG_DENSITIES = ("log_joint", "log_prior", "log_likelihood")
 NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
 # What the replay of a recording raises at a draw where the function would have taken another course.
 REPLAY_ERRORS = (*NUMERICAL, TypeError, ValueError, IndexError, AttributeError)
@@ -207,9 +211,21 @@ class Evaluator:
         elif name not in self._recordings:
             attempt()
 
+    @property
+    def asks_for_types(self) -> bool:
+        """Whether code of the log joint can ask for the types of its arguments, in which a recording may differ."""
+        given = self.model.functions
+        return any(asks_for_types(given[name]) for name in _LOG_DENSITIES if name in given)
+
     def _attempt(self, name: str, first: dict[str, Array], draws: dict[str, Array]) -> str:
         """Why the function refuses to be recorded; empty where it does not, whether the recording is kept or not."""
         self._recordings[name] = None
+        word = "" if name in _OF_DENSITY else asks_for_types(self.model.functions[_GIVEN_AS[name]])
+        if word:
+            # Its values are few, and nothing proves it later.
+            told = f"it may ask for the types of its arguments ({word})"
+            self._give_up(name, told)
+            return told
         spread = self._spread(draws)
         try:
             for recording, proven in self._candidates(name, first):

@@ -19,7 +19,8 @@ class ProofPolicy:
 
     What a function learns of the values of its latents is refused while it is recorded, whichever way it takes; what is
     left to the proof is a state that changes between calls, which shows at every draw, and code that asks for the type
-    of a value. The proof finds a difference over a share p of the posterior with probability 1 - (1 - p)^n.
+    of a value, whose names for that are seen in it: then the proof is as strong as it gets. It finds a difference over
+    a share p of the posterior with probability 1 - (1 - p)^n.
 
     Attributes
     ----------
@@ -38,9 +39,9 @@ class ProofPolicy:
         if not 1 <= self.fewest <= self.most:
             raise ValueError(f"ProofPolicy: expected 1 <= fewest <= most, got {self.fewest} and {self.most}")
 
-    def calls(self, evaluations: int) -> int:
-        """Calls of one proof in a fit that has taken so many evaluations."""
-        return int(np.clip(self.share * evaluations, self.fewest, self.most))
+    def calls(self, evaluations: int, wary: bool = False) -> int:
+        """Calls of one proof in a fit that has taken so many evaluations; all of them for a function to be wary of."""
+        return self.most if wary else int(np.clip(self.share * evaluations, self.fewest, self.most))
 
 
 class Proof(NamedTuple):

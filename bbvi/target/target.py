@@ -15,6 +15,7 @@ from bbvi.batching.autodiff import vjp
 from bbvi.batching.derivatives import equal, linearize, stack
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable, is_own_fault
+from bbvi.batching.types_asked import asks_for_types
 from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS, Evaluator
@@ -269,6 +270,8 @@ class Target(Evaluator):
 
             # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
             try:
+                if asks_for_types(function):
+                    raise NotRecordable("it may ask for the types of its arguments")
                 result = np.asarray(Recording(of_one, self._one(draws, 0))(draws))
             except (NotRecordable, *REPLAY_ERRORS) as error:
                 logger.info("a function is evaluated draw by draw: %s", error)

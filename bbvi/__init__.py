@@ -11,20 +11,19 @@ from bbvi import families, numpy, stats
 from bbvi.checking.calibration import coverage, simulation_based_calibration
 from bbvi.checking.check_model import check_model
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
-from bbvi.families import MeanFieldGaussian
+from bbvi.families import FullRankGaussian, LowRankGaussian, MeanFieldGaussian
 from bbvi.fitting.fit import fit
-from bbvi.gaussians import FullRankGaussian, LowRankGaussian
 from bbvi.model.draw import Draw
 from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, Support
 from bbvi.model.model import Model
 from bbvi.result.fit import Fit, load
-from bbvi.solvers.families import FullRank, LowRank
 from bbvi.solvers.fixed_draws import FixedDraws
 from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Progress
 from bbvi.solvers.state import State, Trace
 from bbvi.solvers.stochastic import Stochastic
+from bbvi.solvers.wider import FullRank, LowRank
 from bbvi.status import Status
 
 # What takes a second to import, or what not every program wants, is there when it is asked for.

@@ -14,7 +14,8 @@ from scipy.stats import multivariate_normal
 
 import bbvi
 from bbvi import FullRankGaussian, LowRankGaussian
-from bbvi.solvers.families import Widened
+from bbvi.correction import linear_response
+from bbvi.solvers.wider import Task, Widened
 
 RNG = np.random.default_rng(20)
 FACTOR = np.tril(RNG.normal(size=(4, 4))) + 3.0 * np.eye(4)
@@ -208,9 +209,9 @@ def test_a_family_of_ones_own_takes_part() -> None:
         def refusal(self, dim: int, gradients: bool) -> str:
             return ""
 
-        def widen(self, target: Any, start: Any, rng: Any, tolerance: float, **known: Any) -> Any:
-            q = FullRankGaussian(start.mean, np.diag(1.1 * start.sd))
-            return Widened(q, bbvi.Status.CONVERGED, "", np.zeros(start.dim), np.zeros(start.dim))
+        def widen(self, task: Task) -> Widened:
+            q = FullRankGaussian(task.start.mean, np.diag(1.1 * task.start.sd))
+            return Widened(q, bbvi.Status.CONVERGED, "", np.zeros(task.dim), np.zeros(task.dim))
 
     fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 3, seed=1, family=Wider())
     np.testing.assert_allclose(fit.approximation.sd, 1.1)
@@ -243,3 +244,40 @@ def test_the_evidence_bounds_every_elbo() -> None:
     for family in ("mean-field", "full-rank", "low-rank"):
         fit = bbvi.fit(banana, 2, seed=1, family=family)
         assert fit.elbo - 5 * fit.elbo_se < evidence
+
+
+def test_covariances_of_a_wide_fit() -> None:
+    """Those of the family by its name; of many latents, linear response is that of the mean-field optimum."""
+    mean, covariance, log_joint = correlated(6)
+    fit = bbvi.fit(log_joint, 6, seed=1, family="low-rank")
+    np.testing.assert_allclose(fit.covariance_of(kind="low-rank"), fit.approximation.covariance)
+    np.testing.assert_allclose(fit.covariance_of(), covariance, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fit.approximation.block(np.array([1, 3])), fit.approximation.covariance[1:4:2, 1:4:2])
+    with pytest.raises(ValueError, match="kind: expected"):
+        fit.covariance_of(kind="full-rank")
+
+
+def test_linear_response_of_many_latents_begins_at_mean_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solved for on request, at the optimum at which the solver's draws were, and not at that of the family."""
+    monkeypatch.setattr(linear_response, "DENSE_LIMIT", 20)
+    dim, pull = 40, 0.8
+
+    def log_joint(z: Any) -> Any:
+        return -0.5 * anp.sum(z["a"] ** 2) - 0.5 * anp.sum((z["b"] - pull * z["a"]) ** 2 / 0.5) - anp.sum(z["b"] ** 4)
+
+    model = bbvi.Model(log_joint, {"a": dim // 2, "b": dim // 2})
+    plain, wide = (bbvi.fit(model, seed=1, family=family) for family in ("mean-field", bbvi.LowRank(rank=2)))
+    assert wide.covariance is None and "low-rank" in wide.kinds
+    found, right = (fit.covariance_of("a", evaluate=True) for fit in (wide, plain))
+    np.testing.assert_allclose(found, right, rtol=1e-8, atol=1e-10)
+
+
+def test_a_family_that_needs_gradients_is_left_out_where_a_fit_goes_over_to_values() -> None:
+    """What a gradient says is wrong shows only once a fit has begun."""
+    with pytest.warns(RuntimeWarning, match="not differentiable"):
+        fit = bbvi.fit(
+            lambda z: -0.5 * anp.sum(z**2) - anp.sum(anp.round(3.0 * z) ** 2), 2, seed=1,
+            family="low-rank", max_evaluations=400,
+        )  # fmt: skip
+    assert isinstance(fit.approximation, bbvi.MeanFieldGaussian) and fit.verdict != "reliable"
+    assert any("family is mean field" in reason for reason in fit.reasons)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bbvi.correction.pool import Array, Evaluated, Normal, Pool
 from bbvi.draws import quasi_random
-from bbvi.gaussians import Correlated
+from bbvi.families import Correlated
 
 
 @dataclass(frozen=True)

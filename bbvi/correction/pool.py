@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from bbvi.gaussians import Correlated
+from bbvi.families import Correlated
 from bbvi.target.protocol import Evaluated as Evaluated
 
 Array = np.ndarray

@@ -21,12 +21,12 @@ from bbvi.model.model import Model
 from bbvi.progress import Bar
 from bbvi.result.record import FitRecord
 from bbvi.solvers.base import Solver, as_solver
-from bbvi.solvers.families import FAMILIES, Family
 from bbvi.solvers.fixed_draws import FixedDraws
 from bbvi.solvers.from_values.active import Surrogate
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.loop import Limits
 from bbvi.solvers.stochastic import Stochastic
+from bbvi.solvers.wider import FAMILIES, Family
 from bbvi.target.cluster import Sharded, as_client
 from bbvi.target.protocol import Evaluated
 from bbvi.target.target import Target

@@ -13,8 +13,8 @@ from bbvi.estimators.base import Estimator
 from bbvi.estimators.gradient import name_of
 from bbvi.fitting.policy import BudgetPolicy
 from bbvi.solvers.base import Solver
-from bbvi.solvers.families import Family
 from bbvi.solvers.loop import Limits
+from bbvi.solvers.wider import Family
 from bbvi.target.target import Target
 
 Array = np.ndarray

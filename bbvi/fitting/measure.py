@@ -29,8 +29,8 @@ def measure(corrected: Corrected) -> Corrected:
     q, family = optimum.fitted, job.method.family
     kind = GaussianKind("mean-field", Normal(optimum.approximation.mean, optimum.approximation.sd), optimum.mean_se)
     corrected = corrected.with_kind(kind)
-    if optimum.wide is not None and family is not None:
-        kind = GaussianKind(family.name, optimum.wide, optimum.mean_se)
+    if optimum.widened is not None and family is not None:
+        kind = GaussianKind(family.name, optimum.widened.approximation, optimum.widened.mean_se)
         corrected = corrected.with_kind(kind)
     if not optimum.begun:
         return corrected

@@ -100,6 +100,7 @@ def concluded(judged: Judged) -> Fit:
     """The fit that a user gets."""
     known = judged.corrected
     job, optimum = known.job, known.optimum
+    ended = optimum.widened or optimum
     target = job.target
     target.log = None
     return Fit(
@@ -115,8 +116,8 @@ def concluded(judged: Judged) -> Fit:
         kind=judged.kind,
         trace=optimum.trace,
         seconds=time.perf_counter() - job.started,
-        mean_se=optimum.mean_se,
-        log_sd_se=optimum.log_sd_se,
+        mean_se=ended.mean_se,
+        log_sd_se=ended.log_sd_se,
         estimator=job.method.name,
         solver=job.solver_name,
         seed=job.seed,

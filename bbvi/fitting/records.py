@@ -10,11 +10,11 @@ from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.linear_response import LinearResponse
 from bbvi.correction.pool import Evaluated, Kind
 from bbvi.correction.verdict import Finding, Verdict
-from bbvi.families import MeanFieldGaussian
+from bbvi.families import Correlated, MeanFieldGaussian
 from bbvi.fitting.job import Job
-from bbvi.gaussians import Correlated
 from bbvi.search.modes import Mode
 from bbvi.solvers.state import Knowledge, Trace
+from bbvi.solvers.wider import Widened
 from bbvi.status import Status
 
 Array = np.ndarray
@@ -45,7 +45,7 @@ class Start:
 class Optimum:
     """Where the solver ended, what it knows of that place, and places (K, D) elsewhere that draws are to reach.
 
-    `wide` is the optimum of the wider family that was asked for, found from there.
+    `widened` is where the search for the optimum of a wider family ended, if one was asked for.
     """
 
     start: Start
@@ -56,7 +56,7 @@ class Optimum:
     log_sd_se: Array
     trace: Trace
     knowledge: Knowledge = Knowledge()
-    wide: Correlated | None = None
+    widened: Widened | None = None
     modes: tuple[Mode, ...] = ()
     findings: tuple[Finding, ...] = ()
     places: Array = field(default_factory=lambda: np.empty((0, 0)))
@@ -69,7 +69,12 @@ class Optimum:
     @property
     def fitted(self) -> MeanFieldGaussian | Correlated:
         """The Gaussian of the family that was asked for."""
-        return self.approximation if self.wide is None else self.wide
+        return self.approximation if self.widened is None else self.widened.approximation
+
+    @property
+    def known_all(self) -> bool:
+        """Whether that has all correlations."""
+        return self.widened is not None and self.widened.approximation.whole
 
     @property
     def begun(self) -> bool:

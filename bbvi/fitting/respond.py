@@ -23,10 +23,9 @@ def respond(corrected: Corrected) -> Corrected:
     knowledge, q = optimum.knowledge, optimum.approximation
     if not optimum.begun:
         return corrected
-    if optimum.wide is not None:
-        # Its covariance is what linear response would find: precision and mean curvature agree at the optimum.
-        known = optimum.wide.covariance if q.dim <= linear_response.DENSE_LIMIT else None
-        return replace(corrected, response=LinearResponse(known, ""))
+    if optimum.widened is not None and optimum.known_all:
+        # At its optimum the precision is the mean curvature: there is nothing that linear response could add.
+        return replace(corrected, response=LinearResponse(optimum.widened.approximation.covariance, ""))
     if not job.method.gradients:
         return _answered(corrected, LinearResponse(None, "only values of the log joint are known"))
     if knowledge.draws is None:

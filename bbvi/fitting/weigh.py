@@ -46,7 +46,7 @@ def weigh(corrected: Corrected) -> Corrected:
     own = corrected.widest
     if own.name == "linear-response":
         corrected = corrected.with_kind(own.with_weights(result.start, result.initial_khat))
-    elif optimum.wide is not None or optimum.knowledge.surrogate_covariance is None:
+    elif optimum.widened is not None or optimum.knowledge.surrogate_covariance is None:
         if own.evaluated is not None:
             more = Evaluated(
                 np.concatenate([own.evaluated.u, result.start.u]),

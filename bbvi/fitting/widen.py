@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from bbvi.fitting.job import Job
+from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.records import Optimum
-from bbvi.solvers.families import Widened
 from bbvi.solvers.from_values.process import Process
 from bbvi.solvers.state import State
+from bbvi.solvers.wider import Task
 from bbvi.status import Status
 from bbvi.target.allowance import Exhausted
 
@@ -21,8 +21,8 @@ Array = np.ndarray
 class Emulated:
     """A surrogate of the log joint in place of the log joint itself: its values cost nothing."""
 
-    def __init__(self, process: Process) -> None:
-        self.process = process
+    def __init__(self, process: Process, dim: int) -> None:
+        self.process, self.dim, self.evaluations = process, dim, 0
 
     def values(self, u: Array) -> Array:
         """Log densities (S,) as the surrogate has them at draws (S, D)."""
@@ -34,40 +34,40 @@ def widen(optimum: Optimum) -> Optimum:
     family, job = optimum.job.method.family, optimum.job
     if family is None or not optimum.begun or optimum.status in (Status.DIVERGED, Status.INTERRUPTED):
         return optimum
+    # The fit may have gone over to values since it was asked for.
+    refused = family.refusal(job.target.dim, job.method.gradients)
+    if refused:
+        told = f"The family is mean field, since only values were used: {refused}."
+        return replace(optimum, findings=(*optimum.findings, Finding(Verdict.CAUTION, told)))
     job.say(f"fitting the {family.name} Gaussian")
-    process = optimum.knowledge.surrogate
-    target = job.target if process is None else Emulated(process)
     try:
-        found = family.widen(
-            target,  # type: ignore[arg-type]
-            optimum.approximation,
-            job.rng("widen"),
-            job.tolerance,
-            gradients=job.method.gradients,
-            over=lambda count: job.late() or job.left < (count if process is None else 0),
-            told=lambda elbo, norm: _told(job, optimum, elbo, norm),
-        )
+        found = family.widen(_task(optimum))
     except Exhausted:
         return replace(optimum, status=Status.BUDGET, message="The limits left no room for the wider family.")
     except KeyboardInterrupt:
         message = f"The fit was interrupted before its {family.name} optimum."
         return replace(optimum, status=Status.INTERRUPTED, message=message)
-    return replace(
-        optimum,
-        wide=found.approximation,
-        status=_worse(optimum, found),
-        message=f"{optimum.message} {found.message}" if optimum.status is Status.CONVERGED else optimum.message,
-        mean_se=found.mean_se,
-        log_sd_se=found.log_sd_se,
+    if optimum.status is not Status.CONVERGED:
+        return replace(optimum, widened=found)
+    return replace(optimum, widened=found, status=found.status, message=f"{optimum.message} {found.message}")
+
+
+def _task(optimum: Optimum) -> Task:
+    job, process = optimum.job, optimum.knowledge.surrogate
+    free = process is not None and not job.method.gradients
+    return Task(
+        target=Emulated(process, job.target.dim) if process is not None and free else job.target,
+        start=optimum.approximation,
+        rng=job.rng("widen"),
+        tolerance=job.tolerance,
+        gradients=job.method.gradients,
+        over=lambda count: job.late() or (not free and job.left < count),
+        told=lambda elbo, norm: _told(optimum, elbo, norm),
     )
 
 
-def _worse(optimum: Optimum, found: Widened) -> Status:
-    return found.status if optimum.status is Status.CONVERGED else optimum.status
-
-
-def _told(job: Job, optimum: Optimum, elbo: float, norm: float) -> None:
+def _told(optimum: Optimum, elbo: float, norm: float) -> None:
     """A step of the family, in the same trace."""
-    unknown = optimum.mean_se
+    unknown, job = np.full(optimum.approximation.dim, np.nan), optimum.job
     state = State(optimum.approximation.mean, np.log(optimum.approximation.sd), elbo, norm, np.nan, unknown, unknown)
     optimum.trace.add(state, job.target, time.perf_counter() - job.started)

@@ -19,9 +19,8 @@ from bbvi.correction.chains import draws as of_chains
 from bbvi.correction.chains import metric, trajectories, warp
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
-from bbvi.families import MeanFieldGaussian
+from bbvi.families import FullRankGaussian, LowRankGaussian, MeanFieldGaussian
 from bbvi.files import as_path
-from bbvi.gaussians import FullRankGaussian, LowRankGaussian
 from bbvi.model import transforms
 from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model

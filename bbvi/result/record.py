@@ -14,10 +14,9 @@ from bbvi.correction import linear_response
 from bbvi.correction.chains import Chains
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
-from bbvi.correction.pool import Kind
+from bbvi.correction.pool import Kind, Normal
 from bbvi.correction.psis import effective_sample_size
-from bbvi.families import MeanFieldGaussian
-from bbvi.gaussians import Correlated
+from bbvi.families import Correlated, MeanFieldGaussian
 from bbvi.model.model import Model
 from bbvi.result import posterior
 from bbvi.result.posterior import DrawSet, Expectation, Posterior, Row, compared
@@ -88,6 +87,14 @@ class FitRecord:
     def khats(self) -> dict[str, float]:
         """Pareto k-hat by kind."""
         return {name: kind.khat for name, kind in self.kinds.items()}
+
+    @property
+    def mean_field(self) -> Normal | Correlated:
+        """The optimum of mean field, which is the approximation itself unless a wider family was fitted from there."""
+        own = self.kinds["mean-field"]
+        if not isinstance(own, GaussianKind):
+            raise TypeError(f"mean-field: expected a Gaussian, got {type(own).__name__}")
+        return own.normal
 
     @property
     def importance(self) -> ImportanceResult | None:
@@ -279,7 +286,8 @@ class FitRecord:
             Above 2,000 latents linear response is not at hand: whether the columns of those named are solved for, which
             takes Hessian products of the log joint.
         kind : str
-            ``"linear-response"``, or ``"importance"`` for that of the weighted draws.
+            ``"linear-response"``, ``"importance"`` for that of the weighted draws, or ``"full-rank"`` or
+            ``"low-rank"`` for that of the family fitted.
 
         Raises
         ------
@@ -296,12 +304,18 @@ class FitRecord:
             raise ValueError(f"latents: expected names among {', '.join(self.model.latents)}, got {unknown[0]!r}")
         index = np.concatenate([np.arange(self.model.dim)[self.model.slices[name]] for name in names])
         labels = [self.model.unconstrained_labels[i] for i in index]
+        fitted = self.kinds.get(kind)
         if kind == "importance":
             chosen = self.posterior(kind)
             centred = chosen.u[:, index] - chosen.weights @ chosen.u[:, index]
             block = (centred * chosen.weights[:, None]).T @ centred
+        elif isinstance(fitted, GaussianKind) and isinstance(fitted.normal, Correlated):
+            block = fitted.normal.block(index)
         elif kind != "linear-response":
-            raise ValueError(f"kind: expected 'linear-response' or 'importance', got {kind!r}")
+            raise ValueError(
+                "kind: expected 'linear-response', 'importance', or the family where a wider one was fitted, got "
+                f"{kind!r}"
+            )
         elif self.covariance is not None:
             block = self.covariance[np.ix_(index, index)]
         elif self.eps is not None and self.model.dim > linear_response.DENSE_LIMIT:
@@ -310,7 +324,8 @@ class FitRecord:
                     "covariance: with so many latents it is solved for by Hessian products of the log joint; say "
                     "evaluate=True, and latents= for the columns to solve for"
                 )
-            q = self.approximation
+            # The optimum of mean field, also where a wider family was fitted from there.
+            q = self.mean_field
             block = linear_response.columns(self.target, q.mean, np.log(q.sd), self.eps, index)[index]
         else:
             raise ValueError("covariance: this fit has no linear response covariance; see fit.reasons")

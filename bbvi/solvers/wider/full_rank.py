@@ -1,25 +1,23 @@
 """`FullRank`: the best Gaussian of any covariance, by natural gradients in its own coordinates.
 
 In standardized coordinates ``u = mean + L e`` the ELBO of N(mean, L L') has its optimum where E[g] = 0 and
-E[-H] = I, with g and H gradient and Hessian of the log density in e (Opper and Archambeau 2009, eq. 8 and 9). Both
+E[-H] = I, with g and H gradient and Hessian of the log density in e (Opper and Archambeau 2009). Both
 expectations come from gradients at draws, E[H] = E[g e'] (Stein's identity), or from values, as the regression of
 these on 1, e and e e': the coefficients are then those of the score function with control variates that are perfect
-for quadratic log joints. The step ``precision <- (1 - rho) I + rho E[-H]`` is a natural gradient (Khan and Rue 2023,
-eq. 13), and with rho = 1 exact for Gaussian targets; as rho = 1/k it averages what Monte Carlo error is left.
+for quadratic log joints. The step ``precision <- (1 - rho) I + rho E[-H]`` is a natural gradient (Khan and Rue
+2023), and with rho = 1 exact for Gaussian targets; as rho = 1/k it averages what Monte Carlo error is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from bbvi.draws import iid, orthogonal
-from bbvi.families import MeanFieldGaussian
-from bbvi.gaussians import FullRankGaussian
-from bbvi.solvers.families.base import Widened
+from bbvi.families import FullRankGaussian
+from bbvi.solvers.wider.base import Task, Widened
 from bbvi.status import Status
 from bbvi.target.protocol import LogDensity, Values
 
@@ -50,31 +48,27 @@ class _Ended(Exception):
 
 
 class Search(NamedTuple):
-    """What steps are made of: the target, how it is looked at, the limits, and who is told."""
+    """How a Gaussian is looked at: at so many fresh draws."""
 
-    target: LogDensity
-    gradients: bool
+    task: Task
     draws: int
-    rng: np.random.Generator
-    over: Callable[[int], bool]
-    told: Callable[[float, float], None]
 
     def look(self, q: FullRankGaussian) -> tuple[Array, Expected]:
         """Fresh standardized draws (S, D), and the expectations that they show."""
-        if self.over(2 * self.draws):
+        task = self.task
+        if task.over(2 * self.draws):
             raise _Ended(q, "The limits ended the search for the full-rank optimum.")
         # Balanced draws make Stein's identity exact for quadratics, and regression is so with any draws.
-        e = (orthogonal if self.gradients else iid)(self.draws, q.dim, self.rng)
-        found = (by_gradients if self.gradients else by_values)(self.target, q, e)
-        if not found.finite:
-            return e, found
-        bent = np.linalg.norm(found.curvature - np.eye(q.dim)) / np.sqrt(2.0)
-        self.told(float(found.values.mean() + q.entropy()), float(np.hypot(np.linalg.norm(found.slope), bent)))
+        e = (orthogonal if task.gradients else iid)(self.draws, q.dim, task.rng)
+        found = by_gradients(task.differentiable, q, e) if task.gradients else by_values(task.target, q, e)
+        if found.finite:
+            bent = np.linalg.norm(found.curvature - np.eye(q.dim)) / np.sqrt(2.0)
+            task.told(float(found.values.mean() + q.entropy()), float(np.hypot(np.linalg.norm(found.slope), bent)))
         return e, found
 
     def gain(self, q: FullRankGaussian, following: FullRankGaussian, e: Array, seen: Expected) -> float:
         """By how much the ELBO of draws at which the following one was looked at is higher than q's."""
-        values = self.target.values(q.at(e))
+        values = self.task.target.values(q.at(e))
         gained = seen.values.mean() - values.mean() + following.log_scale - q.log_scale
         return float(gained) if np.isfinite(gained) else np.inf
 
@@ -112,7 +106,6 @@ class FullRank:
     sure: float = 4.0
 
     name = "full-rank"
-    gradients = False
 
     def __post_init__(self) -> None:
         if self.draws is not None and (not isinstance(self.draws, int | np.integer) or self.draws < 2):
@@ -126,23 +119,13 @@ class FullRank:
             return f"a covariance of {dim} latents takes too many values where there are no gradients"
         return ""
 
-    def widen(
-        self,
-        target: LogDensity,
-        start: MeanFieldGaussian,
-        rng: np.random.Generator,
-        tolerance: float,
-        *,
-        gradients: bool,
-        over: Callable[[int], bool],
-        told: Callable[[float, float], None],
-    ) -> Widened:
-        """Maximise the ELBO over the family from a mean-field optimum; see `Family.widen`."""
-        search = Search(target, gradients, self._count(start.dim, gradients), rng, over, told)
-        q, unknown = FullRankGaussian(start.mean, np.diag(start.sd)), np.full(start.dim, np.nan)
+    def widen(self, task: Task) -> Widened:
+        """Maximise the ELBO over the family; see `Family.widen`."""
+        search = Search(task, self._count(task.dim, task.gradients))
+        q, unknown = FullRankGaussian(task.start.mean, np.diag(task.start.sd)), np.full(task.dim, np.nan)
         try:
             q, taken = self._climbed(search, q)
-            return self._averaged(search, q, tolerance, taken)
+            return self._averaged(search, q, task.tolerance, taken)
         except _Ended as ended:
             return Widened(ended.q, Status.BUDGET, str(ended), unknown, unknown)
 

@@ -1,4 +1,4 @@
-"""Variational families: independent coordinates with samples, log density, score and path."""
+"""Families of independent coordinates: Gaussian, and others to measure gradient estimators on."""
 
 from __future__ import annotations
 

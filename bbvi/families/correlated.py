@@ -14,6 +14,8 @@ class Correlated:
     """What Gaussians with correlations share: a mean, marginal sds, and ways from and to standardized coordinates."""
 
     _arguments: ClassVar[tuple[str, ...]]
+    # Whether the family has every covariance, so that linear response at its optimum has nothing to add.
+    whole: ClassVar[bool] = False
     mean: Array
     sd: Array
     dim: int
@@ -33,6 +35,10 @@ class Correlated:
     @property
     def covariance(self) -> Array:
         """(D, D)."""
+        return self.block(np.arange(self.dim))
+
+    def block(self, index: Array) -> Array:
+        """The covariance of some of the coordinates, (K, K)."""
         raise NotImplementedError
 
     @property
@@ -95,6 +101,7 @@ class FullRankGaussian(Correlated):
     """
 
     _arguments = ("mean", "factor")
+    whole = True
 
     def __init__(self, mean: Any, factor: Any) -> None:
         self.mean, self.factor = _frozen("mean", mean, 1), _frozen("factor", factor, 2)
@@ -105,10 +112,8 @@ class FullRankGaussian(Correlated):
             raise ValueError("factor: expected a lower triangular matrix with a positive diagonal")
         self.sd = _frozen("sd", np.sqrt(np.sum(self.factor**2, axis=1)), 1)
 
-    @property
-    def covariance(self) -> Array:
-        """``L L'``, (D, D)."""
-        return np.asarray(self.factor @ self.factor.T)
+    def block(self, index: Array) -> Array:
+        return np.asarray(self.factor[index] @ self.factor[index].T)
 
     @property
     def parameters(self) -> list[str]:
@@ -211,10 +216,8 @@ class LowRankGaussian(Correlated):
         vectors, values, _ = np.linalg.svd(self.factors / self.scale[:, None], full_matrices=False)
         self._directions, self._stretch = vectors, np.sqrt(1.0 + values**2)
 
-    @property
-    def covariance(self) -> Array:
-        """``diag(scale^2) + U U'``, (D, D)."""
-        return np.asarray(np.diag(self.scale**2) + self.factors @ self.factors.T)
+    def block(self, index: Array) -> Array:
+        return np.asarray(np.diag(self.scale[index] ** 2) + self.factors[index] @ self.factors[index].T)
 
     @property
     def parameters(self) -> list[str]:

@@ -5,23 +5,21 @@ N(mean, diag(scale^2) + U U') becomes the deterministic function
 
     F(mean, scale, U) = -(1/S) sum_s log p(u_s) - log det(diag(scale^2) + U U') / 2
 
-(Giordano, Ingram, Broderick 2024, eq. 4, for the family of Ong, Nott, Smith 2018, eq. 6). In units of the mean-field
+(Giordano, Ingram, Broderick 2024, eq. 4, for the family of Ong, Nott, Smith 2018). In units of the mean-field
 optimum all parameters are of order one, and limited-memory BFGS (Liu and Nocedal 1989) does the rest. The draws'
 second moments are exact, those between eps and eta too, so that no factor can fit their chance correlations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from bbvi.draws import orthogonal
-from bbvi.families import MeanFieldGaussian
-from bbvi.gaussians import LowRankGaussian
-from bbvi.solvers.families.base import Widened
+from bbvi.families import LowRankGaussian, MeanFieldGaussian
+from bbvi.solvers.wider.base import Task, Widened
 from bbvi.status import Status
 from bbvi.target.protocol import LogDensity
 
@@ -80,7 +78,6 @@ class LowRank:
     designs: int = 4
 
     name = "low-rank"
-    gradients = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.rank, int | np.integer) or isinstance(self.rank, bool) or self.rank < 1:
@@ -96,63 +93,48 @@ class LowRank:
         """Why so many latents cannot be fitted, with gradients or by values alone; "" where they can."""
         return "" if gradients else "'low-rank' needs gradients; from values use family='full-rank'"
 
-    def widen(
-        self,
-        target: LogDensity,
-        start: MeanFieldGaussian,
-        rng: np.random.Generator,
-        tolerance: float,
-        *,
-        gradients: bool,
-        over: Callable[[int], bool],
-        told: Callable[[float, float], None],
-    ) -> Widened:
-        """Maximise the ELBO over the family from a mean-field optimum; see `Family.widen`."""
+    def widen(self, task: Task) -> Widened:
+        """Maximise the ELBO over the family; see `Family.widen`."""
+        start, target = task.start, task.differentiable
         rank, count = min(self.rank, start.dim), self.draws or max(128, 16 * self.rank)
-        x = _parameters(np.zeros(start.dim), *self._factors(target, start, rank, rng))
+        x = _parameters(np.zeros(start.dim), *self._factors(target, start, rank, task.rng))
         unknown = np.full(start.dim, np.nan)
         while True:
-            x, why = self._descended(target, start, x, _Draws.of(count, start.dim, rank, rng), over, told)
+            x, why = self._descended(task, x, _Draws.of(count, start.dim, rank, task.rng))
             q = _gaussian(start, x, rank)
-            if why or over(self.designs * count):
+            if why or task.over(self.designs * count):
                 return Widened(q, Status.BUDGET, why or "The limits left no room to see its error.", unknown, unknown)
-            se, log_sd_se = self._errors(target, q, count, rng)
+            se, log_sd_se = self._errors(target, q, count, task.rng)
             worst = max(float(np.max(se / q.sd)), float(np.max(log_sd_se)))
             moved = f"of {count} draws is at its maximum; others move no mean or sd by over {worst:.2g} sds"
-            if worst <= tolerance:
+            if worst <= task.tolerance:
                 return Widened(q, Status.CONVERGED, f"The low-rank ELBO {moved}.", se, log_sd_se)
             if 2 * count > self.most_draws:
-                text = f"The low-rank ELBO {moved}, where the tolerance is {tolerance:g}: allow a larger most_draws."
+                text = f"The low-rank ELBO {moved}, where the tolerance is {task.tolerance:g}: allow more most_draws."
                 return Widened(q, Status.BUDGET, text, se, log_sd_se)
             count *= 2
 
-    def _descended(
-        self,
-        target: LogDensity,
-        start: MeanFieldGaussian,
-        first: Array,
-        draws: _Draws,
-        over: Callable[[int], bool],
-        told: Callable[[float, float], None],
-    ) -> tuple[Array, str]:
+    def _descended(self, task: Task, first: Array, draws: _Draws) -> tuple[Array, str]:
         """The parameters at the optimum of these draws, or the best on the way and why that ended."""
+        from scipy.optimize import minimize
+
+        target, start = task.differentiable, task.start
         best, least = first, np.inf
 
         def objective(x: Array) -> tuple[float, Array]:
             nonlocal best, least
-            if over(len(draws.eta)):
+            if task.over(len(draws.eta)):
                 raise _Ended
             value, gradient = _objective(target, start, draws, x)
             if value < least:
                 best, least = x.copy(), value
-                told(-value + 0.5 * start.dim * (1.0 + np.log(2 * np.pi)), float(np.linalg.norm(gradient)))
+                task.told(-value + 0.5 * start.dim * (1.0 + np.log(2 * np.pi)), float(np.linalg.norm(gradient)))
             return value, gradient
 
-        from scipy.optimize import minimize
-
-        options = {"maxiter": self.steps, "maxcor": 20, "gtol": 0.0, "ftol": 0.0}
         try:
-            options["ftol"] = self.settled / max(abs(objective(first)[0]), 1.0)
+            # SciPy's tolerance is relative to the value.
+            enough = self.settled / max(abs(objective(first)[0]), 1.0)
+            options = {"maxiter": self.steps, "maxcor": 20, "gtol": 0.0, "ftol": enough}
             found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
         except _Ended:
             return best, "The limits ended the search for the low-rank optimum."

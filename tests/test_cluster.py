@@ -105,9 +105,38 @@ def test_a_worker_that_is_killed_costs_time_only(client: Any, alone: bbvi.Fit) -
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
 
-    fit = bbvi.fit(regression(), seed=1, init=START, cluster=client, callback=kill_one)
+    with pytest.warns(RuntimeWarning, match="a worker was lost"):
+        fit = bbvi.fit(regression(), seed=1, init=START, cluster=client, callback=kill_one)
     assert killed
     assert_same(fit, alone)
+
+
+@pytest.mark.parametrize("error", [KeyError("tcp://127.0.0.1:9"), OSError("Stream is closed")])
+def test_a_worker_that_dies_while_it_is_sent_its_rows(client: Any, monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+    sharded, scatter, sent = Sharded(regression(), client, max_memory=1e9), client.scatter, []
+
+    def scattered(*given: Any, **named: Any) -> Any:
+        sent.append(given)
+        if len(sent) == 2:
+            raise error
+        return scatter(*given, **named)
+
+    monkeypatch.setattr(client, "scatter", scattered)
+    u = RNG.normal(size=(2, 4))
+    with pytest.warns(RuntimeWarning, match="a worker was lost"):
+        found = sharded.values(u)
+    np.testing.assert_allclose(found, Target(regression()).values(u), rtol=1e-12)
+
+
+def closed(*given: Any, **named: Any) -> Any:
+    raise OSError("Stream is closed")
+
+
+def test_workers_that_are_lost_again_and_again_end_the_fit(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sharded = Sharded(regression(), client, max_memory=1e9)
+    monkeypatch.setattr(client, "scatter", closed)
+    with pytest.warns(RuntimeWarning), pytest.raises(RuntimeError, match="cluster: its workers were lost"):
+        sharded.values(np.zeros((1, 4)))
 
 
 def test_a_worker_that_joins_takes_its_share(cluster: Any, client: Any) -> None:

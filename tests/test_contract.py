@@ -632,3 +632,27 @@ def test_functions_that_change_their_data_do_not_change_the_model():
     else:
         assert fit.summary().loc["m", "mean"] == pytest.approx(1.5, abs=0.1)
     assert onp.array_equal(model.data["y"], onp.arange(4.0))
+
+
+def test_memory_maps_stay_on_disk_and_are_not_written_into(tmp_path):
+    rows = onp.memmap(tmp_path / "rows", dtype=float, mode="w+", shape=(50,))
+    rows[:] = onp.linspace(-1, 1, 50)
+    model = bbvi.Model(
+        lambda z, y: np.sum(norm.logpdf(y, z.m, 1)) + norm.logpdf(z.m), {"m": bbvi.Real()}, {"y": rows}
+    )
+    assert onp.shares_memory(model.data["y"], rows)
+    with pytest.raises(ValueError, match="read-only"):
+        model.data["y"][0] = 3.0
+    fit = bbvi.fit(model, seed=1)
+    assert rows.flags.writeable and abs(fit.summary().loc["m", "mean"]) < 1e-3
+
+
+def test_data_that_are_not_there_yet_are_refused_by_name():
+    def log_joint(z, y):
+        return np.sum(norm.logpdf(y, z.m, 1)) + norm.logpdf(z.m)
+
+    with pytest.raises(TypeError, match=r"data\['y'\]: expected an array in memory.* got a generator"):
+        bbvi.Model(log_joint, {"m": bbvi.Real()}, {"y": (x for x in range(3))})
+    dask_array = pytest.importorskip("dask.array")
+    with pytest.raises(TypeError, match=r"data\['y'\]: expected an array in memory.* got an array of dask"):
+        bbvi.Model(log_joint, {"m": bbvi.Real()}, {"y": dask_array.ones(3)})

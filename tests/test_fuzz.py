@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from fuzz import SHAPES, Program, programs
+from fuzz import SHAPES, Program, Statement, programs
 from hypothesis import HealthCheck, assume, given, settings
 
 import bbvi
@@ -32,6 +34,19 @@ def compare(program: Program) -> str:
         found = target.values(DRAWS)
     np.testing.assert_allclose(found, right, rtol=1e-8, atol=1e-8, err_msg=repr(program))
     return "recorded"
+
+
+def test_a_wrong_replay_would_be_found() -> None:
+    """A log joint that is another from its twentieth call on, which no refusal tells."""
+    calls: list[int] = []
+
+    class Turning(Program):
+        def __call__(self, z: Any) -> Any:
+            calls.append(1)
+            return super().__call__(z) + (1.0 if len(calls) > 20 else 0.0) * z.a
+
+    with pytest.raises(AssertionError):
+        compare(Turning([Statement("tanh", 0, 1, 0.3)]))
 
 
 def check(program: Program) -> None:

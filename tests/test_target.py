@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import Any
 
 import autograd.numpy as anp
@@ -399,6 +400,24 @@ def test_hessian_products_that_find_no_room_are_computed_anew() -> None:
     v = np.random.default_rng(3).normal(size=u.shape)
     for one, other in zip((*found[:2], found[2](v)), (*right[:2], right[2](v)), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_held_keeps_to_the_memory() -> None:
+    """By the allocations of Python and NumPy: within the limit, where everything held would take ten times as much."""
+    x = np.random.default_rng(1).normal(size=(20_000, 3))
+
+    def log_joint(z: Any) -> Any:
+        return anp.sum(norm.logpdf(anp.tanh(anp.dot(x, z)), 0.1, 0.5)) - anp.sum(z**4)
+
+    u, peaks = np.random.default_rng(2).normal(size=(200, 3)), {}
+    for room in (float("inf"), 3e7):
+        target = Target(bbvi.Model(log_joint, 3), max_memory=room)
+        target.linearize(u[:2])[2](u[:2])
+        tracemalloc.start()
+        target.linearize(u)[2](u)
+        peaks[room] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[3e7] < 3e7 and peaks[float("inf")] > 10 * 3e7 / 3, peaks
 
 
 @pytest.mark.parametrize(("given", "expected"), [(5e6, 5e6), ("2GB", 2e9), ("1.5 MB", 1.5e6), ("10kB", 1e4)])

@@ -10,6 +10,8 @@ import numpy as np
 
 # Columns, indices and arrays of these are arrays; they are only imported by those who use them.
 _LIBRARIES = ("pandas", "polars", "xarray")
+# Arrays that are computed, or read, only when somebody asks for them.
+_LAZY = ("dask", "zarr")
 _MISSING = "NoneType", "NAType", "NaTType"
 
 
@@ -64,7 +66,11 @@ def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
         return _codes(name, value, labels)
     if isinstance(value, (set, frozenset)):
         raise TypeError(f"data[{name!r}]: expected a sequence, whose order is certain, got a {type(value).__name__}")
-    column = type(value).__module__.partition(".")[0] in _LIBRARIES and hasattr(value, "__array__")
+    library = type(value).__module__.partition(".")[0]
+    if hasattr(value, "__next__") or library in _LAZY:
+        made = f"an array of {library}" if library in _LAZY else f"a {type(value).__name__}, which one look uses up"
+        raise TypeError(f"data[{name!r}]: expected an array in memory or a memory map, got {made}")
+    column = library in _LIBRARIES and hasattr(value, "__array__")
     # Whoever writes a list of words, or makes an array of dates, means it; of a column numbers are expected.
     kept = "" if column else "US" if not isinstance(value, np.ndarray) else "USmM"
     if column or isinstance(value, (list, tuple, range)):
@@ -73,6 +79,11 @@ def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
         except ValueError as error:
             raise ValueError(f"data[{name!r}]: expected a regular array, got a ragged sequence ({error})") from None
     if not isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.memmap) and value.dtype.kind in "fiub":
+        # What does not fit into memory stays where it is; only this view of it is not to be written into.
+        value = value.view()
+        value.flags.writeable = False
         return value
     # A copy, so that neither side's later changes reach the other; and not to be written into, since a function
     # that did so would have another posterior at every call.

@@ -24,6 +24,10 @@ _LOOK = 1.0
 _ATTEMPTS = 8
 
 
+class NoWorkers(Exception):
+    """The worker that rows were sent to is not there any more."""
+
+
 class Part(Target):
     """What a worker holds: a target of some of the rows, whose likelihood counts as often as there are parts.
 
@@ -77,24 +81,24 @@ class Shards:
         RuntimeError
             If the cluster lost its workers again and again.
         """
-        self._settle()
-        left, results = set(range(len(self.models))), {}
+        results: dict[int, Array] = {}
         for _ in range(_ATTEMPTS):
-            futures = {k: self._asked(k, method, u) for k in sorted(left)}
+            try:
+                self._settle()
+                futures = {k: self._asked(k, method, u) for k in range(len(self.models)) if k not in results}
+            except _lost() as error:
+                self._lose([], error)
+                continue
+            gone = {}
             for k, future in futures.items():
                 try:
                     results[k] = np.asarray(future.result())
-                    left.discard(k)
-                except Exception as error:
-                    if not _lost(error):
-                        raise
-                    self.held.pop(k, None)
-            if not left:
+                except _lost() as error:
+                    gone[k] = error
+            if not gone:
                 return np.asarray(sum(results[k] for k in range(len(self.models))) / len(self.models))
-            warn("cluster: a worker was lost; its rows go to another")
-            self.looked = -np.inf
-            self._settle()
-        raise RuntimeError("cluster: its workers were lost again and again; see the dashboard of the cluster")
+            self._lose(list(gone), *gone.values())
+        raise RuntimeError(f"cluster: its workers were lost {_ATTEMPTS} times; see what Dask says of them")
 
     def _asked(self, k: int, method: str, u: Array) -> Any:
         address, part = self.held[k]
@@ -105,11 +109,21 @@ class Shards:
         if time.perf_counter() - self.looked > _LOOK:
             self.looked = time.perf_counter()
             workers = self._workers()
-            self.held = {k: (address, part) for k, (address, part) in self.held.items() if address in workers}
+            gone = [k for k, (address, _) in self.held.items() if address not in workers]
+            if gone:
+                self._lose(gone)
             self._even_out(workers)
         for k in range(len(self.models)):
             if k not in self.held:
                 self._send(k)
+
+    def _lose(self, parts: list[int], *errors: BaseException) -> None:
+        """Forget parts whose worker is gone, and look anew which workers there are."""
+        why = f" ({type(errors[0]).__name__})" if errors else ""
+        warn(f"cluster: a worker was lost{why}; its rows go to another")
+        for k in parts:
+            self.held.pop(k, None)
+        self.looked = -np.inf
 
     def _even_out(self, workers: list[str]) -> None:
         """Take parts from workers that have two more than another."""
@@ -130,7 +144,11 @@ class Shards:
             self.client.wait_for_workers(1)
             workers = self._workers()
         address = min(workers, key=lambda one: sum(at == one for at, _ in self.held.values()))
-        model = self.client.scatter(self.models[k], workers=[address], hash=False)
+        try:
+            model = self.client.scatter(self.models[k], workers=[address], hash=False)
+        except (OSError, KeyError) as error:
+            # The worker died since it was chosen: its connection is closed, or it is not known any more.
+            raise NoWorkers(str(error)) from error
         part = self.client.submit(
             Part, model, len(self.models), self.replay, workers=[address], allow_other_workers=True, pure=False
         )
@@ -170,12 +188,12 @@ def _evaluate(part: Part, method: str, u: Array) -> Array:
     return np.asarray(getattr(part, method)(u))
 
 
-def _lost(error: Exception) -> bool:
-    """Whether it is Dask's way to say that a worker died, and what it held with it."""
+def _lost() -> tuple[type[BaseException], ...]:
+    """Dask's ways to say that a worker died, and what it held with it: while it worked, and while it was sent data."""
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
-    return isinstance(error, FutureCancelledError | KilledWorker | CancelledError)
+    return FutureCancelledError, KilledWorker, CancelledError, NoWorkers
 
 
 def as_client(cluster: Any) -> Any:

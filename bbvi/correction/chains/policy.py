@@ -104,6 +104,11 @@ class ChainPolicy:
     warp: WarpPolicy = field(default_factory=WarpPolicy)
 
     @property
+    def stages(self) -> int:
+        """Gradients of a step of the integrator: of the leapfrog's two halves each is a step of its own."""
+        return 1 if self.kick == 0.25 else 2
+
+    @property
     def chains(self) -> int:
         """Chains in all."""
         return self.superchains * self.size

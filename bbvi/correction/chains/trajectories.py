@@ -56,6 +56,8 @@ class Stand:
 
 
 class Trajectory(NamedTuple):
+    """Where chains stand after it, how likely it was accepted (C,), which diverged (C,), and its gradients."""
+
     stand: Stand
     acceptance: Array
     divergent: Array
@@ -77,9 +79,9 @@ def begun(gradients: Gradients, u: Array, metric: Metric, aim: float) -> Stand:
 
 
 def steps_of(stand: Stand, policy: ChainPolicy) -> int:
-    """Gradients of the next trajectory, an even number: around the length, by the golden section."""
+    """Gradients of the next trajectory, whole steps of the integrator: around the length, by the golden section."""
     steps = math.exp(stand.log_length - stand.log_step) * (0.3 + 1.4 * ((stand.turn + _GOLDEN) % 1.0))
-    return 2 * int(np.clip(math.ceil(steps / 2), 1, policy.longest // 2))
+    return policy.stages * int(np.clip(math.ceil(steps / policy.stages), 1, policy.longest // policy.stages))
 
 
 def trajectory(

@@ -134,11 +134,13 @@ def _links_back(app: Sphinx, pagename: str, template: str, context: dict[str, An
     if not pagename.startswith("_modules/bbvi/"):
         return
     module = pagename.removeprefix("_modules/").replace("/", ".")
-    known = app.env.get_domain("py").objects  # type: ignore[attr-defined]
+    # A name is documented where it is defined, in the package around it, or at the top.
+    homes = [module, module.rpartition(".")[0], "bbvi"]
+    known = {name for name, entry in app.env.get_domain("py").objects.items() if not entry.aliased}  # type: ignore[attr-defined]
 
     def named(match: re.Match[str]) -> str:
-        own = f"{module}.{match[1]}"
-        return f'#{own}"' if f"bbvi.{match[1]}" not in known and own in known else match[0]
+        path = match[1].removeprefix(module.removeprefix("bbvi.") + ".")
+        return next((f'#{home}.{path}"' for home in homes if f"{home}.{path}" in known), match[0])
 
     context["body"] = re.sub(r'#bbvi\.([\w.]+)"', named, context["body"])
 

@@ -71,7 +71,15 @@ def extend(
         count = longest.draws.shape[1] if draws is None else int(draws)
         policy = job.policy.chains
         more = chains.extended(
-            longest, target.gradients, measure, rng, count, remaining=lambda: job.left, late=job.late, policy=policy
+            longest,
+            target.gradients,
+            measure,
+            rng,
+            count,
+            remaining=lambda: job.left,
+            late=job.late,
+            slopes=target.slopes,
+            policy=policy,
         )
         known = origin.with_kind(more)
     elif isinstance(longest, ImportanceResult):

@@ -43,6 +43,7 @@ def mix(corrected: Corrected) -> Corrected:
             rng,
             remaining=lambda: min(job.left, allowed - target.gradient_evaluations),
             late=job.late,
+            slopes=target.slopes,
             policy=policy,
         )
     except ArithmeticError:

@@ -12,14 +12,14 @@ from scipy.special import ndtri
 
 from bbvi.correction.chains.metric import Base, MetricPolicy, curved, fitted
 from bbvi.correction.chains.policy import ChainPolicy
-from bbvi.correction.chains.trajectories import Gradients, Stand, steps_of, trajectory
+from bbvi.correction.chains.trajectories import Density, Stand, steps_of, trajectory
 from bbvi.correction.chains.warp import found as warp_of
 
 Array = np.ndarray
 
 
 def adapted(
-    gradients: Gradients,
+    density: Density,
     stand: Stand,
     rng: np.random.Generator,
     remaining: Callable[[], float],
@@ -29,7 +29,7 @@ def adapted(
     """Windows of adaptation, until means stand still; None where the limits end them."""
     spent, before, settled = 0, None, stand.log_length
     for number, length in enumerate([*policy.windows, *[policy.windows[-1]] * policy.more_windows]):
-        window = _run(gradients, stand, rng, remaining, late, policy, length)
+        window = _run(density, stand, rng, remaining, late, policy, length)
         if window is None:
             return None
         x, g = window.draws, window.gradients
@@ -41,13 +41,13 @@ def adapted(
         careful = window.divergent > policy.careful
         aim = min((aim + 1.0) / 2, policy.highest) if careful else (aim + policy.acceptance) / 2
         look = number in policy.looks and remaining() > 2 * policy.metric.looks(x.shape[1]) * x.shape[1]
-        stand, more = _preconditioned(gradients, replace(window.stand, aim=aim), x, g, rng, policy, look)
+        stand, more = _preconditioned(density, replace(window.stand, aim=aim), x, g, rng, policy, look)
         spent += window.spent + more
         # What drifts less than chance would bring is still.
         if number + 1 >= len(policy.windows) and drift < policy.still + _chance(len(stand.u), x.shape[1]):
             break
     # The last metric wants a step size of its own.
-    last = _run(gradients, stand, rng, remaining, late, policy, policy.windows[0])
+    last = _run(density, stand, rng, remaining, late, policy, policy.windows[0])
     if last is None:
         return None
     # The length follows signs, which are noisy: what it was in the last window tells more than where it ended.
@@ -66,7 +66,7 @@ class _Window(NamedTuple):
 
 
 def _run(
-    gradients: Gradients,
+    density: Density,
     stand: Stand,
     rng: np.random.Generator,
     remaining: Callable[[], float],
@@ -79,7 +79,7 @@ def _run(
     for k in range(1, length + 1):
         if late() or remaining() < len(stand.u) * steps_of(stand, policy):
             return None
-        moved = trajectory(gradients, stand, rng, policy, rate=1.0 / math.sqrt(k))
+        moved = trajectory(density, stand, rng, policy, rate=1.0 / math.sqrt(k))
         stand, spent = moved.stand, spent + moved.steps * len(stand.u)
         lengths.append(stand.log_length)
         if k > length // 2:
@@ -92,7 +92,7 @@ def _run(
 
 
 def _preconditioned(
-    gradients: Gradients, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: ChainPolicy, look: bool
+    density: Density, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: ChainPolicy, look: bool
 ) -> tuple[Stand, int]:
     """The stand with the metric that draws and gradients (N, D) ask for, and the gradients that it took.
 
@@ -102,7 +102,7 @@ def _preconditioned(
     if look or base is None:
         stand, base = replace(stand, warp=warp_of(x, g, policy.warp)), None
     if look:
-        base = _curved(gradients, stand, x, g, rng, policy.metric)
+        base = _curved(density, stand, x, g, rng, policy.metric)
         spent = policy.metric.looks(x.shape[1]) * x.shape[1] if base is not None else 0
     return replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric, base)), spent
 
@@ -112,7 +112,7 @@ def _positive(sd: Array) -> Array:
 
 
 def _curved(
-    gradients: Gradients, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: MetricPolicy
+    density: Density, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: MetricPolicy
 ) -> Base | None:
     """The inverse of the mean curvature at some of the draws (N, D), in the coordinates in which chains move."""
     if x.shape[1] > policy.curved:
@@ -120,7 +120,7 @@ def _curved(
     e, slopes = stand.coordinates(x, g)
     scale = np.sqrt(_positive(e.std(axis=0)) / _positive(slopes.std(axis=0)))
     some = rng.choice(len(e), policy.looks(e.shape[1]), replace=False)
-    return curved(lambda at: stand.pulled(at, gradients(stand.position(at))[1]), e[some], slopes[some], scale, policy)
+    return curved(lambda at: stand.pulled(at, density.slopes(stand.position(at))), e[some], slopes[some], scale, policy)
 
 
 def _chance(chains: int, count: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -65,8 +66,7 @@ def of_trajectories(divergent: float, rates: Array, policy: ChainPolicy) -> Iter
 
 
 def _heavy(x: Array, policy: ChainPolicy) -> Array:
-    chance = max(float(-ndtri(0.01 / x.shape[-1])) - 2.3, 0.0)
-    return np.asarray(_tails(x, policy) > policy.heavy + 0.08 * chance)
+    return np.asarray(_tails(x, policy) > policy.heavy)
 
 
 def infinite(bad: Array, labels: Sequence[str]) -> tuple[str, ...]:
@@ -82,13 +82,28 @@ def enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
 
 
 def _tails(x: Array, policy: ChainPolicy) -> Array:
-    """Pareto shape (R,) of the heavier side of quantities (T, C, R), as draws spread over the chains show it."""
-    return by_block(lambda part: _shapes(part, policy.for_tails), x)
+    """Pareto shape (R,) of the heavier side of quantities (T, C, R), as draws spread over the chains show it.
 
-
-def _shapes(x: Array, most: int) -> Array:
+    Those that look heavy are looked at again with more draws. The worst of many looks heavy by chance: what is heavier
+    than that counts.
+    """
     flat = x.reshape(-1, x.shape[-1])
-    flat = flat[:: max(len(flat) // most, 1)]
+    shape, draws = _shapes_of(flat, policy.for_tails), policy.for_tails
+    again = np.flatnonzero(shape > policy.light / 2)
+    if len(again) and len(flat) >= 2 * draws:
+        draws *= policy.again_for_tails
+        shape[again] = _shapes_of(flat[:, again], draws)
+    # The error of a shape is that of one over the root of the draws in the tail, which are three roots of all.
+    error = 1.0 / math.sqrt(3.0 * math.sqrt(min(draws, len(flat))))
+    return shape - error * float(ndtri(0.01) - ndtri(0.01 / x.shape[-1]))
+
+
+def _shapes_of(flat: Array, most: int) -> Array:
+    some = flat[:: max(len(flat) // most, 1)]
+    return by_block(lambda part: _shapes(part[:, 0]), some[:, None])
+
+
+def _shapes(flat: Array) -> Array:
     centred = flat - np.median(flat, axis=0)
     sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
     shape = np.max(np.reshape(np.asarray(pareto_shape(sides)), (2, -1)), axis=0)

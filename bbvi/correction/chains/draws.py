@@ -19,8 +19,8 @@ from bbvi.correction.chains.agreement import (
 from bbvi.correction.chains.history import History, moments, unbounded
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
-from bbvi.correction.chains.rhat import Mixing, mixing
-from bbvi.correction.chains.trajectories import Gradients, Stand, begun, steps_of, trajectory
+from bbvi.correction.chains.rhat import ALARM, Mixing, Sums, mixing
+from bbvi.correction.chains.trajectories import Density, Gradients, Slopes, Stand, Trajectory, begun, steps_of, trajectory
 from bbvi.correction.pool import Pool
 
 Array = np.ndarray
@@ -131,6 +131,7 @@ def run(
     *,
     remaining: Callable[[], float] = lambda: math.inf,
     late: Callable[[], bool] = lambda: False,
+    slopes: Slopes | None = None,
     policy: ChainPolicy = ChainPolicy(),  # noqa: B008
 ) -> Chains | None:
     """Run chains from superchains' starting points (K, D) until they are accurate enough, or the limits end them.
@@ -149,6 +150,8 @@ def run(
         Gradients that are left.
     late : callable
         Whether time is up.
+    slopes : callable, (S, D) -> (S, D), optional
+        The gradients alone, where these cost less.
 
     Returns
     -------
@@ -159,13 +162,14 @@ def run(
     -----
     An interrupt (Ctrl-C) ends with the draws up to then; before the first, it is raised.
     """
-    stand = begun(gradients, np.repeat(starts, policy.size, axis=0), metric, policy.acceptance)
+    density = _density(gradients, slopes)
+    stand = begun(density, np.repeat(starts, policy.size, axis=0), metric, policy.acceptance)
     spent = len(stand.u)
-    settled = adapted(gradients, stand, rng, remaining, late, policy)
+    settled = adapted(density, stand, rng, remaining, late, policy)
     if settled is None:
         return None
     stand, more = settled
-    return _drawn(gradients, measure, stand, rng, remaining, late, policy, spent + more)
+    return _drawn(density, measure, stand, rng, remaining, late, policy, spent + more)
 
 
 def extended(
@@ -177,15 +181,80 @@ def extended(
     *,
     remaining: Callable[[], float] = lambda: math.inf,
     late: Callable[[], bool] = lambda: False,
+    slopes: Slopes | None = None,
     policy: ChainPolicy = ChainPolicy(),  # noqa: B008
 ) -> Chains:
     """The same chains, so many draws of each longer."""
     longer = replace(policy, fewest=draws, draws=draws, superchains=chains.superchains)
-    return _drawn(gradients, measure, chains.stand, rng, remaining, late, longer, chains.gradients, chains) or chains
+    density = _density(gradients, slopes)
+    return _drawn(density, measure, chains.stand, rng, remaining, late, longer, chains.gradients, chains) or chains
+
+
+def _density(gradients: Gradients, slopes: Slopes | None) -> Density:
+    return Density(gradients, (lambda u: gradients(u)[1]) if slopes is None else slopes)
+
+
+class _Record:
+    """Draws as they come, with their log densities, the quantities that are reported, and how trajectories went."""
+
+    def __init__(self, measure: Measure, policy: ChainPolicy, most: int, earlier: Chains | None) -> None:
+        self.measure, self.policy = measure, policy
+        self.before = 0 if earlier is None else earlier.draws.shape[1]
+        self.draws, self.values, self.columns = (History(most + self.before) for _ in range(3))
+        self.sums = Sums(policy.superchains, most + self.before)
+        self.labels: Sequence[str] = ()
+        self.accepted: list[Array] = []
+        self.divergent: list[Array] = []
+        if earlier is not None:
+            for row, values in zip(np.moveaxis(earlier.draws, 1, 0), earlier.log_density.T, strict=True):
+                self._append(row, values, *measure(row))
+
+    def add(self, moved: Trajectory) -> None:
+        """Where chains stand after a trajectory."""
+        stand = moved.stand
+        labels, column = self.measure(stand.u)
+        self._append(stand.u, stand.log_density, labels, column)
+        self.accepted.append(moved.acceptance)
+        self.divergent.append(moved.divergent)
+
+    @property
+    def new(self) -> int:
+        """Draws of each chain that were taken here."""
+        return self.draws.length - self.before
+
+    def mend(self) -> None:
+        """Leave out an iteration that an interrupt cut short."""
+        whole = min(self.draws.length, self.values.length, self.columns.length)
+        for history in (self.draws, self.values, self.columns):
+            history.length = whole
+        self.sums = Sums.of(self.columns.rows, self.policy.superchains)
+
+    def _append(self, u: Array, values: Array, labels: Sequence[str], column: Array) -> None:
+        self.labels = labels
+        self.columns.append(column)
+        self.sums.append(column)
+        self.draws.append(u)
+        self.values.append(values)
+
+    def look(self) -> Mixing:
+        """What chains say of their accuracy; heavy tails, for which many draws are sorted, only where it is enough."""
+        found = self.sums.mixing(ALARM / self.sums.first.shape[1])
+        return enlarged(found, self.columns.rows, self.policy) if self.policy.off(found) < self.policy.missed else found
+
+    def last_look(self) -> Mixing:
+        """With heavy tails, and with widths, about which chains may disagree though their means are the same."""
+        x, superchains = self.columns.rows, self.policy.superchains
+        found = enlarged(self.sums.mixing(ALARM / x.shape[2]), x, self.policy)
+        squares = mixing(x, superchains, folded=True)
+        return found._replace(
+            rhat=np.maximum(found.rhat, squares.rhat),
+            excess=np.maximum(found.excess, squares.excess),
+            drift=np.maximum(found.drift, squares.drift),
+        )
 
 
 def _drawn(
-    gradients: Gradients,
+    density: Density,
     measure: Measure,
     stand: Stand,
     rng: np.random.Generator,
@@ -198,58 +267,41 @@ def _drawn(
     """Draws with settled moves, until they are accurate enough."""
     chains, dim = stand.u.shape
     most = max(policy.fewest, min(policy.draws, policy.numbers // (chains * dim)))
-    longest = most if earlier is None else most + earlier.draws.shape[1]
-    draws = History(longest, () if earlier is None else np.moveaxis(earlier.draws, 1, 0))
-    values = History(longest, () if earlier is None else earlier.log_density.T)
-    columns = History(longest, [measure(one)[1] for one in draws.rows])
-    labels: Sequence[str] = ()
-    begun = draws.length
-    accepted, divergent = [], []
-    interrupted = False
-    found: Mixing | None = None
-    look = policy.fewest
+    record = _Record(measure, policy, most, earlier)
+    interrupted, look = False, policy.fewest
     try:
         for k in range(1, most + 1):
-            short = late() or remaining() < chains * steps_of(stand, policy)
-            if short:
+            if late() or remaining() < chains * steps_of(stand, policy):
                 break
-            moved = trajectory(gradients, stand, rng, policy, rate=0.0)
-            named, column = measure(moved.stand.u)
-            # All that takes time is done: an interrupt finds the lists as they were before, or as they are after.
-            labels, stand, spent = named, moved.stand, spent + moved.steps * chains
-            columns.append(column)
-            draws.append(stand.u)
-            values.append(stand.log_density)
-            accepted.append(moved.acceptance)
-            divergent.append(moved.divergent)
+            moved = trajectory(density, stand, rng, policy, rate=0.0)
+            record.add(moved)
+            stand, spent = moved.stand, spent + moved.steps * chains
             if k == look:
-                found = mixing(columns.rows, policy.superchains)
+                found = record.look()
                 look = policy.next_look(found, k)
+                if policy.off(found) < policy.missed:
+                    break
                 if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
                     break
-                if policy.off(found) < policy.missed:
-                    found = enlarged(found, columns.rows, policy)
-                    if policy.off(found) < policy.missed:
-                        break
     except KeyboardInterrupt:
         interrupted = True
-    if draws.length - begun < 2:
+        record.mend()
+    if record.new < 2:
         if interrupted:
             raise KeyboardInterrupt
         return None
-    x, bad = columns.rows, unbounded(columns.rows)
-    found = enlarged(mixing(x, policy.superchains), x, policy)
-    squares = mixing(x, policy.superchains, folded=True)
-    found = found._replace(
-        rhat=np.maximum(found.rhat, squares.rhat),
-        excess=np.maximum(found.excess, squares.excess),
-        drift=np.maximum(found.drift, squares.drift),
-    )
+    return _chains(record, stand, spent, interrupted)
+
+
+def _chains(record: _Record, stand: Stand, spent: int, interrupted: bool) -> Chains:
+    """What was drawn, with what it shows of its own accuracy."""
+    policy, labels, x = record.policy, record.labels, record.columns.rows
+    found, bad = record.last_look(), unbounded(x)
     mean, sd = moments(x)
-    share, rates = float(np.mean(divergent)), np.mean(accepted, axis=0)
+    share, rates = float(np.mean(record.divergent)), np.mean(record.accepted, axis=0)
     return Chains(
-        draws=np.moveaxis(draws.rows, 0, 1),
-        log_density=values.rows.T,
+        draws=np.moveaxis(record.draws.rows, 0, 1),
+        log_density=record.values.rows.T,
         superchains=policy.superchains,
         mean=mean,
         sd=sd,

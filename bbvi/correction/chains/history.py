@@ -11,7 +11,8 @@ Array = np.ndarray
 
 # Numbers of a block: looks take several copies of it, and none of the whole.
 _BLOCK = 2**21
-_HUGE = 1e150
+# What is larger has no square that is a number.
+HUGE = 1e150
 
 
 class History:
@@ -48,7 +49,7 @@ def blocks(x: Array) -> Iterator[Array]:
     for first in range(0, count, width):
         part = x[:, :, first : first + width]
         with np.errstate(invalid="ignore"):
-            yield np.where(np.abs(part) < _HUGE, part, 0.0)
+            yield np.where(np.abs(part) < HUGE, part, 0.0)
 
 
 def by_block(look: Callable[[Array], Array], x: Array) -> Array:
@@ -72,7 +73,7 @@ def moments(x: Array) -> Moments:
 def unbounded(x: Array) -> Array:
     """Which quantities (R,) are infinite, or no number, at some iteration."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(~np.all([np.all(np.abs(row) < _HUGE, axis=0) for row in x], axis=0))
+        return np.asarray(~np.all([np.all(np.abs(row) < HUGE, axis=0) for row in x], axis=0))
 
 
 def _sd(x: Array) -> Array:

@@ -64,8 +64,8 @@ class ChainPolicy:
     light, hidden : float
         Pareto shape of squared deviations from which the error of an sd is larger than draws show, and by how much for
         each unit of it; as for weights.
-    for_tails : int
-        Draws, spread over the chains, by which that is judged.
+    for_tails, again_for_tails : int
+        Draws, spread over the chains, by which that is judged, and how many times as many for quantities in doubt.
     numbers : int
         Draws times latents that are held.
     """
@@ -99,6 +99,7 @@ class ChainPolicy:
     light: float = 0.35
     hidden: float = 10.0
     for_tails: int = 2000
+    again_for_tails: int = 4
     numbers: int = 2**27
     metric: MetricPolicy = field(default_factory=MetricPolicy)
     warp: WarpPolicy = field(default_factory=WarpPolicy)

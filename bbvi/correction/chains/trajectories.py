@@ -15,11 +15,19 @@ from bbvi.correction.chains.warp import Warp
 
 Array = np.ndarray
 Gradients = Callable[[Array], tuple[Array, Array]]
+Slopes = Callable[[Array], Array]
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # A longer trajectory must gain by more than this power of its length: between the most that squares can change (0) and
 # the most of that per gradient (1), measured on hierarchies, walks and the horseshoe.
 _ELASTICITY = 0.5
+
+
+class Density(NamedTuple):
+    """Of draws (S, D): log density (S,) with its gradients (S, D), and these alone, which cost less."""
+
+    gradients: Gradients
+    slopes: Slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +72,9 @@ class Trajectory(NamedTuple):
     steps: int
 
 
-def begun(gradients: Gradients, u: Array, metric: Metric, aim: float) -> Stand:
+def begun(density: Density, u: Array, metric: Metric, aim: float) -> Stand:
     """Chains at their starts; those where the density is not finite are moved to where others are."""
-    values, slopes = gradients(u)
+    values, slopes = density.gradients(u)
     good = np.isfinite(values) & np.isfinite(slopes).all(axis=1)
     if not good.any():
         raise ArithmeticError("no chain begins where the log joint and its gradient are finite")
@@ -85,7 +93,7 @@ def steps_of(stand: Stand, policy: ChainPolicy) -> int:
 
 
 def trajectory(
-    gradients: Gradients, stand: Stand, rng: np.random.Generator, policy: ChainPolicy, rate: float
+    density: Density, stand: Stand, rng: np.random.Generator, policy: ChainPolicy, rate: float
 ) -> Trajectory:
     """One Hamiltonian trajectory of every chain; a positive `rate` adapts the step size and the length.
 
@@ -102,12 +110,16 @@ def trajectory(
     e, u, g = before, stand.u, stand.gradient
     outer = 2.0 * policy.kick
     p = metric.momentum(start) + outer * size * slope
-    values, gain = stand.log_density, -stand.log_jacobian(before)
+    gain = -stand.log_jacobian(before)
     with np.errstate(all="ignore"):
         for step in range(steps):
             e = e + size * metric.velocity(p)
             u = stand.position(e)
-            values, g = gradients(u)
+            # What the log density is, only the end asks.
+            if step < steps - 1:
+                g = density.slopes(u)
+            else:
+                values, g = density.gradients(u)
             slope = stand.pulled(e, g)
             # Where there is no gradient a trajectory goes straight on, and is not accepted.
             slope = np.where(np.isfinite(slope), slope, 0.0)

@@ -28,6 +28,10 @@ def _scattered(operation: Operation) -> Callable[..., Batched]:
         places = [index % shape[0] for index in indices]
         if len(set(places)) == shape[0]:
             return _in_order(places)
+    if all(isinstance(index, slice) for index in indices) and len(shape) == 1:
+        spans = [index.indices(shape[0]) for index in indices]
+        if all(step == 1 for _, _, step in spans) and _in_a_row([span[:2] for span in spans], shape[0]):
+            return _laid_out(operation, [slice(*span) for span in spans])
     start = np.zeros(shape)
     for i, index in enumerate(indices):
         if 2 * i + 2 not in operation.positions:
@@ -50,6 +54,31 @@ def _in_order(places: list[int]) -> Callable[..., Batched]:
 
     def apply(*parts: Batched) -> Batched:
         return np.ascontiguousarray(np.moveaxis(np.array(parts)[order], 0, 1))
+
+    return apply
+
+
+def _in_a_row(spans: list[tuple[int, int]], length: int) -> bool:
+    """Whether spans cover so many elements, each once."""
+    spans = sorted(spans)
+    return [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])] and spans[-1][1] == length
+
+
+def _laid_out(operation: Operation, spans: list[slice]) -> Callable[..., Batched]:
+    """Every element has one gradient, and those of a span come together."""
+    start = np.zeros(operation.args[0])
+    for span, part in zip(spans, operation.args[2::2], strict=True):
+        start[span] = part
+    places = [spans[position // 2 - 1] for position in operation.positions]
+    whole = len(places) == len(spans)
+
+    def apply(*parts: Batched) -> Batched:
+        total = np.empty((len(parts[0]), *operation.args[0]))
+        if not whole:
+            total[...] = start
+        for place, part in zip(places, parts, strict=True):
+            total[:, place] = part
+        return total
 
     return apply
 

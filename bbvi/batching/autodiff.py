@@ -13,6 +13,7 @@ from autograd.extend import defvjp, defvjp_argnum, primitive
 from autograd.tracer import getval, isbox, new_box, trace_stack
 
 from bbvi.stats.primitives import unbroadcast
+from bbvi.stats.special import expit_
 
 # Some versions of autograd put a function of their own before the primitive.
 _where = getattr(anp, "_original_where", anp.where)
@@ -44,8 +45,8 @@ def vjp_maker(fun: Callable[..., Any]) -> Callable[..., Any]:
     NotImplementedError
         If autograd has none.
     """
-    if fun in _MATRIX_VJPS:
-        return _MATRIX_VJPS[fun]
+    if fun in _VJPS:
+        return _VJPS[fun]
     try:
         known: Callable[..., Any] = primitive_vjps[fun]
         return known
@@ -106,7 +107,18 @@ def _cholesky_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kw
     return product
 
 
-_MATRIX_VJPS = {anp.linalg.solve: _solve_vjps, anp.linalg.cholesky: _cholesky_vjps}
+def _logaddexp_vjps(argnums: tuple[int, ...], ans: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The adjoint of log(e^x + e^y), from x - y alone: where only gradients are asked for it need not be worked out."""
+    shapes = [np.shape(getval(arg)) for arg in args]
+
+    def share(i: int) -> Any:
+        one, other = args[i], args[1 - i]
+        return expit_(one if isinstance(other, (int, float)) and other == 0 else one - other)
+
+    return lambda g: tuple(unbroadcast(g * share(i), shapes[i]) for i in argnums)
+
+
+_VJPS = {anp.linalg.solve: _solve_vjps, anp.linalg.cholesky: _cholesky_vjps, anp.logaddexp: _logaddexp_vjps}
 
 
 # ---- slices of the last axis ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from autograd.core import VJPNode
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import getval, notrace_primitives
 
-from bbvi.batching.autodiff import bundled, scattered, summed, vjp, vjp_maker
+from bbvi.batching.autodiff import bundled, columns, scattered, summed, vjp, vjp_maker
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import Tape, slot_of
 
@@ -181,6 +181,9 @@ def backward(output: Any, root: Any) -> Any:
         for position, parent in zip(operation.positions, parents, strict=True):
             args[position] = tape.box(parent)
         wanted = [(p, parent) for p, parent in zip(operation.positions, parents, strict=True) if parent in depends]
+        if operation.fun is columns:
+            pending.setdefault(wanted[0][1], []).append((slice(*args[1:]), gradient))
+            continue
         if operation.fun in _TAKING:
             pending.setdefault(wanted[0][1], []).append((args[1], gradient))
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,6 +89,15 @@ class Operation:
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[position] if len(self.args) > position else default
+
+
+class Entry(NamedTuple):
+    """An operation of the recording: the slots of its arguments, its own, and those that nobody needs after it."""
+
+    operation: Operation
+    parents: tuple[int, ...]
+    slot: int
+    dead: tuple[int, ...] = ()
 
 
 def _log_add_exp(x: Any, y: Any) -> Any:

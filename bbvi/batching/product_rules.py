@@ -11,6 +11,7 @@ import numpy as np
 from autograd.numpy import numpy_vjps
 
 from bbvi.batching.operations import Batched, NoRule, Operation, Rule, aligned, elementwise, pad, shift_axis, with_core
+from bbvi.batching.simplify import summed_product
 
 # ---- products -------------------------------------------------------------------------------------------------------
 
@@ -53,6 +54,15 @@ def _right_product(a: np.ndarray, ranks: tuple[int, int]) -> Callable[..., Batch
     if ranks[0] == 1:
         return lambda y: anp.matmul(a[None, None, :], y)[:, 0]
     return lambda y: anp.matmul(a, y)
+
+
+def _summed_product(operation: Operation) -> Callable[..., Batched]:
+    """With a vector that is the same for all draws it is a product with a matrix."""
+    operation.only(0, 1)
+    if len(operation.positions) == 1:
+        fixed = np.asarray(operation.args[1 - operation.positions[0]])
+        return lambda x: anp.dot(x, fixed)
+    return operation.caller()
 
 
 def _outer(operation: Operation) -> Callable[..., Batched]:
@@ -214,6 +224,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     anp.dot: _dot,
     anp.matmul: _dot,
     anp.outer: _outer,
+    summed_product: _summed_product,
     anp.einsum: _einsum,
     anp.tensordot: _tensordot,
     getattr(anp.linalg, "_primitive_norm", anp.linalg.norm): _norm,

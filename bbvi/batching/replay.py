@@ -7,15 +7,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import isbox
 
-from bbvi.batching.operations import Batched, NoRule, Operation
+from bbvi.batching.operations import Batched, Entry, NoRule, elementwise
 from bbvi.batching.rules import compile_operation, depends_on_values
+from bbvi.batching.simplify import key_of, simplified
 from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, recording, slot_of, told
+from bbvi.stats.primitives import joint_partials
 
 __all__ = ["NotRecordable", "Recording"]
 
@@ -25,15 +27,6 @@ Step = Callable[[list[Any]], None]
 _LARGE = 16
 # As many elements taken from one array are taken all at once.
 _MANY = 4
-
-
-class Entry(NamedTuple):
-    """An operation of the recording: the slots of its arguments, its own, and those that nobody needs after it."""
-
-    operation: Operation
-    parents: tuple[int, ...]
-    slot: int
-    dead: tuple[int, ...] = ()
 
 
 class Recording:
@@ -120,7 +113,7 @@ class Recording:
             if slot in needed:
                 needed.update(parents)
                 entries.append(Entry(operation, parents, slot))
-        entries.reverse()
+        entries = simplified(reversed(entries), wanted)
         varies = set(self._roots.values())
         waits = set() if late is None else {self._roots[late]}
         of_data = set(self._data_roots.values())
@@ -258,6 +251,8 @@ class Recording:
             for entries in (self._first, self._second)
         )
         if plain:
+            _share(first, self._first, self._known)
+            _share(second, self._second, self._known)
             _take_together(first, self._first, self._known)
             _take_together(second, self._second, self._known)
         return first, second
@@ -348,6 +343,44 @@ def _renewed(steps: list[Step], entries: list[Entry], known: Mapping[int, Any], 
         if not known.keys().isdisjoint(entry.parents):
             renewed[i] = _step(entry, _compiled(entry, known, True, loop))
     return renewed
+
+
+def _share(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:
+    """Work out the partial derivatives of one density at the same arguments together: they have much in common."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, entry in enumerate(entries):
+        if entry.operation.fun in joint_partials and known.keys().isdisjoint(entry.parents):
+            joint, _ = joint_partials[entry.operation.fun]
+            groups.setdefault(key_of(replace(entry.operation, fun=joint), entry.parents), []).append(i)
+    for places in filter(lambda group: len(group) > 1, groups.values()):
+        operation = entries[places[0]].operation
+        joint, _ = joint_partials[operation.fun]
+        prepare = elementwise(replace(operation, fun=joint))
+        wanted = [(entries[i].slot, joint_partials[entries[i].operation.fun][1]) for i in places]
+        for i in places:
+            steps[i] = _freeing(entries[i].dead)
+        steps[places[0]] = _all_partials(prepare, entries[places[0]], wanted)
+
+
+def _all_partials(prepare: Callable[..., Any], entry: Entry, wanted: list[tuple[int, int]]) -> Step:
+    parents, dead = entry.parents, entry.dead
+
+    def step(values: list[Any]) -> None:
+        partial = prepare(*[values[parent] for parent in parents])
+        for slot, position in wanted:
+            values[slot] = partial(position)
+        for gone in dead:
+            values[gone] = None
+
+    return step
+
+
+def _freeing(dead: tuple[int, ...]) -> Step:
+    def step(values: list[Any]) -> None:
+        for gone in dead:
+            values[gone] = None
+
+    return step if dead else _nothing
 
 
 def _take_together(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from autograd.tracer import getval, isbox
 
-from bbvi.stats.primitives import Function, as_one, elementwise, inplace
+from bbvi.stats.primitives import Function, as_one, elementwise, inplace, joint_partials
 from bbvi.stats.special import select
 
 # Where a derivative is evaluated instead of at an edge of the support; the inverse of its cube is finite.
@@ -272,6 +272,7 @@ def location_scale(name: str, standard: Standard) -> Function:
     partials = [
         elementwise(f"{name}_{u}", _one(joint, i), [second(u, v) for v in arguments]) for i, u in enumerate(arguments)
     ]
+    joint_partials.update({partial: (joint, i) for i, partial in enumerate(partials)})
     return elementwise(name, _log_density(standard), partials, joint)
 
 

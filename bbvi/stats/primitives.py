@@ -18,6 +18,8 @@ Function = Callable[..., Any]
 Array = np.ndarray
 
 elementwise_primitives: set[Function] = set()
+# Partial derivatives that are primitives: what gives all of one function at once, and which of them each is.
+joint_partials: dict[Function, tuple[Function, int]] = {}
 
 
 def elementwise(

@@ -20,7 +20,16 @@ from bbvi.correction.chains.history import History, moments, unbounded
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import ALARM, Mixing, Sums, mixing
-from bbvi.correction.chains.trajectories import Density, Gradients, Slopes, Stand, Trajectory, begun, steps_of, trajectory
+from bbvi.correction.chains.trajectories import (
+    Density,
+    Gradients,
+    Slopes,
+    Stand,
+    Trajectory,
+    begun,
+    steps_of,
+    trajectory,
+)
 from bbvi.correction.pool import Pool
 
 Array = np.ndarray

@@ -51,6 +51,8 @@ class Sums:
     def __init__(self, superchains: int, most: int) -> None:
         self.superchains = superchains
         self.steps = 0
+        self.first: Array = np.empty((0, 0))
+        self.second: Array = np.empty((0, 0))
         self._means = History(most)
 
     @classmethod
@@ -69,7 +71,7 @@ class Sums:
             self.origin = row.mean(axis=0)
             apart = np.max(np.abs(row - self.origin), axis=0)
             self.unit = np.where(apart > 0, apart, np.maximum(np.abs(self.origin), 1.0))
-            self.first, self.second = np.zeros(row.shape), np.zeros(row.shape)
+            self.first, self.second = np.zeros_like(row), np.zeros_like(row)
         row = (row - self.origin) / self.unit
         self.first += row
         self.second += row**2

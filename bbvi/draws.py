@@ -65,6 +65,22 @@ def orthogonal(n: int, dim: int, rng: np.random.Generator) -> np.ndarray:
     return _mirrored(half)
 
 
+# Coordinates from which one design in other orders is as good as others, and costs less.
+_MANY = 200
+
+
+def several(count: int, n: int, dim: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """As many `orthogonal` designs; of many coordinates the same one with these in other orders, and other signs.
+
+    No coordinate of a design is like another, so that what coordinates are to each other is drawn afresh by their
+    order, which is all that tells designs of many coordinates apart.
+    """
+    if dim < _MANY:
+        return [orthogonal(n, dim, rng) for _ in range(count)]
+    design = orthogonal(n, dim, rng)
+    return [design[:, rng.permutation(dim)] * rng.choice([-1.0, 1.0], size=dim) for _ in range(count)]
+
+
 # Coordinates beyond which orthogonal ones cost more than the draws are used for.
 _MOST_ORTHOGONAL = 500
 

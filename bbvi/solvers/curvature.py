@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve
 
+from bbvi.solvers.sparsity import Pattern, pattern_of
+
 Array = np.ndarray
 
 _ROOT2 = np.sqrt(2.0)
@@ -18,6 +20,8 @@ FEW, _MANY = 16, 500
 # Latents up to which it is formed.
 MOST = 2000
 _SMALLEST = 0.1
+# Differences of products that are the same, as a share of the largest: steps of that size leave as much.
+_SAME = 1e-3
 
 
 def few_of(dim: int) -> int:
@@ -36,11 +40,33 @@ def mean_curvature(gradients: Callable[[Array], Array], points: Array, slopes: A
         Where, and the gradients there.
     scale : ndarray, shape (D,)
     """
-    dim = len(scale)
-    total = np.zeros((dim, dim))
+    first, pattern, total = True, None, np.zeros((len(scale), len(scale)))
     for point, slope in zip(points, slopes, strict=True):
-        total -= (gradients(point + _STEP * np.diag(scale)) - slope) * scale / _STEP
+        curvature = None if pattern is None else _by_pattern(gradients, point, slope, scale, pattern)
+        if curvature is None:
+            curvature = _differences(gradients, point, slope, np.diag(scale)) * scale
+        if first:
+            first, pattern = False, pattern_of(curvature)
+        total += curvature
     return np.asarray((total + total.T) / (2.0 * len(points)))
+
+
+def _differences(gradients: Callable[[Array], Array], point: Array, slope: Array, moves: Array) -> Array:
+    """Minus the Hessian at a point (D,) times moves (K, D)."""
+    products: Array = (slope - gradients(point + _STEP * moves)) / _STEP
+    return products
+
+
+def _by_pattern(
+    gradients: Callable[[Array], Array], point: Array, slope: Array, scale: Array, pattern: Pattern
+) -> Array | None:
+    """Minus the Hessian in units of the scales, from few products; None if one more shows that it has other zeros."""
+    probe = np.cos(np.arange(len(scale)) ** 2)
+    moves = np.concatenate([pattern.directions, probe[None]]) * scale
+    products = _differences(gradients, point, slope, moves) * scale
+    matrix = pattern.whole(products[:-1])
+    off = np.abs(matrix @ probe - products[-1])
+    return matrix if np.max(off, initial=0.0) <= _SAME * np.max(np.abs(products[-1]), initial=0.0) else None
 
 
 class Coarse(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bbvi.draws import orthogonal
+from bbvi.draws import orthogonal, several
 from bbvi.estimators.pathwise import Pathwise
 from bbvi.solvers import newton
 from bbvi.solvers.base import Traits
@@ -215,7 +215,7 @@ def _fresh_gradients(target: Any, state: FixedDrawsState, rng: np.random.Generat
     """Gradients (R, 2D) of F on R fresh designs, in natural coordinates: H^-1 of them is how far these would move the
     optimum.
     """
-    designs = np.stack([orthogonal(len(state.eps), target.dim, rng) for _ in range(_FRESH_DESIGNS)])
+    designs = np.stack(several(_FRESH_DESIGNS, len(state.eps), target.dim, rng))
     sd = np.exp(state.log_sd)
     r, s, d = designs.shape
     _, gradients = target.gradients((state.mean + sd * designs).reshape(r * s, d))

@@ -56,13 +56,14 @@ def _log_choose(n: Any, k: Any) -> Any:
 def _times_log(k: Any, x: Any) -> Any:
     """k * log(x), 0 where k is."""
     out = np.multiply(np.log(x), k)
-    return out if np.isfinite(out).all() else sc.xlogy(k, x)
+    return out if np.isfinite(np.sum(out)) else sc.xlogy(k, x)
 
 
 def _times_log1m(k: Any, p: Any) -> Any:
     """k * log(1 - p), 0 where k is."""
-    out = np.multiply(np.log1p(np.negative(p)), k)
-    return out if np.isfinite(out).all() else sc.xlog1py(k, np.negative(p))
+    out = np.negative(p)
+    out = inplace(np.multiply, np.log1p(out, out=out) if isinstance(out, np.ndarray) else np.log1p(out), k)
+    return out if np.isfinite(np.sum(out)) else sc.xlog1py(k, np.negative(p))
 
 
 def _by_n(large: Function, small: Function) -> Function:
@@ -119,6 +120,10 @@ _rising_slope = _by_count(
 )
 
 
+# What the log mass has of counts and n alone.
+_of_counts = _by_count(lambda n, k: _rising(n, k) + k * np.log(n) - log_factorial(k))
+
+
 def _rising_curvature(n: Any, k: Any) -> Any:
     return sp.polygamma_(1, n + k) - sp.polygamma_(1, n) + k / (n * n)
 
@@ -139,7 +144,8 @@ def _poisson_log_rate(k: Any, log_rate: Any) -> Any:
 
 
 def _nbinom_value(k: Any, n: Any, p: Any) -> Any:
-    return _rising(n, k) + k * np.log(n) - log_factorial(k) + n * np.log(p) + _times_log1m(k, p)
+    out = inplace(np.add, inplace(np.multiply, np.log(p), n), _of_counts(n, k))
+    return inplace(np.add, out, _times_log1m(k, p))
 
 
 def _overdispersed(k: Any, log_rate: Any, r: Any) -> Any:

@@ -16,19 +16,37 @@ _EDGE = 1e-100
 
 
 class Domain(NamedTuple):
-    """Where a parameter is valid, the range in which derivatives are finite, and a harmless value in it."""
+    """Where a parameter is valid, the range in which derivatives are finite, and a harmless value in it.
+
+    Of an interval, the smallest and the largest value tell of all others.
+    """
 
     valid: Function
     low: float = -np.inf
     high: float = np.inf
     safe: float = 1.0
+    interval: bool = True
+
+    def all_valid(self, p: Any) -> bool:
+        """Whether all of p are; quickly, and False where only each of them can tell."""
+        if not self.interval or not np.size(p):
+            return bool(np.all(self.valid(p)))
+        return bool(self.valid(np.min(p)) and self.valid(np.max(p)))
+
+    def all_within(self, p: Any) -> bool:
+        """Whether all of p are valid, and in the range in which derivatives are finite."""
+        if not self.all_valid(p):
+            return False
+        if self.low == -np.inf or not np.size(p):
+            return True
+        return bool(np.min(p) >= self.low and np.max(p) <= self.high)
 
 
 PROBABILITY = Domain(lambda p: np.greater_equal(p, 0) & np.less_equal(p, 1), _EDGE, 1 - 2.0**-53, 0.5)
 POSITIVE_PROBABILITY = PROBABILITY._replace(valid=lambda p: np.greater(p, 0) & np.less_equal(p, 1))
 POSITIVE = Domain(lambda a: np.greater(a, 0))
 RATE = Domain(lambda a: np.greater_equal(a, 0), _EDGE)
-COUNT = Domain(lambda n: np.greater_equal(n, 0) & np.equal(n, np.floor(n)))
+COUNT = Domain(lambda n: np.greater_equal(n, 0) & np.equal(n, np.floor(n)), interval=False)
 REAL = None
 
 
@@ -55,9 +73,8 @@ def _valid(mass: Mass, parameters: Sequence[Any]) -> Any:
     """True where all parameters are in their domains; plain True if they are everywhere."""
     valid: Any = True
     for domain, parameter in zip(mass.domains, parameters, strict=True):
-        if domain is not None:
-            good = domain.valid(parameter)
-            valid = valid if good.all() else good & valid
+        if domain is not None and not domain.all_valid(parameter):
+            valid = domain.valid(parameter) & valid
     return valid
 
 
@@ -84,8 +101,11 @@ def _derivative(mass: Mass, formula: Function) -> Function:
         plain = [getval(parameter) for parameter in parameters]
         with np.errstate(all="ignore"):
             k = getval(k)
-            valid = _valid(mass, plain)
+            within = all(d is None or d.all_within(p) for d, p in zip(mass.domains, plain, strict=True))
+            valid = True if within else _valid(mass, plain)
             counts = mass.support(k, *plain)
+            if within and counts.all():
+                return formula(k, *parameters)
             cleaned = list(parameters)
             for i, (domain, p) in enumerate(zip(mass.domains, plain, strict=True)):
                 if domain is None:

@@ -102,8 +102,7 @@ def _preconditioned(
     if look or base is None:
         stand, base = replace(stand, warp=warp_of(x, g, policy.warp)), None
     if look:
-        base = _curved(density, stand, x, g, rng, policy.metric)
-        spent = policy.metric.looks(x.shape[1]) * x.shape[1] if base is not None else 0
+        base, spent = _curved(density, stand, x, g, rng, policy.metric)
     return replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric, base)), spent
 
 
@@ -113,14 +112,25 @@ def _positive(sd: Array) -> Array:
 
 def _curved(
     density: Density, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: MetricPolicy
-) -> Base | None:
-    """The inverse of the mean curvature at some of the draws (N, D), in the coordinates in which chains move."""
+) -> tuple[Base | None, int]:
+    """The inverse of the mean curvature at some of the draws (N, D), in the coordinates in which chains move.
+
+    Also the gradients that it took.
+    """
     if x.shape[1] > policy.curved:
-        return None
+        return None, 0
+    spent = 0
     e, slopes = stand.coordinates(x, g)
     scale = np.sqrt(_positive(e.std(axis=0)) / _positive(slopes.std(axis=0)))
     some = rng.choice(len(e), policy.looks(e.shape[1]), replace=False)
-    return curved(lambda at: stand.pulled(at, density.slopes(stand.position(at))), e[some], slopes[some], scale, policy)
+
+    def gradients(at: Array) -> Array:
+        nonlocal spent
+        spent += len(at)
+        u, pull = stand.at(at)
+        return pull(density.slopes(u))
+
+    return curved(gradients, e[some], slopes[some], scale, policy), spent
 
 
 def _chance(chains: int, count: int) -> float:

@@ -47,16 +47,14 @@ class Stand:
 
     def coordinates(self, u: Array, g: Array) -> tuple[Array, Array]:
         """Positions, and gradients at them, in the coordinates in which chains move."""
-        e = u if self.warp is None else self.warp.coordinates(u)
-        return e, self.pulled(e, g)
+        if self.warp is None:
+            return u, g
+        e = self.warp.coordinates(u)
+        return e, self.warp.at(e)[1](g)
 
-    def position(self, e: Array) -> Array:
-        """Latents at such coordinates."""
-        return e if self.warp is None else self.warp.position(e)
-
-    def pulled(self, e: Array, g: Array) -> Array:
-        """Gradients there, from those in the latents."""
-        return g if self.warp is None else self.warp.pull(e, g)
+    def at(self, e: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Latents at such coordinates, and what makes gradients there from those in the latents."""
+        return (e, lambda g: g) if self.warp is None else self.warp.at(e)
 
     def log_jacobian(self, e: Array) -> Array | float:
         """Of the latents in the coordinates, up to a constant."""
@@ -114,17 +112,18 @@ def trajectory(
     with np.errstate(all="ignore"):
         for step in range(steps):
             e = e + size * metric.velocity(p)
-            u = stand.position(e)
+            u, pull = stand.at(e)
             # What the log density is, only the end asks.
             if step < steps - 1:
                 g = density.slopes(u)
             else:
                 values, g = density.gradients(u)
-            slope = stand.pulled(e, g)
+            slope = pull(g)
             # Where there is no gradient a trajectory goes straight on, and is not accepted.
-            slope = np.where(np.isfinite(slope), slope, 0.0)
+            if not np.isfinite(slope.sum()):
+                slope = np.where(np.isfinite(slope), slope, 0.0)
             kick = outer if step == steps - 1 else 2.0 * outer if step % 2 else 2.0 - 2.0 * outer
-            p = p + kick * size * slope
+            p += (kick * size) * slope
         p = metric.to_whitened(p)
         gain = gain + stand.log_jacobian(e) + values - stand.log_density - 0.5 * np.sum(p**2 - start**2, axis=1)
         gain = np.where(np.isfinite(gain), gain, -np.inf)

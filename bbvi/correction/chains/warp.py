@@ -11,6 +11,7 @@ non-centred hierarchies, and all between, are special cases.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,22 @@ class Warp:
 
     def position(self, e: Array) -> Array:
         """Latents u (S, D)."""
-        f, _ = _features(e[:, self.steering])
-        return np.asarray(f @ self.shift + np.exp(f @ self.stretch) * e)
+        return self.at(e)[0]
+
+    def at(self, e: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Latents u (S, D), and what makes gradients in e of the log density and the log Jacobian from those in u."""
+        f, slopes = _features(e[:, self.steering])
+        stretched = np.exp(f @ self.stretch)
+        count = len(self.steering)
+
+        def pull(g: Array) -> Array:
+            own = g * stretched
+            # d u / d f, summed over the latents, and the Jacobian's own part.
+            through = g @ self.shift[1:].T + (own * e) @ self.stretch[1:].T + self.stretch[1:].sum(axis=1)
+            own[:, self.steering] += through[:, :count] * slopes[:, :count] + through[:, count:] * slopes[:, count:]
+            return np.asarray(own)
+
+        return np.asarray(f @ self.shift + stretched * e), pull
 
     def coordinates(self, u: Array) -> Array:
         """e (S, D) of latents u (S, D)."""
@@ -79,16 +94,6 @@ class Warp:
     def log_jacobian(self, e: Array) -> Array:
         """log |du / de| (S,), up to a constant."""
         return np.asarray(_features(e[:, self.steering])[0][:, 1:] @ self.stretch[1:].sum(axis=1))
-
-    def pull(self, e: Array, g: Array) -> Array:
-        """Gradients (S, D) in e of the log density and the log Jacobian, from those g in u."""
-        f, slopes = _features(e[:, self.steering])
-        own = g * np.exp(f @ self.stretch)
-        # d u / d f, summed over the latents, and the Jacobian's own part.
-        through = g @ self.shift[1:].T + (own * e) @ self.stretch[1:].T + self.stretch[1:].sum(axis=1)
-        count = len(self.steering)
-        own[:, self.steering] += through[:, :count] * slopes[:, :count] + through[:, count:] * slopes[:, count:]
-        return np.asarray(own)
 
 
 def _features(t: Array) -> tuple[Array, Array]:

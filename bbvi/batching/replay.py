@@ -15,8 +15,8 @@ from autograd.tracer import isbox
 
 from bbvi.batching.operations import Batched, Entry, NoRule, elementwise
 from bbvi.batching.rules import compile_operation, depends_on_values
-from bbvi.batching.simplify import key_of, simplified
-from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, recording, slot_of, told
+from bbvi.batching.simplify import simplified
+from bbvi.batching.tape import NotRecordable, Tape, identity_of, is_own_fault, recording, slot_of, told
 from bbvi.stats.primitives import joint_partials
 
 __all__ = ["NotRecordable", "Recording"]
@@ -347,11 +347,12 @@ def _renewed(steps: list[Step], entries: list[Entry], known: Mapping[int, Any], 
 
 def _share(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:
     """Work out the partial derivatives of one density at the same arguments together: they have much in common."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for i, entry in enumerate(entries):
         if entry.operation.fun in joint_partials and known.keys().isdisjoint(entry.parents):
             joint, _ = joint_partials[entry.operation.fun]
-            groups.setdefault(key_of(replace(entry.operation, fun=joint), entry.parents), []).append(i)
+            same = identity_of(replace(entry.operation, fun=joint), entry.parents)
+            groups.setdefault(i if same is None else same, []).append(i)
     for places in filter(lambda group: len(group) > 1, groups.values()):
         operation = entries[places[0]].operation
         joint, _ = joint_partials[operation.fun]

@@ -1,4 +1,4 @@
-"""What a recording repeats, or does for nothing: the same operation twice, products with ones, sums of products."""
+"""What a recording does for nothing: products with ones, reshapes to the same shape, products that are only summed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from autograd.extend import defvjp, primitive
 
 from bbvi.batching.operations import Entry, Operation
 
-# Constants of so few elements are told apart by what they hold, larger ones by where they lie.
-_SMALL = 8
 # Operations that may give back what they are given.
 _MAY_KEEP = (anp.reshape, anp.sum, anp.multiply)
 
@@ -32,7 +30,7 @@ defvjp(
 
 
 def simplified(entries: Iterable[Entry], outputs: set[int]) -> list[Entry]:
-    """The operations that are needed, each once.
+    """The operations without those that give back what they are given, and with products and their sums in one.
 
     Adjoints are recorded as autograd has them: each begins with a product with ones, reshapes what has its shape
     already, and adds up what it multiplied. A recording is replayed some thousand times, so that what is left out here
@@ -45,36 +43,16 @@ def simplified(entries: Iterable[Entry], outputs: set[int]) -> list[Entry]:
     outputs : set of int
         Slots that are asked for.
     """
-    found: dict[tuple[Any, ...], int] = {}
     alias: dict[int, int] = {}
     kept: list[Entry] = []
     for entry in entries:
-        operation, slot = entry.operation, entry.slot
         parents = tuple([alias.get(parent, parent) for parent in entry.parents])
-        same = parents[0] if _is_identity(operation) else found.setdefault(key_of(operation, parents), slot)
         # What goes out is an array of its own.
-        if same != slot and slot not in outputs:
-            alias[slot] = same
-            continue
-        kept.append(entry._replace(parents=parents))
+        if entry.slot not in outputs and _is_identity(entry.operation):
+            alias[entry.slot] = parents[0]
+        else:
+            kept.append(entry._replace(parents=parents))
     return _products_summed(kept, outputs)
-
-
-def key_of(operation: Operation, parents: tuple[int, ...]) -> tuple[Any, ...]:
-    """What tells whether two operations are the same."""
-    fixed = [_mark(arg) for i, arg in enumerate(operation.args) if i not in operation.positions]
-    named = [(name, _mark(value)) for name, value in sorted(operation.kwargs.items())]
-    return (operation.fun, parents, operation.positions, len(operation.args), *fixed, *named)
-
-
-def _mark(value: Any) -> Any:
-    if isinstance(value, (bool, int, float, str, type(None), slice)):
-        return type(value), repr(value)
-    if isinstance(value, (tuple, list)):
-        return type(value), tuple([_mark(part) for part in value])
-    if isinstance(value, (np.ndarray, np.generic)) and value.size <= _SMALL and value.dtype != object:
-        return value.shape, value.dtype.str, value.tobytes()
-    return "at", id(value)
 
 
 def _is_identity(operation: Operation) -> bool:

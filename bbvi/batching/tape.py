@@ -78,7 +78,7 @@ class Tape:
         """The slot of an operation's result: that of an earlier one where it is the same operation."""
         if operation.fun in _COPIES and _is_copy(operation):
             return parents[0]
-        key = _identity(operation, parents)
+        key = identity_of(operation, parents)
         known = self._known.get(key)
         if known is not None and key is not None:
             return known
@@ -178,7 +178,7 @@ def _is_copy(operation: Operation) -> bool:
     return not operation.args[0] and not operation.args[1] and np.shape(operation.args[2]) == operation.shape
 
 
-def _identity(operation: Operation, parents: tuple[int, ...]) -> Any:
+def identity_of(operation: Operation, parents: tuple[int, ...]) -> Any:
     """What two operations have in common only if their results are equal; None where that is not known.
 
     Arrays are compared by identity: the tape keeps those that it knows alive.

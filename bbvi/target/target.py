@@ -314,7 +314,7 @@ class Target(Uncounted):
         self.evaluations += len(u)
         return self._agrees(recording, "density", self._plain_draws(u))
 
-    # ---- elsewhere, and by differences --------------------------------------------------------------------------------
+    # ---- elsewhere, and by differences ------------------------------------------------------------------------------
 
     def _everywhere(self, method: str, u: Array) -> Array:
         """A method of this class on the rows of `u`, on the executor's workers where there is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import ndtri
 
 from bbvi.correction import chains
 from bbvi.correction.assessment import is_funnel
@@ -88,13 +89,15 @@ def _compared(corrected: Corrected, found: Chains) -> Chains:
     sd = moments(columns, np.exp(weighed.log_weights))[1]
     with np.errstate(all="ignore"):
         change = np.where((found.sd > 0) & np.isfinite(sd), np.abs(sd / found.sd - 1.0), 0.0)
-    worst = int(np.argmax(change))
-    if not change[worst] > job.policy.contradicted:
+    # So far apart is the worst of so many rows by chance.
+    apart = -ndtri(job.policy.by_chance / len(change)) * np.hypot(weighed.sd_error, found.sd_error)
+    differs = change > np.maximum(apart, job.policy.contradicted)
+    if not differs.any():
         return found
+    worst = int(np.argmax(np.where(differs, change, 0.0)))
     told = f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}"
     doubts = tuple(
-        doubt or ("weights differ" if differs else "")
-        for doubt, differs in zip(found.doubts, change > job.policy.contradicted, strict=True)
+        doubt or ("weights differ" if other else "") for doubt, other in zip(found.doubts, differs, strict=True)
     )
     return replace(found, problems=(*found.problems, told), doubts=doubts)
 

@@ -246,14 +246,17 @@ class _Record:
         self.values.append(values)
 
     def look(self) -> Mixing:
-        """What chains say of their accuracy; heavy tails, for which many draws are sorted, only where it is enough."""
-        found = self.sums.mixing(ALARM / self.sums.first.shape[1])
-        return enlarged(found, self.columns.rows, self.policy) if self.policy.off(found) < self.policy.missed else found
+        """What chains say of their accuracy, but for heavy tails."""
+        return self.sums.mixing(ALARM / self.sums.first.shape[1])
+
+    def with_tails(self, found: Mixing) -> Mixing:
+        """The same with heavy tails, for which many draws are sorted."""
+        return enlarged(found, self.columns.rows, self.policy)
 
     def last_look(self) -> Mixing:
         """With heavy tails, and with widths, about which chains may disagree though their means are the same."""
         x, superchains = self.columns.rows, self.policy.superchains
-        found = enlarged(self.sums.mixing(ALARM / x.shape[2]), x, self.policy)
+        found = self.with_tails(self.look())
         squares = mixing(x, superchains, folded=True)
         return found._replace(
             rhat=np.maximum(found.rhat, squares.rhat),
@@ -287,11 +290,13 @@ def _drawn(
             stand, spent = moved.stand, spent + moved.steps * chains
             if k == look:
                 found = record.look()
-                look = policy.next_look(found, k)
-                if policy.off(found) < policy.missed:
-                    break
                 if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
                     break
+                if policy.off(found) < policy.missed:
+                    found = record.with_tails(found)
+                    if policy.off(found) < policy.missed:
+                        break
+                look = policy.next_look(found, k)
     except KeyboardInterrupt:
         interrupted = True
         record.mend()

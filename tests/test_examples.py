@@ -20,6 +20,7 @@ SAYS = {
     "prior_and_posterior_predictive": "posterior predictive",
     "pymc_gradient": "NUTS, 2 chains of 1000 draws, took",
     "pytorch_gradient": "of the fit and of PyTorch on a grid",
+    "stochastic_epidemic": "On a Dask cluster of two workers: means 0 sd from these",
     "simulator_on_a_cluster": "Resumed, it has converged: its means are 0",
 }
 # Run where these are installed: they come with `make bridges`, and PyTorch never does.

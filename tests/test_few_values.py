@@ -1,5 +1,6 @@
 """Posteriors from few values of the log joint: the surrogate, its errors, its verdicts, and what it keeps."""
 
+import zlib
 from functools import lru_cache
 
 import numpy as np
@@ -8,9 +9,11 @@ from posteriors import schools
 from targets import case
 
 import bbvi
+from bbvi.fitting import judge
 from bbvi.fitting.fit import fit as fit_model
 from bbvi.result.fit import Fit
 from bbvi.search.around import look_around
+from bbvi.search.modes import Mode
 from bbvi.solvers.from_values import draws, process
 from bbvi.solvers.from_values.process import Frame
 from bbvi.stats import norm
@@ -331,3 +334,30 @@ def test_the_most_telling_points_are_not_close_together() -> None:
 def test_the_default_for_many_latents_is_the_natural_gradient() -> None:
     fit = fit_model(lambda z: -0.5 * np.sum(z**2), 13, estimator="score", seed=0, max_evaluations=2000)
     assert fit.solver == "NaturalGradient"
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_noise_that_comes_of_the_parameters_is_seen(noise: float) -> None:
+    """A generator that begins with a number made of the parameters gives the same at one point, each time."""
+    precision = np.array([[2.0, 0.8, 0.0], [0.8, 1.0, 0.3], [0.0, 0.3, 1.5]])
+
+    def log_joint(z):
+        e = np.asarray(z) - np.array([1.0, -2.0, 0.5])
+        rng = np.random.default_rng(zlib.crc32(np.asarray(z).tobytes()))
+        return -0.5 * e @ precision @ e + noise * rng.standard_normal()
+
+    fit = bbvi.fit(log_joint, 3, estimator="score", seed=2, max_evaluations=2000)
+    assert 0.3 * noise < fit.noise_sd < 3 * noise
+    covariance = np.linalg.inv(precision)
+    table, sd = fit.summary(), np.sqrt(np.diag(covariance))
+    np.testing.assert_array_less(np.abs(table["mean"] - [1.0, -2.0, 0.5]) / sd, 0.2)
+    np.testing.assert_array_less(np.abs(table["sd"] / sd - 1), 0.2)
+
+
+def test_a_better_mode_that_was_not_gone_to_is_told_as_better() -> None:
+    here = Mode(np.zeros(2), np.zeros(2), -10.0, 1)
+    there = Mode(np.array([3.0, 0.0]), np.zeros(2), -7.0, 1)
+    told = judge._second_mode(["a", "b"], here, there)
+    assert "a better mode at a = 3" in told.reason
+    assert "3.0 nats above" in told.reason
+    assert "3.0 nats below" in judge._second_mode(["a", "b"], there, here).reason

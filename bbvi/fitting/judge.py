@@ -121,6 +121,12 @@ def _second_mode(labels: Sequence[str], best: Mode, other: Mode) -> Finding:
     distance = np.abs(other.mean - best.mean) / np.exp(np.minimum(best.log_sd, other.log_sd))
     far = np.argsort(-distance)[:3]
     where = ", ".join(f"{labels[i]} = {other.mean[i]:.3g} instead of {best.mean[i]:.3g}" for i in far)
+    if other.elbo > best.elbo:
+        return Finding(
+            Verdict.UNRELIABLE,
+            f"There is a better mode at {where} (unconstrained scale), {other.elbo - best.elbo:.1f} nats above, which "
+            "the limits left no room to go to. Fit again with init= there, or with a larger limit.",
+        )
     return Finding(
         Verdict.UNRELIABLE,
         f"There is a second mode at {where} (unconstrained scale), {best.elbo - other.elbo:.1f} nats below: one "

@@ -27,9 +27,14 @@ from bbvi.solvers.from_values.process import POLICY as PROCESS
 from bbvi.solvers.from_values.process import Frame, Process, first_logs, full_radius, learnt
 from bbvi.solvers.from_values.surrogate_state import SurrogateState, calibration, given_rows, process_of, usable
 from bbvi.status import Status
-from bbvi.target.protocol import LogDensity
+from bbvi.target.protocol import Evaluated, LogDensity
 
 Array = np.ndarray
+
+# Values right beside each other that show how much noise there is, where there is any.
+_MORE = 8
+# Sds of the noise by which a value may fall short of what was promised.
+_DOUBTS = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,6 @@ class ActivePolicy:
     ----------
     scale_rounds : int
         Rounds of the search for scales, each of which covers two orders of magnitude.
-    replicates : int
-        Evaluations of one point, to see noise.
     relearnt : float
         Growth of the values from which hyperparameters are learnt anew.
     fewest : int
@@ -66,7 +69,6 @@ class ActivePolicy:
     """
 
     scale_rounds: int = 10
-    replicates: int = 2
     relearnt: float = 1.2
     fewest: int = 4
     share: float = 0.4
@@ -102,15 +104,12 @@ class Surrogate:
     def init(
         self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
     ) -> SurrogateState:
-        """Take what the target has kept, and evaluate the start again, to see noise."""
+        """Take what the target has kept, and evaluate the log joint right beside the start, to see noise."""
         dim = target.dim
         mean, log_sd = np.array(start_mean, dtype=float), np.array(start_log_sd, dtype=float)
         nan = np.full(dim, np.nan)
         known = target.evaluated
-        repeated = target.values(np.tile(mean, (POLICY.replicates, 1)))
-        points = np.concatenate([known.u, np.tile(mean, (POLICY.replicates, 1))])
-        values = np.concatenate([known.log_density, repeated])
-        noise_sd = _noise(points, values)
+        points, values, noise_sd = _with_noise(target, mean, known)
         state = SurrogateState(
             mean=mean, log_sd=log_sd, elbo=-np.inf, gradient_norm=np.inf, step_size=1.0, mean_se=nan, log_sd_se=nan,
             points=points, values=values, centre=mean, factor=np.diag(np.exp(log_sd)), logs=first_logs(dim, noise_sd),
@@ -144,10 +143,28 @@ class Surrogate:
 # --- what is known --------------------------------------------------------------------------------------------------
 
 
-def _noise(points: Array, values: Array) -> float:
-    """Sd of values at the same point, pooled; rounding is no noise."""
+def _with_noise(target: LogDensity, mean: Array, known: Evaluated) -> tuple[Array, Array, float]:
+    """What is known with values on both sides of the start, and the sd of the noise."""
+    near = differences.beside(mean, 3)
+    here = np.flatnonzero((known.u == mean).all(axis=1))
+    new = near[[0, 2]] if len(here) else near
+    found = target.values(new)
+    line = np.array([found[0], known.log_density[here[0]], found[1]]) if len(here) else found
+    rough = differences.roughness(line)
+    if rough[0] > 0:
+        # Three values show that there is noise, and more of them how much.
+        more = differences.beside(mean, _MORE)
+        new, found = np.concatenate([new, more]), np.concatenate([found, target.values(more)])
+        of_more = differences.roughness(found[-_MORE:])
+        rough = rough[0] + of_more[0], rough[1] + of_more[1]
+    noise_sd = _noise(known.u, known.log_density, rough)
+    return np.concatenate([known.u, new]), np.concatenate([known.log_density, found]), noise_sd
+
+
+def _noise(points: Array, values: Array, rough: tuple[float, int]) -> float:
+    """Sd of values at the same point, and right beside it, pooled; rounding is no noise."""
     _, group = np.unique(points, axis=0, return_inverse=True)
-    squares, count = 0.0, 0
+    squares, count = rough
     for k in np.flatnonzero(np.bincount(group.ravel()) > 1):
         same = values[group.ravel() == k]
         same = same[np.isfinite(same)]
@@ -196,9 +213,13 @@ def _approach(
     target: LogDensity, state: SurrogateState, process: Process, rng: np.random.Generator
 ) -> SurrogateState:
     """The highest point of the surrogate within the radius, and a few around it."""
-    dim, before = target.dim, float(np.max(state.values))
+    # The highest of noisy values is a lucky one, so what the surrogate makes of them counts; and no step is blamed for
+    # the noise.
+    noise = process.noise_sd if state.noise_sd > 0 else 0.0
+    known = process.mean(process.points) if noise else process.values
+    dim, before = target.dim, float(np.max(known))
     inside = np.linalg.norm(process.points, axis=1) <= state.radius
-    start = process.points[np.argmax(np.where(inside, process.values, -np.inf))] if inside.any() else np.zeros(dim)
+    start = process.points[np.argmax(np.where(inside, known, -np.inf))] if inside.any() else np.zeros(dim)
     best, value = region.highest(process, start, state.radius)
     promised = value - before
     within = np.linalg.norm(best) < 0.95 * state.radius
@@ -218,11 +239,18 @@ def _approach(
     values = target.values(u)
     state = _with_values(state, u, values)
     gained = values[0] - before if np.isfinite(values[0]) else -np.inf
-    centre = state.points[int(np.argmax(state.values))]
+    if not noise:
+        centre = state.points[int(np.argmax(state.values))]
+    elif promised > 0 and gained > -_DOUBTS * noise:
+        centre = u[0]
+    else:
+        centre = process.frame.restore(process.points[[int(np.argmax(known))]])[0]
+    slack = _DOUBTS * noise
+    radius = region.radius_after(state.radius, promised + slack, gained + slack, dim)
     frame = region.metric(process, process.frame.whiten(centre[None])[0])
     return replace(
         state, centre=centre, mean=centre, factor=frame.factor, log_sd=np.log(np.linalg.norm(frame.factor, axis=1)),
-        radius=region.radius_after(state.radius, promised, gained, dim), step_size=state.radius, elbo=before,
+        radius=radius, step_size=state.radius, elbo=before,
         gradient_norm=float(np.sqrt(2 * max(promised, 0.0))),
     )  # fmt: skip
 

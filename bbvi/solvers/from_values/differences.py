@@ -20,6 +20,7 @@ Array = np.ndarray
 QUADRATURE = np.sqrt(3.0)  # outer node of three-point Gauss-Hermite quadrature
 NOISE_RATIO = 12.0  # with noise, step out until log p is expected to change by so many times the noise
 ON_SCALE = (0.25, 4.0)  # a curvature within these counts as s_i = 1 / sqrt(curvature)
+_HAIR = 1e-9  # of a latent, or of one
 FURTHEST = 5.0  # of a step, on a logarithmic or another bounded scale
 LARGEST_RESCALE = 100.0  # in one round: further than that, a curvature says little
 
@@ -43,6 +44,35 @@ class Axes:
 def reach(noise_sd: float) -> float:
     """Distance of the axial points from the centre, in units of s."""
     return float(max(QUADRATURE, np.sqrt(NOISE_RATIO * noise_sd)))
+
+
+def beside(mean: Array, count: int) -> Array:
+    """Points (count, D) around a mean, so near to each other, at equal distances, that what is smooth is linear there.
+
+    A simulator that begins its random numbers anew at each call, or with a number made of its parameters, gives the
+    same at one point each time, and shows its noise only next to it.
+    """
+    signs = np.where(np.arange(len(mean)) % 2, -1.0, 1.0)
+    return np.asarray(mean + _HAIR * _places(count)[:, None] * np.maximum(np.abs(mean), 1.0) * signs)
+
+
+def roughness(values: Array) -> tuple[float, int]:
+    """Sum of squares of what a line leaves of values (count,) at those points, and its degrees of freedom.
+
+    Nothing, where it is no more than rounding; no degrees of freedom where a value is not finite.
+    """
+    if not np.isfinite(values).all():
+        return 0.0, 0
+    place = _places(len(values))
+    left = values - values.mean()
+    left = left - place * (place @ left) / (place @ place)
+    size = float(np.sqrt(np.mean(left**2)))
+    rounding = 1e-6 * max(1.0, 1e-3 * float(np.max(np.abs(values))))
+    return (float(np.sum(left**2)) if size > rounding else 0.0), len(values) - 2
+
+
+def _places(count: int) -> Array:
+    return np.arange(count) - (count - 1) / 2.0
 
 
 def bounded(target: Values, origin: Array, u: Array) -> Array:

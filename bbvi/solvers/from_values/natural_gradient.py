@@ -33,7 +33,7 @@ from bbvi.target.protocol import Values
 
 Array = np.ndarray
 
-REPLICATES = 4  # of the start, to see noise
+REPLICATES = 4  # right beside the start, to see noise
 RESCUE_DRAWS = 32  # when the start is not finite
 SCALE_ROUNDS = 10  # each covers two orders of magnitude
 COUPLING_CHUNK = 1000  # pairs measured in one step
@@ -58,7 +58,7 @@ class NaturalGradientState(State):
     phase : str
         ``"scale"``, ``"couple"``, ``"climb"`` or ``"refine"``.
     noise_sd : float
-        Standard deviation of repeated evaluations at one point, in nats; 0 for a deterministic log density.
+        Standard deviation of evaluations right beside each other, in nats; 0 for a smooth log density.
     surrogate_covariance : ndarray, shape (D, D) or (0, 0)
         (-E_q[Hessian of log p])^-1, positive definite, or empty where it is not known.
     residual_sd : float
@@ -159,7 +159,7 @@ class NaturalGradient:
             coupling=np.zeros((dim, dim)), points=np.empty((0, dim)), batch_mean=np.empty((0, dim)),
             batch_log_sd=np.empty((0, dim)),
         )  # fmt: skip
-        values = target.values(np.tile(mean, (REPLICATES, 1)))
+        values = target.values(differences.beside(mean, REPLICATES))
         for shrink in (1.0, 0.1, 0.01):
             if np.all(np.isfinite(values)):
                 break
@@ -167,7 +167,7 @@ class NaturalGradient:
             found = target.values(draws)
             if np.any(np.isfinite(found)):
                 state = replace(state, mean=draws[np.argmax(found)])
-                values = target.values(np.tile(state.mean, (REPLICATES, 1)))
+                values = target.values(differences.beside(state.mean, REPLICATES))
         if not np.any(np.isfinite(values)):
             return replace(
                 state,
@@ -249,7 +249,7 @@ def _climb(target: Values, state: NaturalGradientState) -> NaturalGradientState:
     if not values[best] > state.centre:
         return _after_climb(_failed(state, state.step_size * 0.1), len(lengths), gain=0.0)
     mean = tried[best]
-    again = target.values(np.stack([mean, mean]))
+    again = target.values(differences.beside(mean, REPLICATES))
     state = _note_noise(state, again)
     log_sd = state.log_sd - 0.5 * np.log(np.clip(state.curvature, 0.25, 100.0))
     axes = replace(_axes(state), mean=mean, log_sd=log_sd, centre=_finite_mean(again))
@@ -430,12 +430,11 @@ def _retreat(state: NaturalGradientState) -> NaturalGradientState:
 
 
 def _note_noise(state: NaturalGradientState, repeated: Array) -> NaturalGradientState:
-    """Pool the spread of values at one point into the estimate of the noise."""
-    finite = repeated[np.isfinite(repeated)]
-    if len(finite) < 2:
+    """Pool what is rough of values right beside each other into the estimate of the noise."""
+    rough, more = differences.roughness(repeated)
+    if not more:
         return state
-    squares = state.noise_squares + float(np.sum((finite - finite.mean()) ** 2))
-    count = state.noise_count + len(finite) - 1
+    squares, count = state.noise_squares + rough, state.noise_count + more
     return replace(state, noise_squares=squares, noise_count=count, noise_sd=float(np.sqrt(squares / count)))
 
 

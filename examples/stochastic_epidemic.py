@@ -27,7 +27,7 @@ EPIDEMICS, STEPS_PER_DAY, FIRST_ILL = 300, 4, 3
 # observed, and the noise is that of a normal's far tail.
 START = {"beta": 2.0, "gamma": 0.5}
 # Mean and sd of the posterior, on a grid of 41 x 41 points with the mean of 24 log likelihoods at each.
-REFERENCE = {"beta": (0.0, 0.0), "gamma": (0.0, 0.0)}
+REFERENCE = {"beta": (2.1597, 0.1519), "gamma": (0.5077, 0.0193)}
 
 
 def simulated(beta, gamma, count, rng):

@@ -11,7 +11,7 @@ import bbvi
 from bbvi.correction import chains
 from bbvi.correction.chains import ChainPolicy, rhat
 from bbvi.correction.chains.metric import Metric, fitted
-from bbvi.stats import halfnorm, norm
+from bbvi.stats import halfnorm, norm, poisson
 
 
 def gaussian(mean, covariance):
@@ -262,3 +262,25 @@ def test_an_interrupt_leaves_the_draws_up_to_then():
         gaussian(mean, covariance), measure, rng.standard_normal((16, 4)), Metric.diagonal(np.ones(4)), rng
     )
     assert found is not None and found.interrupted and found.draws.shape[1] == 8
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [({"max_memory": 3_000_000}, "max_memory"), ({"max_evaluations": 46_000}, "max_evaluations")],
+)
+def test_a_limit_that_ends_chains_is_named(limits, name):
+    rng = np.random.default_rng(0)
+    y = rng.poisson(np.exp(1.0 + rng.normal(0, 0.7, 120)))
+
+    def log_joint(z, y):
+        prior = norm.logpdf(z.mu, 0, 2) + halfnorm.logpdf(z.tau, 0, 1) + anp.sum(norm.logpdf(z.e))
+        return prior + anp.sum(poisson.logpmf(y, anp.exp(z.mu + z.tau * z.e)))
+
+    model = bbvi.Model(log_joint, {"mu": bbvi.Real(), "tau": bbvi.Positive(), "e": 120}, {"y": y})
+    fit = bbvi.fit(model, seed=1, **limits)
+    assert fit.kinds["chains"].cut
+    assert fit.verdict != "reliable"
+    assert any(f"{name} ended the chains" in reason for reason in fit.reasons)
+    free = bbvi.fit(model, seed=1)
+    assert free.kinds["chains"].cut == ""
+    assert not any("ended the chains" in reason for reason in free.reasons)

@@ -173,14 +173,15 @@ def _agreement(corrected: Corrected, kind: Kind) -> str:
     if isinstance(kind, GaussianKind):
         return f"The Gaussian of {kind.name} is the posterior: weights would change nothing{searched}{other}."
     if isinstance(kind, Chains):
+        errors = f"{kind.mean_error.max():.3f} sd in a mean and {kind.sd_error.max():.1%} in an sd"
         return (
-            f"{kind.count} chains from {kind.superchains} starts agree (R-hat {kind.rhat.max():.3f}), with errors of "
-            f"at most {kind.mean_error.max():.3f} sd in a mean and {kind.sd_error.max():.1%} in an sd{searched}{other}."
+            f"{kind.count} chains from {kind.superchains} starts agree (R-hat {kind.rhat.max():.3f}), with standard "
+            f"errors of at most {errors}{searched}{other}."
         )
     if isinstance(kind, SurrogateKind):
         return (
             f"{kind.fresh} evaluations agree with the surrogate of {kind.fitted} others to {kind.residual:.2g} nats, "
-            f"with errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd"
+            f"with standard errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd"
             f"{_around(corrected)}."
         )
     return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."

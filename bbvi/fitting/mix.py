@@ -61,8 +61,21 @@ def mix(corrected: Corrected) -> Corrected:
             "posterior looks improper, or nearly so. Use tighter priors."
         )
         return replace(corrected, findings=(*corrected.findings, Finding(Verdict.UNRELIABLE, told)))
-    found = _compared(corrected, found)
+    found = cut_short(_compared(corrected, found), job)
     return corrected.with_kind(replace(found, problems=(*found.problems, *_squeezed(found, job.policy))))
+
+
+def cut_short(found: Chains, job: Job) -> Chains:
+    """The chains with the limit that ended them among their problems, where they have any."""
+    if not (found.cut and found.problems):
+        return found
+    limited = np.isfinite(job.limits.max_evaluations)
+    by = {
+        "seconds": "max_seconds",
+        "evaluations": "max_evaluations" if limited else "the most gradients that a fit gives its chains",
+        "memory": "max_memory",
+    }
+    return replace(found, problems=(*found.problems, f"{by[found.cut]} ended the chains"))
 
 
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:

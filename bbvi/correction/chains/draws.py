@@ -73,6 +73,8 @@ class Chains:
     stand : Stand
         From where more draws can be taken.
     interrupted : bool
+    cut : str
+        What ended them before they were accurate enough: ``"seconds"``, ``"evaluations"`` or ``"memory"``; else empty.
     shared, doubts : tuple of str
         Those of the problems that concern all rows; and the checks that failed of each row (R).
     """
@@ -94,6 +96,7 @@ class Chains:
     problems: tuple[str, ...]
     stand: Stand
     interrupted: bool = False
+    cut: str = ""
     name: str = "chains"
     shared: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -281,21 +284,25 @@ def _drawn(
     most = max(policy.fewest, min(policy.draws, policy.numbers // (chains * dim)))
     record = _Record(measure, policy, most, earlier)
     interrupted, look = False, policy.fewest
+    cut = "memory" if most < policy.draws else ""
     try:
         for k in range(1, most + 1):
-            if late() or remaining() < chains * steps_of(stand, policy):
+            short = remaining() < chains * steps_of(stand, policy)
+            if short or late():
+                cut = "evaluations" if short else "seconds"
                 break
             moved = trajectory(density, stand, rng, policy, rate=0.0)
             record.add(moved)
             stand, spent = moved.stand, spent + moved.steps * chains
             if k == look:
                 found = record.look()
-                if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
-                    break
                 if policy.off(found) < policy.missed:
                     found = record.with_tails(found)
                     if policy.off(found) < policy.missed:
+                        cut = ""
                         break
+                if k >= policy.hopeless and policy.off(record.look(), most / k) > policy.passing:
+                    break
                 look = policy.next_look(found, k)
     except KeyboardInterrupt:
         interrupted = True
@@ -304,10 +311,10 @@ def _drawn(
         if interrupted:
             raise KeyboardInterrupt
         return None
-    return _chains(record, stand, spent, interrupted)
+    return _chains(record, stand, spent, interrupted, cut)
 
 
-def _chains(record: _Record, stand: Stand, spent: int, interrupted: bool) -> Chains:
+def _chains(record: _Record, stand: Stand, spent: int, interrupted: bool, cut: str) -> Chains:
     """What was drawn, with what it shows of its own accuracy."""
     policy, labels, x = record.policy, record.labels, record.columns.rows
     found, bad = record.last_look(), unbounded(x)
@@ -331,6 +338,7 @@ def _chains(record: _Record, stand: Stand, spent: int, interrupted: bool) -> Cha
         problems=(*problems_of(found, x, labels, share, rates, policy), *infinite(bad, labels)),
         stand=stand,
         interrupted=interrupted,
+        cut=cut,
         shared=tuple(of_trajectories(share, rates, policy)),
         doubts=doubts_of(found, x, bad, policy),
     )

@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from bbvi.threads import forks_wait_for
+
 fcntl: Any
 msvcrt: Any
 try:
@@ -95,7 +97,7 @@ def _same_mode(place: Path, descriptor: int) -> None:
 
 # Files that fits of this process hold. Locks of the system are of a process, and know no threads.
 _held: set[tuple[int, int, int]] = set()
-_guard = threading.Lock()
+_guard = forks_wait_for(threading.Lock())
 
 
 class Alone:

@@ -20,6 +20,7 @@ from autograd.tracer import Box, Node, getval, isbox, new_box, trace_stack
 
 from bbvi.batching.autodiff import taken_at
 from bbvi.batching.operations import Operation
+from bbvi.threads import forks_wait_for
 
 
 class NotRecordable(BaseException):
@@ -264,7 +265,7 @@ class RecordBox(ArrayBox):
 
 
 _RECORDED_TYPES = (np.ndarray, float, int, np.float64, np.float32, np.bool_, np.int64, np.int32, np.intp)
-_lock = threading.RLock()
+_lock = forks_wait_for(threading.RLock())
 # Errors that only a fault in the code that raises them explains.
 _FAULTS = (AssertionError, AttributeError, KeyError, NameError)
 

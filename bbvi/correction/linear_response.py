@@ -7,11 +7,12 @@ Hessian of F, here taken in q's natural coordinates and scaled back.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bbvi.solvers import newton
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -46,7 +47,7 @@ def from_hessian(hessian: Array, log_sd: Array) -> LinearResponse:
     return LinearResponse(covariance, "")
 
 
-def columns(target: Any, mean: Array, log_sd: Array, eps: Array, indices: Array) -> Array:
+def columns(target: LogDensity, mean: Array, log_sd: Array, eps: Array, indices: Array) -> Array:
     """Columns (D, k) of the linear response covariance for chosen latents, by conjugate gradients on all k at once.
 
     Raises

@@ -11,11 +11,10 @@ Gaussians reaches necks and mouths of funnels which neither one Gaussian nor rou
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bbvi.correction.proposals import Gaussian, Mixture, whiten
+from bbvi.target.protocol import Smooth
 
 Array = np.ndarray
 
@@ -73,7 +72,7 @@ def most_evaluations(dim: int) -> int:
     return len(_GRID) * _NEWTON_STEPS * (dim + len(_LINE))
 
 
-def conditional_mixture(target: Any, mean: Array, covariance: Array, index: int) -> Mixture | None:
+def conditional_mixture(target: Smooth, mean: Array, covariance: Array, index: int) -> Mixture | None:
     """Mixture of Gaussians at values of latent `index` from 8 sds below to 8 above its mean; None where none is found.
 
     `mean` and `covariance` (D, D) describe the posterior roughly: they give the grid and where Newton's method starts.
@@ -143,7 +142,7 @@ def _mixture(
     return Mixture(tuple(parts[i] for i in kept), shares / shares.sum())
 
 
-def _second_order(target: Any, points: Array) -> tuple[Array, Array, Array]:
+def _second_order(target: Smooth, points: Array) -> tuple[Array, Array, Array]:
     """Values (K,), gradients (K, D) and Hessians (K, D, D) of the log density."""
     k, dim = points.shape
     linear = target.linearize(np.repeat(points, dim, axis=0))

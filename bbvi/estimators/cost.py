@@ -10,6 +10,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from bbvi.model.model import Model
+from bbvi.target.protocol import LogDensity
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -54,7 +55,7 @@ class FunctionCost:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
         self.evaluations = 0
-        self._target: Any = None
+        self._target: Target | None = None
 
     def values(self, z: Array) -> Array:
         """Values (S,) of the cost."""
@@ -87,7 +88,7 @@ class FunctionCost:
         values, gradients = zip(*pairs, strict=True)
         return np.array(values, dtype=float), np.array(gradients, dtype=float)
 
-    def _batched(self, dim: int) -> Any:
+    def _batched(self, dim: int) -> Target:
         # A target evaluates all draws in one call where that provably is the same function, else one by one.
         if self._target is None:
             self._target = Target(Model(self._sum, dim))
@@ -102,7 +103,7 @@ class TargetCost:
 
     entropy = True
 
-    def __init__(self, target: Any) -> None:
+    def __init__(self, target: LogDensity) -> None:
         self.target = target
         self.values = target.values
         self.terms = target.terms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from bbvi.solvers.base import Traits
 from bbvi.solvers.curvature import MOST, coarse
 from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -88,7 +89,7 @@ class FixedDraws:
             raise ValueError(f"FixedDraws: expected max_draws of at least draws = {self.draws}, got {self.max_draws}")
 
     def init(
-        self, target: Any, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
+        self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
     ) -> FixedDrawsState:
         """The state before the first step; halves the scales until all draws are finite."""
         dim = len(start_mean)
@@ -110,7 +111,9 @@ class FixedDraws:
             message="The log joint is not finite around the start, however narrow the approximation.",
         )
 
-    def step(self, target: Any, state: FixedDrawsState, rng: np.random.Generator, tolerance: float) -> FixedDrawsState:
+    def step(
+        self, target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
+    ) -> FixedDrawsState:
         """One Newton step, or, where the last one found the optimum, the check of its Monte Carlo error."""
         step = newton.iterate(target, state.mean[None], state.log_sd[None], state.eps[None], np.array([state.radius]))
         state = replace(
@@ -134,14 +137,14 @@ class FixedDraws:
             return _ended(state, "No step improves the ELBO, although its gradient is not zero.")
         widest = int(np.argmax(state.log_sd))
         if state.log_sd[widest] > _MAX_LOG_SD:
-            label = target.model.unconstrained_labels[widest]
+            label = target.labels[widest]
             return _ended(state, f"The scale of {label} grew without bound: the posterior looks improper in it.")
         if state.steps >= _MAX_STEPS:
             return replace(state, status=Status.BUDGET, message=f"No optimum after {_MAX_STEPS} Newton steps.")
         return state
 
     def _at_optimum(
-        self, target: Any, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
+        self, target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
     ) -> FixedDrawsState:
         dense = target.dim <= DENSE_LIMIT
         if dense:
@@ -198,7 +201,7 @@ def _needed(count: int, ratio: float, dim: int, most: int) -> int:
     return exact if more < count * ratio**2 and count < exact <= most else more
 
 
-def _falls(target: Any, state: FixedDrawsState, direction: Array) -> bool:
+def _falls(target: LogDensity, state: FixedDrawsState, direction: Array) -> bool:
     """Whether F of all draws curves downwards along a direction, as that of a few seems to."""
     product = newton.localize(target, state.mean[None], state.log_sd[None], state.eps[None]).product
     return bool(direction @ product(direction[None])[0] < 0)
@@ -211,7 +214,7 @@ def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
     return eps if count <= few else orthogonal(few, dim, rng)
 
 
-def _fresh_gradients(target: Any, state: FixedDrawsState, rng: np.random.Generator) -> Array:
+def _fresh_gradients(target: LogDensity, state: FixedDrawsState, rng: np.random.Generator) -> Array:
     """Gradients (R, 2D) of F on R fresh designs, in natural coordinates: H^-1 of them is how far these would move the
     optimum.
     """
@@ -228,7 +231,7 @@ def _solved(hessian: Array, gradient: Array) -> Array:
     return np.linalg.lstsq(hessian, gradient.T, rcond=None)[0].T if np.isfinite(gradient).all() else gradient
 
 
-def _iterated(target: Any, state: FixedDrawsState, gradient: Array) -> Array:
+def _iterated(target: LogDensity, state: FixedDrawsState, gradient: Array) -> Array:
     """The same by conjugate gradients, where no Hessian is formed."""
     r = len(gradient)
     wide = np.broadcast_to(state.eps, (r, *state.eps.shape))

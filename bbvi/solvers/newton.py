@@ -13,11 +13,12 @@ they share the calls of the target.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bbvi.solvers.curvature import MOST, coarse, few_of, preconditioned
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -67,7 +68,7 @@ class Step(NamedTuple):
     newton: Array
 
 
-def objective(target: Any, mean: Array, log_sd: Array, eps: Array) -> Array:
+def objective(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> Array:
     """F of K problems: mean, log_sd (K, D), eps (K, S, D) -> (K,); ``inf`` where a draw has no finite density."""
     k, s, d = eps.shape
     u = mean[:, None] + np.exp(log_sd)[:, None] * eps
@@ -75,7 +76,7 @@ def objective(target: Any, mean: Array, log_sd: Array, eps: Array) -> Array:
     return np.asarray(-values.mean(axis=1) - log_sd.sum(axis=1))
 
 
-def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
+def localize(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> Local:
     """F, gradient and Hessian product of K problems; one gradient and, per product, one Hessian product per draw.
 
     With g_s the gradient at draw s in q's scales, and h_s the Hessian product there,
@@ -103,7 +104,7 @@ def localize(target: Any, mean: Array, log_sd: Array, eps: Array) -> Local:
 
 
 @np.errstate(all="ignore")
-def hessian(target: Any, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, Array, Array]:
+def hessian(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, Array, Array]:
     """F (K,), gradient (K, 2D) and Hessian (K, 2D, 2D) of K problems in natural coordinates.
 
     Every draw is laid out D times, so that one Hessian product of the target gives whole Hessians H_s: with G = sd
@@ -186,7 +187,7 @@ def solve_dense(matrix: Array, gradient: Array, radius: Array) -> tuple[Array, A
     )
 
 
-def _width(target: Any) -> int:
+def _width(target: LogDensity) -> int:
     """Elements that one draw takes in the target's largest operation."""
     return int(getattr(target, "width", 1))
 
@@ -246,7 +247,9 @@ def conjugate_gradient(
 
 
 @np.errstate(all="ignore")
-def iterate(target: Any, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2) -> Step:
+def iterate(
+    target: LogDensity, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2
+) -> Step:
     """One trust-region Newton-CG iteration of each of K problems.
 
     mean, log_sd (K, D), eps (K, S, D), radius (K,). Small problems form their Hessians and solve for the step exactly;

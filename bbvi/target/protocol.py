@@ -44,6 +44,16 @@ class Values(Protocol):
         """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
 
 
+class Smooth(Protocol):
+    """A log density of which values and two derivatives are known."""
+
+    def values(self, u: Array, /) -> Array:
+        """Log density at draws `u`, (S, D) -> (S,); ``-inf`` where it is not finite."""
+
+    def linearize(self, u: Array, /) -> Linearization:
+        """Values, gradients and a Hessian product at draws `u`, (S, D)."""
+
+
 class LogDensity(Values, Protocol):
     """A log density with gradients, where it has them, and with mini-batches, where its model has them.
 

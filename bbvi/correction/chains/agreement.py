@@ -66,7 +66,10 @@ def of_trajectories(divergent: float, rates: Array, policy: ChainPolicy) -> Iter
 
 
 def _heavy(x: Array, policy: ChainPolicy) -> Array:
-    return np.asarray(_tails(x, policy) > policy.heavy)
+    """Which quantities (R,) have heavy tails, by fewer draws: far tails are seldom where more of them show one."""
+    flat = x.reshape(-1, x.shape[-1])
+    shape = _shapes_of(flat, policy.for_tails)
+    return np.asarray(_beyond_chance(shape, min(policy.for_tails, len(flat))) > policy.heavy)
 
 
 def infinite(bad: Array, labels: Sequence[str]) -> tuple[str, ...]:
@@ -84,8 +87,7 @@ def enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
 def _tails(x: Array, policy: ChainPolicy) -> Array:
     """Pareto shape (R,) of the heavier side of quantities (T, C, R), as draws spread over the chains show it.
 
-    Those that look heavy are looked at again with more draws. The worst of many looks heavy by chance: what is heavier
-    than that counts.
+    Those that look heavy are looked at again with more draws. What is heavier than by chance counts.
     """
     flat = x.reshape(-1, x.shape[-1])
     shape, draws = _shapes_of(flat, policy.for_tails), policy.for_tails
@@ -93,9 +95,16 @@ def _tails(x: Array, policy: ChainPolicy) -> Array:
     if len(again) and len(flat) >= 2 * draws:
         draws *= policy.again_for_tails
         shape[again] = _shapes_of(flat[:, again], draws)
-    # The error of a shape is that of one over the root of the draws in the tail, which are three roots of all.
-    error = 1.0 / math.sqrt(3.0 * math.sqrt(min(draws, len(flat))))
-    return shape - error * float(ndtri(0.01) - ndtri(0.01 / x.shape[-1]))
+    return _beyond_chance(shape, min(draws, len(flat)))
+
+
+def _beyond_chance(shape: Array, draws: int) -> Array:
+    """Pareto shapes (R,) less what the worst of so many shows by chance.
+
+    The error of a shape is that of one over the root of the draws in the tail, which are three roots of all.
+    """
+    error = 1.0 / math.sqrt(3.0 * math.sqrt(draws))
+    return shape - error * float(ndtri(0.01) - ndtri(0.01 / len(shape)))
 
 
 def _shapes_of(flat: Array, most: int) -> Array:

@@ -56,7 +56,7 @@ def _tails(
 
 
 def _measure(job: Job) -> Callable[[Array], tuple[list[str], Array]]:
-    return lambda u: posterior.reported(job.target, u)
+    return posterior.Reported(job.target)
 
 
 def _count(job: Job, share: float, taken: int) -> int:

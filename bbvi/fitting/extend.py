@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bbvi.correction import chains, importance
-from bbvi.correction.chains import Chains
+from bbvi.correction.chains import Chains, Density
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
 from bbvi.fitting import arguments
@@ -65,21 +65,18 @@ def extend(
     longest = _to_extend(fit)
     rng = np.random.default_rng([fit.seed, 4, fit.evaluations])
 
-    def measure(u: Array) -> tuple[list[str], Array]:
-        return posterior.reported(target, u)
-
+    measure = posterior.Reported(target)
     if isinstance(longest, Chains):
         count = longest.draws.shape[1] if draws is None else int(draws)
         policy = job.policy.chains
         more = chains.extended(
             longest,
-            target.gradients,
+            Density(target.gradients, target.slopes, target.values),
             measure,
             rng,
             count,
             remaining=lambda: job.left,
             late=job.late,
-            slopes=target.slopes,
             policy=policy,
         )
         known = origin.with_kind(cut_short(more, job))

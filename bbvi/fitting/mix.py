@@ -9,7 +9,7 @@ from scipy.special import ndtri
 
 from bbvi.correction import chains
 from bbvi.correction.assessment import is_funnel
-from bbvi.correction.chains import ChainPolicy, Chains
+from bbvi.correction.chains import ChainPolicy, Chains, Density
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.importance import ImportanceResult, tempered
 from bbvi.correction.slices import steering
@@ -37,14 +37,13 @@ def mix(corrected: Corrected) -> Corrected:
     allowed, policy = _allowed(job), _policy(job)
     try:
         found = chains.run(
-            target.gradients,
-            lambda u: posterior.reported(target, u),
+            Density(target.gradients, target.slopes, target.values),
+            posterior.Reported(target),
             _starts(corrected, policy.superchains, rng),
             _metric(corrected),
             rng,
             remaining=lambda: min(job.left, allowed - target.gradient_evaluations),
             late=job.late,
-            slopes=target.slopes,
             policy=policy,
         )
     except ArithmeticError:
@@ -98,7 +97,7 @@ def _compared(corrected: Corrected, found: Chains) -> Chains:
     weighed, job = corrected.kind("importance"), corrected.job
     if not isinstance(weighed, ImportanceResult) or weighed.khat > job.policy.good_khat:
         return found
-    labels, columns = posterior.reported(job.target, weighed.draws)
+    labels, columns = posterior.Reported(job.target)(weighed.draws)
     sd = moments(columns, np.exp(weighed.log_weights))[1]
     with np.errstate(all="ignore"):
         change = np.where((found.sd > 0) & np.isfinite(sd), np.abs(sd / found.sd - 1.0), 0.0)
@@ -121,14 +120,11 @@ def _settled(corrected: Corrected) -> bool:
 
 
 def _policy(job: Job) -> ChainPolicy:
-    """Fewer chains, and longer ones, where so many draws at once bring nothing: settling costs the less."""
+    """What memory and the number of latents leave."""
     policy = job.policy.chains
     # Draws are held twice: flat, and as the quantities that are reported.
     policy = replace(policy, numbers=int(min(policy.numbers, job.target.max_memory / 16)))
-    if job.target.dim >= job.policy.many:
-        policy = replace(policy, kick=job.policy.kick_of_many)
-    dear = job.target.width >= job.policy.wide or not job.target.recorded
-    return replace(policy, size=job.policy.chains_if_wide // policy.superchains) if dear else policy
+    return replace(policy, kick=job.policy.kick_of_many) if job.target.dim >= job.policy.many else policy
 
 
 def _allowed(job: Job) -> float:
@@ -184,4 +180,3 @@ def _metric(corrected: Corrected) -> Metric:
     if covariance is not None:
         return Metric.of_covariance(covariance, corrected.job.policy.chains.metric)
     return Metric.diagonal(corrected.optimum.approximation.sd)
-

@@ -76,9 +76,6 @@ class BudgetPolicy:
         Latents from which energy errors, which grow with their number, bound the step size of chains, and the kick of
         an integrator with smaller ones: a fifth to a third fewer gradients for 2,000 latents, measured. It is stable
         for shorter steps only than the leapfrog is, which tells in funnels of fewer.
-    wide, chains_if_wide : int
-        Elements per draw of the largest operation from which a gradient of many draws costs as much as that of each,
-        and how many chains are run there.
     chain_candidates : int
         Draws of a Gaussian for each starting point of chains, of which the weightiest are taken.
     fewest_chain_gradients : int
@@ -172,8 +169,6 @@ class BudgetPolicy:
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     many: int = 1000
     kick_of_many: float = 0.2118
-    wide: int = 8000
-    chains_if_wide: int = 64
     chain_candidates: int = 32
     fewest_chain_gradients: int = 4_000
     chain_gradients: int = 1_500_000

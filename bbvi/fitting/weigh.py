@@ -104,7 +104,7 @@ def _weighted(corrected: Corrected) -> ImportanceResult | None:
     limited = np.isfinite(job.limits.max_evaluations)
     return importance.correct(
         target.values,
-        lambda u: posterior.reported(target, u),
+        posterior.Reported(target),
         mean,
         np.diag(q.sd**2) if known is None else known,
         job.rng("weights"),

@@ -15,8 +15,8 @@ import numpy as np
 from bbvi import files, serial
 from bbvi.correction import emulation, gaussian, linear_response, proposals
 from bbvi.correction import importance as correction
+from bbvi.correction.chains import controls, metric, trajectories, warp
 from bbvi.correction.chains import draws as of_chains
-from bbvi.correction.chains import metric, trajectories, warp
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import FullRankGaussian, LowRankGaussian, MeanFieldGaussian
@@ -44,6 +44,7 @@ _NOT_STORED = ("model", "target", "origin")
 _RECORDS: dict[str, type] = {
     record.__name__: record
     for module in (
+        controls,
         correction,
         emulation,
         gaussian,

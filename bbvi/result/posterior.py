@@ -144,7 +144,7 @@ class Posterior:
     @property
     def columns(self) -> tuple[list[str], Array]:
         """Labels (R) and draws (S, R) of all rows."""
-        return _columns(self.target.model, self.latents, self.derived)
+        return self.labels, _values(self.latents, self.derived)
 
     def _variances(self) -> Array:
         """Variances (R,), closed or sampled."""
@@ -203,17 +203,26 @@ class Posterior:
         return Expectation(mean.reshape(shape), error.reshape(shape))
 
 
-def reported(target: Target, u: Array) -> tuple[list[str], Array]:
-    """Labels (R) and values (S, R) of what a summary reports, at draws u (S, D)."""
-    with np.errstate(all="ignore"):
-        latents = {name: np.asarray(x) for name, x in target.constrain(u)[0].items()}
-    derived = target.quantities("derived", u) if "derived" in target.model.functions else {}
-    return _columns(target.model, latents, derived)
+class Reported:
+    """What a summary reports, as a function of draws; the labels are written once."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._labels: list[str] = []
+
+    def __call__(self, u: Array) -> tuple[list[str], Array]:
+        """Labels (R) and values (S, R) at draws u (S, D)."""
+        target = self.target
+        with np.errstate(all="ignore"):
+            latents = {name: np.asarray(x) for name, x in target.constrain(u)[0].items()}
+        derived = target.quantities("derived", u) if "derived" in target.model.functions else {}
+        self._labels = self._labels or _labels(target.model, derived)
+        return self._labels, _values(latents, derived)
 
 
-def _columns(model: Model, latents: Mapping[str, Array], derived: Mapping[str, Array]) -> tuple[list[str], Array]:
+def _values(latents: Mapping[str, Array], derived: Mapping[str, Array]) -> Array:
     parts = [np.asarray(x, dtype=float).reshape(len(x), -1) for x in (*latents.values(), *derived.values())]
-    return _labels(model, derived), np.concatenate(parts, axis=1)
+    return np.concatenate(parts, axis=1)
 
 
 def _labels(model: Model, derived: Mapping[str, Array]) -> list[str]:

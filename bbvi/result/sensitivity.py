@@ -9,7 +9,7 @@ import numpy as np
 
 from bbvi.correction.psis import psis
 from bbvi.result.loo import weighted_draws
-from bbvi.result.posterior import reported
+from bbvi.result.posterior import Reported
 from bbvi.result.standin import Absent
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def power_scaling(
     u, log_weights, log_density = weighted_draws(fit, kind, evaluate=evaluate)
     log_weights = np.asarray(psis(log_weights)[0])
     prior, likelihood = split_density(fit, u, log_density)
-    labels, x = reported(fit.target, u)
+    labels, x = Reported(fit.target)(u)
     columns, khats = {}, []
     for name, component in (("prior", prior), ("likelihood", likelihood)):
         distance = np.zeros(len(labels))
@@ -149,9 +149,7 @@ def _one_sided(x: Array, first: Array, second: Array) -> Array:
     width = np.where((p > _TAIL) & (p < 1 - _TAIL), width, 0.0)
     middle = 0.5 * (p + q)
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(p > 0, p * np.log2(p / middle), 0.0) + np.where(
-            q > 0, q * np.log2(q / middle), 0.0
-        )
+        divergence = np.where(p > 0, p * np.log2(p / middle), 0.0) + np.where(q > 0, q * np.log2(q / middle), 0.0)
         total = (width * (p + q)).sum(axis=0)
         # The linear terms of the two directed divergences cancel in their sum.
         squared = np.where(total > 0, (width * divergence).sum(axis=0) / total, 0.0)

@@ -6,5 +6,6 @@ and what the chains say of themselves.
 
 from bbvi.correction.chains.draws import Chains, extended, run
 from bbvi.correction.chains.policy import ChainPolicy
+from bbvi.correction.chains.trajectories import Density
 
-__all__ = ["ChainPolicy", "Chains", "extended", "run"]
+__all__ = ["ChainPolicy", "Chains", "Density", "extended", "run"]

@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri
 from bbvi.correction.assessment import HEAVY_TAIL
 from bbvi.correction.chains.history import by_block
 from bbvi.correction.chains.policy import ChainPolicy
-from bbvi.correction.chains.rhat import Mixing
+from bbvi.correction.chains.rhat import Errors, Mixing
 from bbvi.correction.psis import pareto_shape
 
 Array = np.ndarray
@@ -42,7 +42,7 @@ def problems_of(
     if found.drift.max() > policy.drift:
         worst = int(np.argmax(found.drift))
         problems.append(f"the mean of {labels[worst]} was still moving (by {found.drift[worst]:.2f} sds)")
-    if policy.off(found) > policy.passing:
+    if policy.off(found.errors) > policy.passing:
         mean, sd = int(np.argmax(found.mean_error)), int(np.argmax(found.sd_error))
         problems.append(
             f"the standard errors of the mean of {labels[mean]} ({found.mean_error[mean]:.1%} of its sd) and of the sd "
@@ -78,10 +78,10 @@ def infinite(bad: Array, labels: Sequence[str]) -> tuple[str, ...]:
     return (f"{named}: infinite or not a number at some draws",) if named else ()
 
 
-def enlarged(found: Mixing, x: Array, policy: ChainPolicy) -> Mixing:
+def enlarged(errors: Errors, x: Array, policy: ChainPolicy) -> Errors:
     """The errors of sds with what draws hide of heavy tails: of the terms, which are squares, and so of their error."""
     hidden = np.maximum(2.0 * _tails(x, policy) - policy.light, 0.0)
-    return found._replace(sd_error=found.sd_error * (1.0 + policy.hidden * hidden))
+    return errors._replace(sd=errors.sd * (1.0 + policy.hidden * hidden))
 
 
 def _tails(x: Array, policy: ChainPolicy) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +17,13 @@ from bbvi.correction.chains.agreement import (
     of_trajectories,
     problems_of,
 )
-from bbvi.correction.chains.history import History, moments, unbounded
+from bbvi.correction.chains.controls import POINTS, Controls, errors_of
+from bbvi.correction.chains.history import History, flattened, moments, unbounded
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
-from bbvi.correction.chains.rhat import ALARM, Mixing, Sums, mixing
+from bbvi.correction.chains.rhat import ALARM, Errors, Mixing, Sums, mixing
 from bbvi.correction.chains.trajectories import (
     Density,
-    Gradients,
-    Slopes,
     Stand,
     Trajectory,
     begun,
@@ -55,6 +55,7 @@ class Chains:
     Attributes
     ----------
     draws : (C, T, D), unconstrained
+        With the moments that control variates leave, where these were to be had.
     log_density : (C, T), of the target
     superchains : int
         C is a multiple of it; chains of a superchain are neighbours, and began at one point.
@@ -72,6 +73,10 @@ class Chains:
         The checks that failed, a clause each.
     stand : Stand
         From where more draws can be taken.
+    controls : Controls, optional
+        What control variates say of the draws as they came; None where an interrupt left nobody to know.
+    adjusted : bool
+        Whether the draws were moved and stretched to that.
     interrupted : bool
     cut : str
         What ended them before they were accurate enough: ``"seconds"``, ``"evaluations"`` or ``"memory"``; else empty.
@@ -95,6 +100,8 @@ class Chains:
     gradients: int
     problems: tuple[str, ...]
     stand: Stand
+    controls: Controls | None
+    adjusted: bool
     interrupted: bool = False
     cut: str = ""
     name: str = "chains"
@@ -121,6 +128,15 @@ class Chains:
         """Chains."""
         return len(self.draws)
 
+    @property
+    def as_drawn(self) -> Array:
+        """The draws (C, T, D) as they came, before control variates moved them."""
+        if not self.adjusted or self.controls is None:
+            return self.draws
+        adjustment, stand = self.controls.adjustment(), self.stand
+        rows = [stand.at(adjustment.undone(stand.coordinates(u, u)[0]))[0] for u in np.moveaxis(self.draws, 1, 0)]
+        return np.stack(rows, axis=1)
+
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draws (n, D), at random."""
         flat = self.draws.reshape(-1, self.draws.shape[-1])
@@ -135,7 +151,7 @@ class Chains:
 
 
 def run(
-    gradients: Gradients,
+    density: Density,
     measure: Measure,
     starts: Array,
     metric: Metric,
@@ -143,15 +159,14 @@ def run(
     *,
     remaining: Callable[[], float] = lambda: math.inf,
     late: Callable[[], bool] = lambda: False,
-    slopes: Slopes | None = None,
     policy: ChainPolicy = ChainPolicy(),  # noqa: B008
 ) -> Chains | None:
     """Run chains from superchains' starting points (K, D) until they are accurate enough, or the limits end them.
 
     Parameters
     ----------
-    gradients : callable, (S, D) -> (S,), (S, D)
-        Log density and its gradient; rows may not be finite.
+    density : Density
+        Rows may not be finite.
     measure : callable, (S, D) -> labels (R), columns (S, R)
         The quantities that are reported, on which accuracy is judged.
     starts : ndarray, shape (K, D)
@@ -162,8 +177,6 @@ def run(
         Gradients that are left.
     late : callable
         Whether time is up.
-    slopes : callable, (S, D) -> (S, D), optional
-        The gradients alone, where these cost less.
 
     Returns
     -------
@@ -174,7 +187,6 @@ def run(
     -----
     An interrupt (Ctrl-C) ends with the draws up to then; before the first, it is raised.
     """
-    density = _density(gradients, slopes)
     stand = begun(density, np.repeat(starts, policy.size, axis=0), metric, policy.acceptance)
     spent = len(stand.u)
     settled = adapted(density, stand, rng, remaining, late, policy)
@@ -186,48 +198,58 @@ def run(
 
 def extended(
     chains: Chains,
-    gradients: Gradients,
+    density: Density,
     measure: Measure,
     rng: np.random.Generator,
     draws: int,
     *,
     remaining: Callable[[], float] = lambda: math.inf,
     late: Callable[[], bool] = lambda: False,
-    slopes: Slopes | None = None,
     policy: ChainPolicy = ChainPolicy(),  # noqa: B008
 ) -> Chains:
     """The same chains, so many draws of each longer."""
     longer = replace(policy, fewest=draws, draws=draws, superchains=chains.superchains)
-    density = _density(gradients, slopes)
     return _drawn(density, measure, chains.stand, rng, remaining, late, longer, chains.gradients, chains) or chains
 
 
-def _density(gradients: Gradients, slopes: Slopes | None) -> Density:
-    return Density(gradients, (lambda u: gradients(u)[1]) if slopes is None else slopes)
-
-
 class _Record:
-    """Draws as they come, with their log densities, the quantities that are reported, and how trajectories went."""
+    """Draws as they come, with the quantities that are reported, and how trajectories went."""
 
-    def __init__(self, measure: Measure, policy: ChainPolicy, most: int, earlier: Chains | None) -> None:
-        self.measure, self.policy = measure, policy
+    def __init__(
+        self, density: Density, measure: Measure, stand: Stand, policy: ChainPolicy, most: int, earlier: Chains | None
+    ) -> None:
+        self.measure, self.policy, self.stand = measure, policy, stand
         self.before = 0 if earlier is None else earlier.draws.shape[1]
         self.draws, self.values, self.columns = (History(most + self.before) for _ in range(3))
         self.sums = Sums(policy.superchains, most + self.before)
         self.labels: Sequence[str] = ()
         self.accepted: list[Array] = []
         self.divergent: list[Array] = []
-        if earlier is not None:
-            for row, values in zip(np.moveaxis(earlier.draws, 1, 0), earlier.log_density.T, strict=True):
-                self._append(row, values, *measure(row))
+        self.controls: Controls | None = None
+        if earlier is None:
+            e, _ = stand.coordinates(stand.u, stand.gradient)
+            self.controls = Controls.begun(e, stand.metric.variances)
+            return
+        self.controls = copy.deepcopy(earlier.controls)
+        for row, values in zip(np.moveaxis(earlier.as_drawn, 1, 0), earlier.log_density.T, strict=True):
+            self._append(row, density.values(row) if earlier.adjusted else values)
 
     def add(self, moved: Trajectory) -> None:
         """Where chains stand after a trajectory."""
-        stand = moved.stand
-        labels, column = self.measure(stand.u)
-        self._append(stand.u, stand.log_density, labels, column)
+        self.stand = stand = moved.stand
+        self._append(stand.u, stand.log_density)
+        if self.controls is not None:
+            e, slope = stand.coordinates(stand.u, stand.gradient)
+            self.controls.append(e, stand.metric.velocity(slope))
         self.accepted.append(moved.acceptance)
         self.divergent.append(moved.divergent)
+
+    def _append(self, u: Array, values: Array) -> None:
+        self.labels, column = self.measure(u)
+        self.columns.append(column)
+        self.sums.append(column)
+        self.draws.append(u)
+        self.values.append(values)
 
     @property
     def new(self) -> int:
@@ -235,37 +257,45 @@ class _Record:
         return self.draws.length - self.before
 
     def mend(self) -> None:
-        """Leave out an iteration that an interrupt cut short."""
+        """Leave out an iteration that an interrupt cut short, and the sums of which nobody knows how far they came."""
         whole = min(self.draws.length, self.values.length, self.columns.length)
         for history in (self.draws, self.values, self.columns):
             history.length = whole
         self.sums = Sums.of(self.columns.rows, self.policy.superchains)
+        self.controls = None
 
-    def _append(self, u: Array, values: Array, labels: Sequence[str], column: Array) -> None:
-        self.labels = labels
-        self.columns.append(column)
-        self.sums.append(column)
-        self.draws.append(u)
-        self.values.append(values)
+    # ---- what chains say of their accuracy --------------------------------------------------------------------------
 
-    def look(self) -> Mixing:
-        """What chains say of their accuracy, but for heavy tails."""
+    def mixing(self) -> Mixing:
+        """Of the draws as they came, heavy tails aside."""
         return self.sums.mixing(ALARM / self.sums.first.shape[1])
 
-    def with_tails(self, found: Mixing) -> Mixing:
-        """The same with heavy tails, for which many draws are sorted."""
-        return enlarged(found, self.columns.rows, self.policy)
+    def errors(self) -> Errors:
+        """Standard errors of what is reported, heavy tails aside."""
+        if self.controls is None:
+            return self.mixing().errors
+        u, stand = flattened(self.draws.rows), self.stand
+        some = u[np.linspace(0, len(u) - 1, POINTS).astype(int)]
+        points, _ = stand.coordinates(some, some)
+        return errors_of(
+            self.sums, self.controls.adjustment(), points, lambda e: np.asarray(self.measure(stand.at(e)[0])[1])
+        )
 
     def last_look(self) -> Mixing:
-        """With heavy tails, and with widths, about which chains may disagree though their means are the same."""
-        x, superchains = self.columns.rows, self.policy.superchains
-        found = self.with_tails(self.look())
-        squares = mixing(x, superchains, folded=True)
+        """With widths, about which chains may disagree though their means are the same."""
+        found = self.mixing()
+        squares = mixing(self.columns.rows, self.policy.superchains, folded=True)
         return found._replace(
             rhat=np.maximum(found.rhat, squares.rhat),
             excess=np.maximum(found.excess, squares.excess),
             drift=np.maximum(found.drift, squares.drift),
         )
+
+    def adjusted(self) -> Array:
+        """The draws (T, C, D) with the moments that control variates leave."""
+        assert self.controls is not None
+        adjustment, stand = self.controls.adjustment(), self.stand
+        return np.stack([stand.at(adjustment(stand.coordinates(u, u)[0]))[0] for u in self.draws.rows])
 
 
 def _drawn(
@@ -282,7 +312,7 @@ def _drawn(
     """Draws with settled moves, until they are accurate enough."""
     chains, dim = stand.u.shape
     most = max(policy.fewest, min(policy.draws, policy.numbers // (chains * dim)))
-    record = _Record(measure, policy, most, earlier)
+    record = _Record(density, measure, stand, policy, most, earlier)
     interrupted, look = False, policy.fewest
     cut = "memory" if most < policy.draws else ""
     try:
@@ -295,14 +325,15 @@ def _drawn(
             record.add(moved)
             stand, spent = moved.stand, spent + moved.steps * chains
             if k == look:
-                found = record.look()
+                found = record.errors()
+                if k >= policy.hopeless and policy.off(found, most / k) > policy.passing:
+                    break
                 if policy.off(found) < policy.missed:
-                    found = record.with_tails(found)
+                    # Many draws are sorted for it.
+                    found = enlarged(found, record.columns.rows, policy)
                     if policy.off(found) < policy.missed:
                         cut = ""
                         break
-                if k >= policy.hopeless and policy.off(record.look(), most / k) > policy.passing:
-                    break
                 look = policy.next_look(found, k)
     except KeyboardInterrupt:
         interrupted = True
@@ -311,18 +342,27 @@ def _drawn(
         if interrupted:
             raise KeyboardInterrupt
         return None
-    return _chains(record, stand, spent, interrupted, cut)
+    return _chains(record, density, spent, interrupted, cut, remaining())
 
 
-def _chains(record: _Record, stand: Stand, spent: int, interrupted: bool, cut: str) -> Chains:
+def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cut: str, remaining: float) -> Chains:
     """What was drawn, with what it shows of its own accuracy."""
-    policy, labels, x = record.policy, record.labels, record.columns.rows
-    found, bad = record.last_look(), unbounded(x)
-    mean, sd = moments(x)
+    policy, labels, stand, drawn = record.policy, record.labels, record.stand, record.columns.rows
+    found, bad = record.last_look(), unbounded(drawn)
+    draws, columns, values, errors = record.draws.rows, drawn, record.values.rows, found.errors
+    # Chains that disagree are not stationary, of which Stein's identity says nothing; limits leave no evaluations.
+    known = record.controls is not None and cut in ("", "memory") and values.size <= remaining and policy.agree(found)
+    better = _evaluated(record, density) if known else None
+    if better is not None:
+        draws, columns, values = better
+        errors = record.errors()
+    errors = enlarged(errors, drawn, policy)
+    found = found._replace(mean_error=errors.mean, sd_error=errors.sd)
+    mean, sd = moments(columns)
     share, rates = float(np.mean(record.divergent)), np.mean(record.accepted, axis=0)
     return Chains(
-        draws=np.moveaxis(record.draws.rows, 0, 1),
-        log_density=record.values.rows.T,
+        draws=np.moveaxis(draws, 0, 1),
+        log_density=values.T,
         superchains=policy.superchains,
         mean=mean,
         sd=sd,
@@ -335,10 +375,21 @@ def _chains(record: _Record, stand: Stand, spent: int, interrupted: bool, cut: s
         step_size=math.exp(stand.log_step),
         length=math.exp(stand.log_length),
         gradients=spent,
-        problems=(*problems_of(found, x, labels, share, rates, policy), *infinite(bad, labels)),
+        problems=(*problems_of(found, drawn, labels, share, rates, policy), *infinite(bad, labels)),
         stand=stand,
+        controls=record.controls,
+        adjusted=better is not None,
         interrupted=interrupted,
         cut=cut,
         shared=tuple(of_trajectories(share, rates, policy)),
-        doubts=doubts_of(found, x, bad, policy),
+        doubts=doubts_of(found, drawn, bad, policy),
     )
+
+
+def _evaluated(record: _Record, density: Density) -> tuple[Array, Array, Array] | None:
+    """Adjusted draws (T, C, D), what is reported of them, and their log densities; None where these are infinite."""
+    draws = record.adjusted()
+    values = density.values(flattened(draws)).reshape(draws.shape[:2])
+    if not np.isfinite(values).all():
+        return None
+    return draws, np.stack([record.measure(u)[1] for u in draws]), values

@@ -57,6 +57,11 @@ def by_block(look: Callable[[Array], Array], x: Array) -> Array:
     return np.concatenate([look(part) for part in blocks(x)])
 
 
+def flattened(x: Array) -> Array:
+    """Of all iterations (T, C, R), one below the other."""
+    return x.reshape(-1, x.shape[-1])
+
+
 class Moments(NamedTuple):
     """Means and sds (R,)."""
 

@@ -98,6 +98,13 @@ class Metric:
         return np.asarray(p if self.base is None else p @ self.base.inverse)
 
     @cached_property
+    def variances(self) -> Array:
+        """The diagonal (D,) of the covariance."""
+        if self.base is not None:
+            return np.asarray(np.diag(self._covariance))
+        return np.asarray(self.scale**2 * (1.0 + self.directions**2 @ (self.stretch**2 - 1.0)))
+
+    @cached_property
     def _covariance(self) -> Array:
         rows = self.to_position(np.eye(len(self.scale)))
         return np.asarray(rows.T @ rows)

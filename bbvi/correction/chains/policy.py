@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from bbvi.correction.chains.metric import MetricPolicy
-from bbvi.correction.chains.rhat import Mixing
+from bbvi.correction.chains.rhat import Errors, Mixing
 from bbvi.correction.chains.warp import WarpPolicy
 
 
@@ -71,7 +71,7 @@ class ChainPolicy:
     """
 
     superchains: int = 16
-    size: int = 8
+    size: int = 4
     windows: tuple[int, ...] = (5, 6, 8, 10, 12)
     looks: tuple[int, ...] = (1, 3)
     still: float = 0.15
@@ -81,14 +81,14 @@ class ChainPolicy:
     careful: float = 0.001
     kick: float = 0.25
     longest: int = 96
-    draws: int = 320
+    draws: int = 640
     hopeless: int = 48
     fewest: int = 12
     patience: float = 1.4
     mean_off: float = 0.1
     sd_off: float = 0.1
-    missed: float = 0.002
-    chosen: float = 1.1
+    missed: float = 0.005
+    chosen: float = 1.25
     passing: float = 0.02
     rhat: float = 0.01
     drift: float = 0.04
@@ -114,13 +114,18 @@ class ChainPolicy:
         """Chains in all."""
         return self.superchains * self.size
 
-    def off(self, found: Mixing, longer: float = 1.0) -> float:
+    def off(self, found: Errors, longer: float = 1.0) -> float:
         """How many figures are expected to be off by more, if chains were so many times as long."""
-        errors = np.concatenate([found.mean_error / self.mean_off, found.sd_error / self.sd_off])
+        errors = np.concatenate([found.mean / self.mean_off, found.sd / self.sd_off])
         errors *= self.chosen / math.sqrt(longer)
         return float(np.sum(2.0 * ndtr(-1.0 / np.maximum(errors, 1e-9))))
 
-    def next_look(self, found: Mixing, done: int) -> int:
+    def agree(self, found: Mixing) -> bool:
+        """Whether chains from different starts agree, and are where they stay."""
+        apart = float(np.max(np.sqrt(1.0 + found.excess) - 1.0))
+        return apart <= self.rhat and float(found.drift.max()) <= self.drift
+
+    def next_look(self, found: Errors, done: int) -> int:
         """The iteration at which chains are looked at again: when they should have become accurate enough."""
         soon, late = done + 2, max(math.ceil(self.patience * done), done + 2)
         return next((k for k in range(soon, late) if self.off(found, k / done) < self.missed), late)

@@ -13,6 +13,15 @@ Array = np.ndarray
 
 # Probability that chains which are stationary are thought not to be.
 ALARM = 1e-3
+# Share of the quantities for which chains from one start look alike, though they have forgotten it.
+_ALIKE = 0.1
+
+
+class Errors(NamedTuple):
+    """Standard errors by quantity (R,): of means, in sds, and of sds, relative."""
+
+    mean: Array
+    sd: Array
 
 
 class Mixing(NamedTuple):
@@ -32,6 +41,11 @@ class Mixing(NamedTuple):
     mean_error: Array
     sd_error: Array
     drift: Array
+
+    @property
+    def errors(self) -> Errors:
+        """Standard errors."""
+        return Errors(self.mean_error, self.sd_error)
 
 
 class Sums:
@@ -85,6 +99,14 @@ class Sums:
         moved: Array = means[self.steps - half :].mean(axis=0) - means[:half].mean(axis=0)
         return moved
 
+    def influence(self) -> tuple[Array, Array, Array]:
+        """What each chain says of the mean and of the variance, (C, R), beyond all, and the variance (R,), in units."""
+        of_chains = self.first / self.steps
+        mean = of_chains.mean(axis=0)
+        squares = self.second / self.steps - 2.0 * mean * of_chains + mean**2
+        variance = squares.mean(axis=0)
+        return of_chains - mean, squares - variance, variance
+
     def mixing(self, level: float) -> Mixing:
         """How chains agree; `level` is the probability that chains which are stationary show an excess, or a drift."""
         steps, superchains = self.steps, self.superchains
@@ -114,8 +136,8 @@ class Sums:
         return Mixing(
             rhat=np.where(constant, 1.0, np.sqrt(1.0 + b / w)),
             excess=np.where(constant, 0.0, excess),
-            mean_error=np.where(constant, 0.0, _errors(of_chains) / np.sqrt(scale)),
-            sd_error=np.where(constant, 0.0, 0.5 * _errors(squares) / scale),
+            mean_error=np.where(constant, 0.0, standard_errors(of_chains, superchains) / np.sqrt(scale)),
+            sd_error=np.where(constant, 0.0, 0.5 * standard_errors(squares, superchains) / scale),
             drift=np.where(constant, 0.0, drift / np.sqrt(scale)),
         )
 
@@ -147,6 +169,17 @@ def _folded(x: Array) -> Array:
     return np.asarray(np.abs(x - np.median(x, axis=(0, 1))))
 
 
-def _errors(of_chains: Array) -> Array:
-    """Standard errors (R,) of the mean of chain means (C, R)."""
-    return np.asarray(of_chains.std(axis=0, ddof=1) / np.sqrt(len(of_chains)))
+def standard_errors(of_chains: Array, superchains: int) -> Array:
+    """Standard errors (R,) of the mean of what chains say (C, R), neighbours of which began at one point.
+
+    Chains that are still alike because of it, beyond chance, count as fewer: the ratio of the variances between and
+    within superchains follows an F distribution where they are not.
+    """
+    chains = len(of_chains)
+    centred = (of_chains - of_chains.mean(axis=0)).reshape(superchains, -1, of_chains.shape[1])
+    means = centred.mean(axis=1)
+    within = np.sum((centred - means[:, None]) ** 2, axis=(0, 1)) / max(chains - superchains, 1)
+    between = np.sum(means**2, axis=0) / (superchains - 1) * (chains // superchains)
+    bound = fdtri(superchains - 1, max(chains - superchains, 1), 1.0 - _ALIKE)
+    of_all = np.sum(centred**2, axis=(0, 1)) / (chains - 1)
+    return np.asarray(np.sqrt(of_all * np.maximum(1.0, between / np.maximum(bound * within, 1e-300)) / chains))

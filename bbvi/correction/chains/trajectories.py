@@ -16,6 +16,7 @@ from bbvi.correction.chains.warp import Warp
 Array = np.ndarray
 Gradients = Callable[[Array], tuple[Array, Array]]
 Slopes = Callable[[Array], Array]
+Values = Callable[[Array], Array]
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # A longer trajectory must gain by more than this power of its length: between the most that squares can change (0) and
@@ -24,10 +25,16 @@ _ELASTICITY = 0.5
 
 
 class Density(NamedTuple):
-    """Of draws (S, D): log density (S,) with its gradients (S, D), and these alone, which cost less."""
+    """Of draws (S, D): log density (S,) with its gradients (S, D), and each of them alone, which costs less."""
 
     gradients: Gradients
     slopes: Slopes
+    values: Values
+
+    @classmethod
+    def of(cls, gradients: Gradients) -> Density:
+        """Where nothing is to be had but all at once."""
+        return cls(gradients, lambda u: gradients(u)[1], lambda u: gradients(u)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +148,7 @@ def trajectory(
     return Trajectory(moved, acceptance, gain < -policy.diverged, steps)
 
 
-def _tuned(
-    stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float, length: float
-) -> Stand:
+def _tuned(stand: Stand, before: Array, after: Array, p: Array, acceptance: Array, rate: float, length: float) -> Stand:
     """Step size by the mean acceptance, length by the sign of the ChEES gradient (Hoffman, Radul, Sountsov 2021)."""
     log_step = stand.log_step + 1.2 * rate * (float(acceptance.mean()) - stand.aim)
     good = np.isfinite(after).all(axis=1) & (acceptance > 0)

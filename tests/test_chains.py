@@ -253,7 +253,7 @@ def test_hierarchies_beyond_weights_are_reliable_and_right(groups, between, cent
     model, mean, sd = hierarchical(groups, between, 1, centred)
     fit = bbvi.fit(model, seed=1)
     row = fit.summary().loc["tau"]
-    assert fit.verdict == "reliable" and not fit.rhat > 1.05
+    assert fit.verdict == "reliable" and not fit.rhat > 1.1
     assert abs(row["mean"] - mean) < 0.1 * sd and abs(row["sd"] / sd - 1) < 0.1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from bbvi.correction import chains
-from bbvi.correction.assessment import is_funnel
+from bbvi.correction.assessment import HEAVY_TAIL, is_funnel
 from bbvi.correction.chains import ChainPolicy, Chains, Density
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.importance import ImportanceResult, tempered
@@ -104,14 +104,20 @@ def _compared(corrected: Corrected, found: Chains) -> Chains:
     # So far apart is the worst of so many rows by chance.
     apart = -ndtri(job.policy.by_chance / len(change)) * np.hypot(weighed.sd_error, found.sd_error)
     differs = change > np.maximum(apart, job.policy.contradicted)
-    if not differs.any():
-        return found
-    worst = int(np.argmax(np.where(differs, change, 0.0)))
-    told = f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}"
+    # Chains that never went far out have a light tail, whatever the posterior's.
+    heavy = np.array([HEAVY_TAIL in doubt for doubt in weighed.doubts], dtype=bool)
+    told = []
+    if differs.any():
+        worst = int(np.argmax(np.where(differs, change, 0.0)))
+        told.append(f"weights say that the sd of {labels[worst]} is {sd[worst]:.3g} and not {found.sd[worst]:.3g}")
+    if heavy.any():
+        names = ", ".join(labels[i] for i in np.flatnonzero(heavy)[:4])
+        told.append(f"weights say that the tails of {names} are too heavy for an sd to be measured")
     doubts = tuple(
-        doubt or ("weights differ" if other else "") for doubt, other in zip(found.doubts, differs, strict=True)
+        doubt or (HEAVY_TAIL if tail else "weights differ" if other else "")
+        for doubt, other, tail in zip(found.doubts, differs, heavy, strict=True)
     )
-    return replace(found, problems=(*found.problems, told), doubts=doubts)
+    return replace(found, problems=(*found.problems, *told), doubts=doubts)
 
 
 def _settled(corrected: Corrected) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve
 
-from bbvi.solvers.sparsity import Pattern, pattern_of
+from bbvi.solvers.sparsity import Pattern, pattern_of, probe_of
 
 Array = np.ndarray
 
@@ -20,8 +20,6 @@ FEW, _MANY = 16, 500
 # Latents up to which it is formed.
 MOST = 2000
 _SMALLEST = 0.1
-# Differences of products that are the same, as a share of the largest: steps of that size leave as much.
-_SAME = 1e-3
 
 
 def few_of(dim: int) -> int:
@@ -61,12 +59,10 @@ def _by_pattern(
     gradients: Callable[[Array], Array], point: Array, slope: Array, scale: Array, pattern: Pattern
 ) -> Array | None:
     """Minus the Hessian in units of the scales, from few products; None if one more shows that it has other zeros."""
-    probe = np.cos(np.arange(len(scale)) ** 2)
+    probe = probe_of(len(scale))
     moves = np.concatenate([pattern.directions, probe[None]]) * scale
     products = _differences(gradients, point, slope, moves) * scale
-    matrix = pattern.whole(products[:-1])
-    off = np.abs(matrix @ probe - products[-1])
-    return matrix if np.max(off, initial=0.0) <= _SAME * np.max(np.abs(products[-1]), initial=0.0) else None
+    return pattern.whole(products[:-1]) if pattern.shows(products[:-1], probe, products[-1]) else None
 
 
 class Coarse(NamedTuple):

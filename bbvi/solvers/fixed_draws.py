@@ -20,8 +20,11 @@ from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
-# A Newton step this short, in natural units, leaves an error of its square.
-_NEWTON_TOLERANCE = 1e-5
+# A Newton step this short, in natural units, leaves an error of its square, or of what conjugate gradients leave of it.
+_NEWTON_TOLERANCE = 1e-3
+# Length of a step, in natural units, from which on fresh draws tell whether these are too few to go on with, and by how
+# much their gradients must be too large for it.
+_NEAR, _TOO_FEW = 1.0, 2.0
 _MAX_STEPS = 300
 _MAX_LOG_SD = 60.0
 _FRESH_DESIGNS = 8
@@ -35,13 +38,17 @@ _FEWEST_DRAWS = 32
 
 @dataclass
 class FixedDrawsState(State):
-    """`State` with the draws, the trust region and, at the optimum, the Hessian of F in natural coordinates."""
+    """`State` with the draws, the trust region and, at the optimum, the Hessian of F in natural coordinates.
+
+    Near the optimum also the gradients (R, 2D) on fresh designs, of which the spread is the draws' Monte Carlo error.
+    """
 
     eps: Array = field(default_factory=lambda: np.empty((0, 0)))
     radius: float = 1.0
     steps: int = 0
     escapes: int = 0
     hessian: Array = field(default_factory=lambda: np.empty((0, 0)))
+    fresh: Array = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def reserve(self) -> int:
@@ -128,6 +135,8 @@ class FixedDraws:
         )
         if step.accepted[0] and step.newton[0] and step.length[0] < _NEWTON_TOLERANCE:
             return self._at_optimum(target, state, rng, tolerance)
+        if step.accepted[0] and step.newton[0] and step.length[0] < _NEAR and not state.fresh.size:
+            return self._near_optimum(target, state, rng, tolerance)
         if not np.isfinite(step.gradient_norm[0]):
             return _ended(state, "The gradient of the log joint is not finite where its value is.")
         if state.radius < 1e-10:
@@ -142,6 +151,21 @@ class FixedDraws:
         if state.steps >= _MAX_STEPS:
             return replace(state, status=Status.BUDGET, message=f"No optimum after {_MAX_STEPS} Newton steps.")
         return state
+
+    def _near_optimum(
+        self, target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
+    ) -> FixedDrawsState:
+        """More draws where gradients say, without any Hessian, that these are far too few: no more steps for them."""
+        count, dim = len(state.eps), target.dim
+        state = replace(state, fresh=_fresh_gradients(target, state, rng))
+        ratio = float(np.max(state.fresh.std(axis=0, ddof=1)[:dim])) / tolerance
+        more = _needed(count, ratio, dim, self.max_draws) if ratio > _TOO_FEW else count
+        return self._with_draws(state, more, rng) if more > count else state
+
+    @staticmethod
+    def _with_draws(state: FixedDrawsState, count: int, rng: np.random.Generator) -> FixedDrawsState:
+        dim = len(state.mean)
+        return replace(state, eps=orthogonal(count, dim, rng), radius=dim**0.5, fresh=np.empty((0, 0)))
 
     def _at_optimum(
         self, target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
@@ -162,7 +186,8 @@ class FixedDraws:
                 by = coarse(lambda u: target.gradients(u)[1], state.mean, state.log_sd, state.eps)
             unit = np.ones(target.dim) if by is None else np.sqrt(np.maximum(by.variances, 1.0))
             solve = partial(_iterated, target, state) if by is None else by.solve
-        errors = solve(_fresh_gradients(target, state, rng))
+        fresh = state.fresh if state.fresh.size else _fresh_gradients(target, state, rng)
+        errors = solve(fresh - fresh.mean(axis=0))
         se = errors.std(axis=0, ddof=1)
         state = replace(
             state,
@@ -187,7 +212,7 @@ class FixedDraws:
                 f"{worst:.2g} posterior sds, more than the tolerance of {tolerance:g}: allow more draws, as by "
                 f"solver=bbvi.FixedDraws(max_draws={8 * count}).",
             )
-        return replace(state, eps=orthogonal(more, target.dim, rng), radius=target.dim**0.5)
+        return self._with_draws(state, more, rng)
 
 
 def _needed(count: int, ratio: float, dim: int, most: int) -> int:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bbvi.solvers.curvature import MOST, coarse, few_of, preconditioned
+from bbvi.solvers.sparsity import FEWEST, pattern_of, probe_of
 from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
@@ -107,8 +108,9 @@ def localize(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> Loca
 def hessian(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, Array, Array]:
     """F (K,), gradient (K, 2D) and Hessian (K, 2D, 2D) of K problems in natural coordinates.
 
-    Every draw is laid out D times, so that one Hessian product of the target gives whole Hessians H_s: with G = sd
-    H_s sd, the blocks are -mean G, -mean G eps / sqrt 2, and -(mean eps G eps + diag(mean eps g)) / 2.
+    With G = sd H_s sd the blocks are -mean G, -mean G eps / sqrt 2, and -(mean eps G eps + diag(mean eps g)) / 2. Small
+    problems lay out every draw D times, so that one Hessian product of the target gives whole Hessians H_s; large ones
+    ask for column after column, or for many at once where no two of them share a row.
     """
     k, s, d = eps.shape
     sd = np.exp(log_sd)[:, None]
@@ -118,34 +120,85 @@ def hessian(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> tuple
         linear = target.linearize(np.repeat(u, d, axis=0), sd.mean(axis=(0, 1)))
         values, gradients = linear.values[::d], linear.gradients[::d]
         v = np.broadcast_to(directions, (k, s, d, d)).reshape(k * s * d, d)
-        curved = linear.hessian_product(v).reshape(k, s, d, d)
+        blocks = _of_matrices(linear.hessian_product(v).reshape(k, s, d, d) * sd[:, :, None], eps)
     else:
         linear = target.linearize(u, sd.mean(axis=(0, 1)))
         values, gradients = linear.values, linear.gradients
-        curved = None
+
+        def column(direction: Array) -> Array:
+            return np.asarray(sd * linear.hessian_product(np.repeat(direction, s, axis=0)).reshape(k, s, d))
+
+        found = None if k > 1 else _sparse(target, column, u, sd[0, 0], eps[0])
+        blocks = _by_columns(column, directions[:, 0], eps) if found is None else found
     g = sd * gradients.reshape(k, s, d)
     weight = (eps * g).mean(axis=1)
     full = np.empty((k, 2 * d, 2 * d))
-    mm, mr, rr = full[:, :d, :d], full[:, :d, d:], full[:, d:, d:]
-    if curved is not None:
-        curved = curved * sd[:, :, None]
-        mm[:] = -np.add.reduce(curved, axis=1) / s
-        curved *= eps[:, :, None]
-        mr[:] = -np.add.reduce(curved, axis=1) / (_ROOT2 * s)
-        curved *= eps[:, :, :, None]
-        rr[:] = -np.add.reduce(curved, axis=1) / (2 * s)
-    else:
-        for j in range(d):
-            column = sd * linear.hessian_product(np.repeat(directions[:, 0, j], s, axis=0)).reshape(k, s, d)
-            tilted = column * eps
-            mm[:, j] = -np.add.reduce(column, axis=1) / s
-            mr[:, j] = -np.add.reduce(tilted, axis=1) / (_ROOT2 * s)
-            rr[:, j] = -np.matmul(eps[:, None, :, j], tilted)[:, 0] / (2 * s)
-    rr[:, np.arange(d), np.arange(d)] -= weight / 2
-    full[:, d:, :d] = mr.transpose(0, 2, 1)
+    full[:, :d, :d], full[:, :d, d:], full[:, d:, d:] = (-one for one in blocks)
+    full[:, :d, d:] /= _ROOT2
+    full[:, d:, d:] /= 2.0
+    full[:, np.arange(d, 2 * d), np.arange(d, 2 * d)] -= weight / 2
+    full[:, d:, :d] = full[:, :d, d:].transpose(0, 2, 1)
     gradient = np.concatenate([-g.mean(axis=1), (-weight - 1) / _ROOT2], axis=1)
     value = -values.reshape(k, s).mean(axis=1) - log_sd.sum(axis=1)
     return value, gradient, (full + full.transpose(0, 2, 1)) / 2
+
+
+class _Blocks(NamedTuple):
+    """Means over draws of G, of G eps, of which the second index counts, and of eps G eps, (K, D, D) each."""
+
+    plain: Array
+    tilted: Array
+    twice: Array
+
+
+def _of_matrices(curved: Array, eps: Array) -> _Blocks:
+    """From G of each draw, (K, S, D, D), which is overwritten."""
+    s = eps.shape[1]
+    plain = np.add.reduce(curved, axis=1) / s
+    curved *= eps[:, :, None]
+    tilted = np.add.reduce(curved, axis=1) / s
+    curved *= eps[:, :, :, None]
+    return _Blocks(plain, tilted, np.add.reduce(curved, axis=1) / s)
+
+
+def _by_columns(column: Callable[[Array], Array], directions: Array, eps: Array) -> _Blocks:
+    """From one column of G, of all draws (K, S, D), after the other."""
+    k, s, d = eps.shape
+    plain, tilted, twice = (np.empty((k, d, d)) for _ in range(3))
+    for j in range(d):
+        one = column(directions[:, j])
+        turned = one * eps
+        plain[:, j] = np.add.reduce(one, axis=1) / s
+        tilted[:, j] = np.add.reduce(turned, axis=1) / s
+        twice[:, j] = np.matmul(eps[:, None, :, j], turned)[:, 0] / s
+    return _Blocks(plain, tilted, twice)
+
+
+def _sparse(
+    target: LogDensity, column: Callable[[Array], Array], u: Array, sd: Array, eps: Array
+) -> _Blocks | None:
+    """From a few products where most of G is zero, as one draw shows and a probe at all draws confirms; else None."""
+    s, d = eps.shape
+    if d < FEWEST:
+        return None
+    at_one = target.linearize(np.repeat(u[:1], d, axis=0), sd).hessian_product(np.diag(sd))
+    if not np.isfinite(at_one).all():
+        return None
+    pattern = pattern_of(at_one)
+    if pattern is None:
+        return None
+    products = np.stack([column((direction * sd)[None])[0] for direction in pattern.directions])
+    probe = probe_of(d)
+    probed = column((probe * sd)[None])[0]
+    blocks = _Blocks(*np.zeros((3, 1, d, d)))
+    for i in range(s):
+        if not pattern.shows(products[:, i], probe, probed[i]):
+            return None
+        curved = pattern.whole(products[:, i]) / s
+        blocks.plain[0] += curved
+        blocks.tilted[0] += curved * eps[i]
+        blocks.twice[0] += curved * eps[i] * eps[i][:, None]
+    return blocks
 
 
 def solve_dense(matrix: Array, gradient: Array, radius: Array) -> tuple[Array, Array, Array]:

@@ -16,6 +16,13 @@ Array = np.ndarray
 # Latents from which fewer products are worth looking for, and the share of all that they may be.
 FEWEST = 100
 _WORTH = 0.5
+# Differences of products that are the same, as a share of the largest: steps of differences leave as much.
+_SAME = 1e-3
+
+
+def probe_of(dim: int) -> Array:
+    """A direction (D,) with no zeros and no pattern, which shows what was taken for zero and is not."""
+    return np.asarray(np.cos(np.arange(dim) ** 2))
 
 
 class Pattern(NamedTuple):
@@ -46,6 +53,11 @@ class Pattern(NamedTuple):
         matrix[:, self.alone] = products[:count].T
         return matrix
 
+    def shows(self, products: Array, probe: Array, product: Array) -> bool:
+        """Whether the matrix from its products (K, D) takes a probe (D,) to the product (D,) that was asked for."""
+        off = np.abs(self.whole(products) @ probe - product)
+        return bool(np.max(off, initial=0.0) <= _SAME * np.max(np.abs(product), initial=0.0))
+
 
 def pattern_of(matrix: Array) -> Pattern | None:
     """Directions that show a symmetric matrix (D, D) with the zeros of this one; None where they are not much fewer."""
@@ -56,6 +68,8 @@ def pattern_of(matrix: Array) -> Pattern | None:
     order = np.argsort(-filled.sum(axis=0), kind="stable")
     best: tuple[int, Array, Array] | None = None
     for count in [*range(8), *(2**k for k in range(3, int(np.log2(dim * _WORTH)) + 1))]:
+        if best is not None and count >= best[0]:
+            break
         alone = np.sort(order[:count])
         colours = _coloured(filled, alone)
         cost = count + int(colours.max()) + 1

@@ -27,8 +27,6 @@ logger = logging.getLogger("bbvi")
 # Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold, and
 # which the allocator gives out again; of a megabyte it returns the pages to the system, and clears them each time.
 _CHUNK_ELEMENTS = 2**16
-# Elements from which there are two chunks at least, for two threads.
-_SHARED_ELEMENTS, _SHARED = 2**15, 2
 # Functions whose values the log keeps.
 _OF_DENSITY = ("density", "terms")
 # The user's functions that other values come from, and those that the density comes from.
@@ -136,10 +134,8 @@ class Evaluator:
         recorded = [recording.largest for recording in self._recordings.values() if recording is not None]
         width, rows = max(recorded, default=1), max(len(u), 1)
         count = -(-rows // max(1, _CHUNK_ELEMENTS // width)) if recorded else 1
-        if recorded and rows * width >= _SHARED_ELEMENTS:
-            # For any number of threads, since what is added up may round otherwise in other chunks.
-            count = max(count, min(_SHARED, rows))
-        # As many draws in one as in another, so that threads end together.
+        # As many draws in one as in another, so that threads end together; the same for any number of threads, since
+        # what is added up may round otherwise in other chunks.
         rows = -(-rows // count)
         return [slice(start, start + rows) for start in range(0, len(u), rows)] or [slice(0, 0)]
 

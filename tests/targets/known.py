@@ -132,7 +132,7 @@ def _on_grid(target: Target, low: Array, high: Array, size: int) -> tuple[list[s
     u, _ = _grid(low, high, size)
     values = _finite(np.concatenate([target.values(part) for part in np.array_split(u, max(len(u) // 20_000, 1))]))
     u, values = u[values > values.max() - _DEEP], values[values > values.max() - _DEEP]
-    labels, columns = posterior.reported(target, u)
+    labels, columns = posterior.Reported(target)(u)
     return list(labels), np.array(weighted(columns, values))
 
 

@@ -34,7 +34,7 @@ def mix(corrected: Corrected) -> Corrected:
     if min(job.left, job.affordable) < job.policy.fewest_chain_gradients:
         return corrected
     rng, target = job.rng("chains"), job.target
-    allowed, policy = _allowed(job), _policy(job)
+    allowed, policy = _allowed(job), _policy(corrected)
     try:
         found = chains.run(
             Density(target.gradients, target.slopes, target.values),
@@ -125,9 +125,12 @@ def _settled(corrected: Corrected) -> bool:
     return any(kind.checked and gravest(of_kind(kind)) is Verdict.RELIABLE for kind in corrected.kinds)
 
 
-def _policy(job: Job) -> ChainPolicy:
-    """What memory and the number of latents leave."""
+def _policy(corrected: Corrected) -> ChainPolicy:
+    """What memory, the number of latents and other modes ask for."""
+    job = corrected.job
     policy = job.policy.chains
+    if near_modes(corrected.modes):
+        policy = replace(policy, fewest=max(policy.fewest, job.policy.draws_between_modes))
     # Draws are held twice: flat, and as the quantities that are reported.
     policy = replace(policy, numbers=int(min(policy.numbers, job.target.max_memory / 16)))
     return replace(policy, kick=job.policy.kick_of_many) if job.target.dim >= job.policy.many else policy

@@ -76,6 +76,8 @@ class BudgetPolicy:
         Latents from which energy errors, which grow with their number, bound the step size of chains, and the kick of
         an integrator with smaller ones: a fifth to a third fewer gradients for 2,000 latents, measured. It is stable
         for shorter steps only than the leapfrog is, which tells in funnels of fewer.
+    draws_between_modes : int
+        Draws of each chain at the least where there is another mode: R-hat must show that chains go there and back.
     chain_candidates : int
         Draws of a Gaussian for each starting point of chains, of which the weightiest are taken.
     fewest_chain_gradients : int
@@ -169,6 +171,7 @@ class BudgetPolicy:
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     many: int = 1000
     kick_of_many: float = 0.2118
+    draws_between_modes: int = 60
     chain_candidates: int = 32
     fewest_chain_gradients: int = 4_000
     chain_gradients: int = 1_500_000

@@ -90,7 +90,7 @@ def by_row(kind: Kind, policy: VerdictPolicy = VerdictPolicy()) -> list[tuple[Ve
         common = Verdict.CAUTION if kind.shared else Verdict.RELIABLE
         if kind.divergent > policy.divergent:
             common = Verdict.UNRELIABLE
-        apart = (kind.rhat > policy.rhat) | (kind.drift > policy.moving)
+        apart = (kind.apart > policy.rhat) | (kind.drift > policy.moving)
         own = [
             Verdict.RELIABLE if not doubt else Verdict.UNRELIABLE if bad else Verdict.CAUTION
             for doubt, bad in zip(kind.doubts, apart, strict=True)
@@ -104,7 +104,7 @@ def by_row(kind: Kind, policy: VerdictPolicy = VerdictPolicy()) -> list[tuple[Ve
 
 def _of_chains(chains: Chains, policy: VerdictPolicy) -> Finding:
     text = "Chains found: " + "; ".join(chains.problems) + "."
-    apart, moving = float(chains.rhat.max()), float(chains.drift.max())
+    apart, moving = float(chains.apart.max()), float(chains.drift.max())
     if apart > policy.rhat or moving > policy.moving or chains.divergent > policy.divergent:
         return Finding(
             Verdict.UNRELIABLE,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
+from bbvi.correction.chains.draws import ChainErrors
 from bbvi.correction.gaussian import GaussianKind, MeanErrors
 from bbvi.correction.pool import Pool
 from bbvi.correction.psis import effective_sample_size, psis
@@ -133,6 +134,8 @@ class Posterior:
             mean, sd, error = self.moments(x)
             low, high = weighted_quantiles(x, self.weights, np.array([tail, 1 - tail]))
             figures[:, rows] = mean, sd, low, high, error
+        if isinstance(self.pool.errors, ChainErrors):
+            figures[-1] = self.pool.errors.of_rows
         table = np.concatenate([figures, plain[None]]).T.tolist()
         return [Row(label, *row) for label, row in zip(self.labels, table, strict=True)]
 

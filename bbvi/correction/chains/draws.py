@@ -38,9 +38,17 @@ Measure = Callable[[Array], tuple[Sequence[str], Array]]
 
 @dataclass(frozen=True, eq=False)
 class ChainErrors:
-    """Standard errors from the means of chains, which are independent of each other."""
+    """Standard errors from the means of chains, which are independent of each other.
+
+    Attributes
+    ----------
+    chains : int
+    of_rows : (R,)
+        Of what is reported, in its own units, where control variates made draws more accurate than they look.
+    """
 
     chains: int
+    of_rows: Array
 
     def standard_errors(self, weights: Array, centred: Array) -> Array:
         """Standard errors (R,) of the means of centred columns (S, R), chain after chain."""
@@ -61,8 +69,9 @@ class Chains:
         C is a multiple of it; chains of a superchain are neighbours, and began at one point.
     mean, sd : (R,)
         Of the reported quantities.
-    rhat, mean_error, sd_error, drift : (R,)
-        Of the reported quantities: nested R-hat, standard errors in sds and relative, and drift in sds beyond chance.
+    rhat, apart, mean_error, sd_error, drift : (R,)
+        Of the reported quantities: nested R-hat, the same beyond chance, standard errors in sds and relative, and drift
+        in sds beyond chance.
     divergent : float
         Share of trajectories that diverged.
     acceptance, step_size, length : float
@@ -90,6 +99,7 @@ class Chains:
     mean: Array
     sd: Array
     rhat: Array
+    apart: Array
     mean_error: Array
     sd_error: Array
     drift: Array
@@ -147,7 +157,8 @@ class Chains:
         flat = self.draws.reshape(-1, self.draws.shape[-1])
         log_density = self.log_density.ravel()
         equal = np.full(len(flat), -np.log(len(flat)))
-        return Pool(flat, equal, ChainErrors(self.count), log_density, log_density, chains=self.count)
+        errors = ChainErrors(self.count, self.mean_error * self.sd)
+        return Pool(flat, equal, errors, log_density, log_density, chains=self.count)
 
 
 def run(
@@ -367,6 +378,7 @@ def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cu
         mean=mean,
         sd=sd,
         rhat=found.rhat,
+        apart=np.sqrt(1.0 + found.excess),
         mean_error=found.mean_error,
         sd_error=found.sd_error,
         drift=found.drift,

@@ -78,8 +78,11 @@ def cut_short(found: Chains, job: Job) -> Chains:
 
 
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
-    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck ejects them."""
-    if found.divergent == 0:
+    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck ejects them.
+
+    One trajectory of thousands is ejected by chance anywhere.
+    """
+    if found.divergent <= policy.chains.careful:
         return ()
     u = found.draws.reshape(-1, found.draws.shape[-1])
     equal = np.full(len(u), 1.0 / len(u))

@@ -277,6 +277,7 @@ def test_a_fit_with_chains_extends_saves_and_goes_to_arviz(tmp_path):
     longer = fit.extend(20)
     assert longer.chains.draws.shape[1] == fit.chains.draws.shape[1] + 20
     assert longer.evaluations > fit.evaluations and longer.summary()["mcse_mean"].max() < 0.1
+    np.testing.assert_allclose(fit.summary()["mcse_mean"], fit.chains.mean_error * fit.chains.sd)
     tree = fit.to_arviz(draws=400)
     assert dict(tree["posterior"].sizes)["chain"] == 4
     assert (tree["sample_stats"]["log_weight"].values == 0).all()

@@ -55,6 +55,11 @@ MODELS = {
     "latents a list": (lambda: bbvi.Model(gaussian, ["mu"]), TypeError, "latents: expected a dict"),
     "latent name": (lambda: bbvi.Model(gaussian, {"my mu": 1}), ValueError, "identifiers.*'my mu'"),
     "latent spec": (lambda: bbvi.Model(gaussian, {"mu": "real"}), TypeError, "latent 'mu': expected a declaration"),
+    "latent of a model": (
+        lambda: bbvi.Model(gaussian, bbvi.Model(gaussian, {"mu": bbvi.Real()}).latents),
+        TypeError,
+        "same dict of declarations",
+    ),
     "latent class": (lambda: bbvi.Model(gaussian, {"mu": bbvi.Real}), TypeError, r"write Real\(...\)"),
     "latent shape": (lambda: bbvi.Model(gaussian, {"mu": bbvi.Real(shape=-1)}), ValueError, "sizes of 1 or more"),
     "interval": (lambda: bbvi.Interval(2.0, 1.0), ValueError, "lower < upper"),

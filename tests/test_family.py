@@ -281,3 +281,9 @@ def test_a_family_that_needs_gradients_is_left_out_where_a_fit_goes_over_to_valu
         )  # fmt: skip
     assert isinstance(fit.approximation, bbvi.MeanFieldGaussian) and fit.verdict != "reliable"
     assert any("family is mean field" in reason for reason in fit.reasons)
+
+
+def test_a_family_that_was_not_asked_for_is_named_with_how_to_ask():
+    fit = bbvi.fit(lambda z: -0.5 * anp.sum(z**2), 2, seed=1)
+    with pytest.raises(ValueError, match="fit with family='full-rank'"):
+        fit.summary(kind="full-rank")

@@ -1,10 +1,15 @@
 """The zeros of Hessians: found at one draw, used at others, and given up where others have none."""
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
+import bbvi
+from bbvi.draws import orthogonal
+from bbvi.solvers import newton
 from bbvi.solvers.curvature import mean_curvature
 from bbvi.solvers.sparsity import pattern_of
+from bbvi.target.target import Target
 
 
 def arrow(dim: int, rng: np.random.Generator) -> np.ndarray:
@@ -92,3 +97,33 @@ def test_zeros_of_the_first_draw_alone_are_not_believed():
     points[:, 0] = [-1.0, 1.0]
     found = mean_curvature(gradients, points, gradients(points), np.ones(dim))
     np.testing.assert_allclose(found, 3.0 * np.eye(dim) + 0.5 * chain, atol=1e-6)
+
+
+def hierarchy(z):
+    """A hundred and fifty latents below two that steer them."""
+    return -0.5 * anp.sum(z[:2] ** 2) - anp.sum(anp.exp(z[0]) * (z[2:] - z[1]) ** 2 + 0.1 * z[2:] ** 4)
+
+
+def neighbours_now_and_then(z):
+    """Neighbours meet only where the first latent is positive."""
+    return -0.5 * anp.sum(z**2) - 0.1 * anp.where(z[0] > 0.0, anp.sum(z[1:-1] * z[2:]), 0.0)
+
+
+@pytest.mark.parametrize(("log_joint", "fewer"), [(hierarchy, True), (neighbours_now_and_then, False)])
+def test_the_hessian_of_the_elbo_by_few_products_is_that_by_columns(log_joint, fewer, monkeypatch):
+    """Where zeros are not the same at all draws, as a probe shows, columns are asked for one by one."""
+    dim, rng = 152, np.random.default_rng(3)
+    eps = orthogonal(64, dim, rng)
+    eps[0, 0] = -abs(eps[0, 0])
+    mean, log_sd = 0.1 * rng.standard_normal((1, dim)), -1.0 + 0.1 * rng.standard_normal((1, dim))
+    found, spent = [], []
+    for pattern in (pattern_of, lambda matrix: None):
+        monkeypatch.setattr(newton, "pattern_of", pattern)
+        target = Target(bbvi.Model(log_joint, dim))
+        target.values(mean)
+        before = target.gradient_evaluations
+        found.append(newton.hessian(target, mean, log_sd, eps[None]))
+        spent.append(target.gradient_evaluations - before)
+    for by_few, by_columns in zip(*found, strict=True):
+        np.testing.assert_allclose(by_few, by_columns, rtol=1e-9, atol=1e-9)
+    assert (spent[0] < spent[1] / 5) if fewer else (spent[0] >= spent[1])

@@ -351,6 +351,8 @@ def as_latent(name: str, spec: Any) -> Latent:
         except (TypeError, ValueError) as error:
             raise type(error)(f"latent {name!r}: {error}") from None
     hint = f"; write {spec.__name__}(...)" if isinstance(spec, type) and issubclass(spec, Latent) else ""
+    if isinstance(spec, ResolvedLatent):
+        hint = "; that is what a model made of one, so give both models the same dict of declarations"
     raise TypeError(
         f"latent {name!r}: expected a declaration such as Real(shape=3), or an int or tuple as shape, "
         f"got {spec!r}{hint}"

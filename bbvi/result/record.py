@@ -367,9 +367,13 @@ class FitRecord:
         if kind == "best":
             return self.kind
         if kind not in self.kinds:
+            way = (
+                f"fit with family={kind!r} for it"
+                if kind in ("full-rank", "low-rank")
+                else "fit.reasons says why there is no other"
+            )
             raise ValueError(
-                f"kind: expected 'best' or one that this fit has, {', '.join(map(repr, self.kinds))}, got {kind!r}; "
-                "fit.reasons says why there is no other"
+                f"kind: expected 'best' or one that this fit has, {', '.join(map(repr, self.kinds))}, got {kind!r}; {way}"
             )
         return kind
 

@@ -103,12 +103,15 @@ def _compared(corrected: Corrected, found: Chains) -> Chains:
     labels, columns = posterior.Reported(job.target)(weighed.draws)
     sd = moments(columns, np.exp(weighed.log_weights))[1]
     with np.errstate(all="ignore"):
-        change = np.where((found.sd > 0) & np.isfinite(sd), np.abs(sd / found.sd - 1.0), 0.0)
+        wider = np.where((found.sd > 0) & np.isfinite(sd), sd / found.sd - 1.0, 0.0)
+    change = np.abs(wider)
     # So far apart is the worst of so many rows by chance.
     apart = -ndtri(job.policy.by_chance / len(change)) * np.hypot(weighed.sd_error, found.sd_error)
     differs = change > np.maximum(apart, job.policy.contradicted)
-    # Chains that never went far out have a light tail, whatever the posterior's.
+    # Chains that never went far out have a light tail, whatever the posterior's: where weights see a heavy one, what
+    # they leave possible counts.
     heavy = np.array([HEAVY_TAIL in doubt for doubt in weighed.doubts], dtype=bool)
+    heavy &= wider + weighed.sd_error > job.policy.chains.sd_off
     told = []
     if differs.any():
         worst = int(np.argmax(np.where(differs, change, 0.0)))

@@ -367,14 +367,10 @@ class FitRecord:
         if kind == "best":
             return self.kind
         if kind not in self.kinds:
-            way = (
-                f"fit with family={kind!r} for it"
-                if kind in ("full-rank", "low-rank")
-                else "fit.reasons says why there is no other"
-            )
-            raise ValueError(
-                f"kind: expected 'best' or one that this fit has, {', '.join(map(repr, self.kinds))}, got {kind!r}; {way}"
-            )
+            of_family = kind in ("full-rank", "low-rank")
+            way = f"fit with family={kind!r} for it" if of_family else "fit.reasons says why there is no other"
+            known = ", ".join(map(repr, self.kinds))
+            raise ValueError(f"kind: expected 'best' or one that this fit has, {known}, got {kind!r}; {way}")
         return kind
 
     @property

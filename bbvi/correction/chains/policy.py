@@ -82,7 +82,7 @@ class ChainPolicy:
     kick: float = 0.25
     longest: int = 96
     draws: int = 640
-    hopeless: int = 48
+    hopeless: int = 150
     fewest: int = 12
     patience: float = 1.4
     mean_off: float = 0.1

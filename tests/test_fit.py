@@ -576,7 +576,7 @@ def test_a_limit_of_evaluations_is_used_where_the_weights_need_it():
     def log_joint(z):
         return norm.logpdf(z[0], 0, 1.5) + np.sum(norm.logpdf(z[1:], 0, np.exp(z[0] / 2)))
 
-    plain, limited = bbvi.fit(log_joint, 6, seed=1), bbvi.fit(log_joint, 6, seed=1, max_evaluations=150_000)
+    plain, limited = bbvi.fit(log_joint, 6, seed=2), bbvi.fit(log_joint, 6, seed=2, max_evaluations=150_000)
     assert plain.verdict != "reliable" and "fit.extend()" in " ".join(plain.reasons)
     # What the last slices cost may go over the limit.
     assert plain.importance.evaluations < 60_000 and 100_000 < limited.evaluations <= 151_000

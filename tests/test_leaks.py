@@ -124,7 +124,7 @@ def test_a_state_that_changes_later_is_found_and_told():
     state = {"scale": 1.0}
 
     def change(progress):
-        state["scale"] = 3.0 if progress.step >= 2 else 1.0
+        state["scale"] = 3.0 if progress.step >= 1 else 1.0
 
     def log_joint(z):
         return -anp.cosh(z[0] / state["scale"]) - 0.1 * z[0] ** 4

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+from bbvi.correction.chains.history import HUGE
 from bbvi.correction.chains.rhat import ALARM, Errors, Sums, standard_errors
 
 Array = np.ndarray
@@ -199,9 +200,9 @@ def errors_of(sums: Sums, adjustment: Adjustment, points: Array, measure: Callab
             there = measure(moved.reshape(-1, points.shape[1])).reshape(-1, *base.shape)
             slope = (there - base) / (_SHARE * sums.unit)
             by_mean, by_variance = slope.mean(axis=1), 2.0 * np.mean(about * slope, axis=1)
-            # Where a quantity is infinite nearby, nothing is known but what chains say themselves.
-            of_mean[chains] += np.where(np.isfinite(by_mean), by_mean, 0.0)
-            of_variance[chains] += np.where(np.isfinite(by_variance), by_variance, 0.0)
+            # Where a quantity is infinite nearby, or nearly so, nothing is known but what chains say themselves.
+            of_mean[chains] += np.where(np.abs(by_mean) < HUGE, by_mean, 0.0)
+            of_variance[chains] += np.where(np.abs(by_variance) < HUGE, by_variance, 0.0)
     scale = np.where(variance > 0, variance, 1.0)
     moves = variance > 0
     mean, squares = (standard_errors(one, sums.superchains) for one in (of_mean, of_variance))

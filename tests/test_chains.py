@@ -10,6 +10,7 @@ from scipy import integrate, special
 import bbvi
 from bbvi.correction import chains
 from bbvi.correction.chains import ChainPolicy, Density, rhat
+from bbvi.correction.chains.controls import Controls
 from bbvi.correction.chains.metric import Metric, fitted
 from bbvi.stats import halfnorm, norm, poisson
 
@@ -99,6 +100,17 @@ def test_where_the_density_jumps_draws_stay_as_they_are():
     found = ran(gradients, 3, starts=np.abs(np.random.default_rng(0).standard_normal((16, 3))) + 0.1)
     np.testing.assert_allclose(found.draws, found.as_drawn, atol=1e-12)
     assert np.max(np.abs(found.draws.mean(axis=(0, 1)) - np.sqrt(2 / np.pi))) < 0.12
+
+
+def test_a_latent_that_does_not_move_is_neither_stretched_nor_lost():
+    rng = np.random.default_rng(0)
+    controls = Controls.begun(np.ones((64, 2)), np.ones(2))
+    rows = [np.column_stack([np.ones(64), rng.standard_normal(64)]) for _ in range(8)]
+    for e in rows:
+        controls.append(e, -e)
+    adjustment = controls.adjustment()
+    np.testing.assert_allclose(adjustment(rows[0])[:, 0], 1.0)
+    np.testing.assert_allclose(adjustment.undone(adjustment(rows[0])), rows[0], atol=1e-12)
 
 
 def test_chains_from_one_start_count_as_fewer_while_they_are_alike():
@@ -253,7 +265,7 @@ def test_hierarchies_beyond_weights_are_reliable_and_right(groups, between, cent
     model, mean, sd = hierarchical(groups, between, 1, centred)
     fit = bbvi.fit(model, seed=1)
     row = fit.summary().loc["tau"]
-    assert fit.verdict == "reliable" and not fit.rhat > 1.1
+    assert fit.verdict == "reliable" and (fit.chains is None or fit.chains.apart.max() <= 1.01)
     assert abs(row["mean"] - mean) < 0.1 * sd and abs(row["sd"] / sd - 1) < 0.1
 
 

@@ -25,9 +25,9 @@ from bbvi.correction.chains.rhat import ALARM, Errors, Sums, standard_errors
 Array = np.ndarray
 
 # Units beyond which a coordinate counts as so far.
+_FAR = 3.0
 # Draws at which derivatives of the reported quantities are taken, how far they are moved for it, as a share of what a
 # chain would move them by, and numbers that are held for it.
-_FAR = 3.0
 POINTS, _SHARE, _HELD = 32, 0.05, 2**21
 
 
@@ -122,11 +122,14 @@ class Controls:
         kept = (left.variance > 0.25 * drawn.variance) & (left.variance < 4.0 * drawn.variance)
         left = _Moments(*(np.where(kept, new, old) for new, old in zip(left, drawn, strict=True)))
         unit = self.unit
+        # What does not move is not stretched.
+        moving = drawn.variance > 0
+        stretch = np.sqrt(np.where(moving, left.variance / np.where(moving, drawn.variance, 1.0), 1.0))
         return Adjustment(
             centre=self.origin + unit * drawn.mean,
             mean=self.origin + unit * left.mean,
-            sd=unit * np.sqrt(left.variance),
-            stretch=np.sqrt(left.variance / np.maximum(drawn.variance, 1e-300)),
+            sd=unit * np.sqrt(np.maximum(left.variance, 0.0)),
+            stretch=stretch,
             drawn=Influence(unit * drawn.of_mean, unit**2 * drawn.of_variance),
             left=Influence(unit * left.of_mean, unit**2 * left.of_variance),
         )

@@ -302,12 +302,6 @@ class _Record:
             drift=np.maximum(found.drift, squares.drift),
         )
 
-    def adjusted(self) -> Array:
-        """The draws (T, C, D) with the moments that control variates leave."""
-        assert self.controls is not None
-        adjustment, stand = self.controls.adjustment(), self.stand
-        return np.stack([stand.at(adjustment(stand.coordinates(u, u)[0]))[0] for u in self.draws.rows])
-
 
 def _drawn(
     density: Density,
@@ -362,8 +356,8 @@ def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cu
     found, bad = record.last_look(), unbounded(drawn)
     draws, columns, values, errors = record.draws.rows, drawn, record.values.rows, found.errors
     # Chains that disagree are not stationary, of which Stein's identity says nothing; limits leave no evaluations.
-    known = record.controls is not None and cut in ("", "memory") and values.size <= remaining and policy.agree(found)
-    better = _evaluated(record, density) if known else None
+    known = cut in ("", "memory") and values.size <= remaining and policy.agree(found)
+    better = _adjusted(record, record.controls, density) if known and record.controls is not None else None
     if better is not None:
         draws, columns, values = better
         errors = record.errors()
@@ -398,9 +392,13 @@ def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cu
     )
 
 
-def _evaluated(record: _Record, density: Density) -> tuple[Array, Array, Array] | None:
-    """Adjusted draws (T, C, D), what is reported of them, and their log densities; None where these are infinite."""
-    draws = record.adjusted()
+def _adjusted(record: _Record, controls: Controls, density: Density) -> tuple[Array, Array, Array] | None:
+    """Draws (T, C, D) with the moments that control variates leave, what is reported of them, and their log densities.
+
+    None where a log density is infinite.
+    """
+    adjustment, stand = controls.adjustment(), record.stand
+    draws = np.stack([stand.at(adjustment(stand.coordinates(u, u)[0]))[0] for u in record.draws.rows])
     values = density.values(flattened(draws)).reshape(draws.shape[:2])
     if not np.isfinite(values).all():
         return None

@@ -45,6 +45,16 @@ def test_a_funnel_that_chains_do_not_straighten_is_told(seed):
     assert "funnel" in " ".join(fit.reasons)
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("centred", ["non-centred", "centred"])
+def test_chains_that_did_not_reach_a_tail_are_not_believed(centred, seed):
+    """Of four groups the scale has a tail that chains may miss together: an sd 12 % small, an error of 3 % stated."""
+    one = case(f"4 groups of 6 to 6, tau 1.0, {centred}")
+    fit = bbvi.fit(one.model(), seed=seed)
+    _, sd = errors(fit, one.exact())
+    assert fit.verdict != "reliable" or sd < 0.1
+
+
 def test_a_fit_by_chains_is_stored_and_goes_on(tmp_path):
     fit = bbvi.fit(large.varying_intercepts(), seed=3)
     assert fit.kind == "chains"

@@ -108,10 +108,12 @@ def _compared(corrected: Corrected, found: Chains) -> Chains:
     # So far apart is the worst of so many rows by chance.
     apart = -ndtri(job.policy.by_chance / len(change)) * np.hypot(weighed.sd_error, found.sd_error)
     differs = change > np.maximum(apart, job.policy.contradicted)
-    # Chains that never went far out have a light tail, whatever the posterior's: where weights see a heavy one, what
-    # they leave possible counts.
+    # Chains that did not go far out are too narrow together, which their errors do not know: where weights are wider
+    # or see a heavy tail, it counts what they leave possible.
     heavy = np.array([HEAVY_TAIL in doubt for doubt in weighed.doubts], dtype=bool)
-    heavy &= wider + weighed.sd_error > job.policy.chains.sd_off
+    short = wider + weighed.sd_error > job.policy.chains.sd_off
+    differs |= short & (wider > job.policy.contradicted)
+    heavy &= short
     told = []
     if differs.any():
         worst = int(np.argmax(np.where(differs, change, 0.0)))

@@ -373,8 +373,9 @@ def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cu
         sd=sd,
         rhat=found.rhat,
         apart=np.sqrt(1.0 + found.excess),
-        mean_error=found.mean_error,
-        sd_error=found.sd_error,
+        # Chains that end as soon as their errors look small enough have larger ones.
+        mean_error=policy.chosen * found.mean_error,
+        sd_error=policy.chosen * found.sd_error,
         drift=found.drift,
         divergent=share,
         acceptance=float(rates.mean()),

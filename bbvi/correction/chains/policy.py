@@ -72,7 +72,7 @@ class ChainPolicy:
 
     superchains: int = 16
     size: int = 4
-    windows: tuple[int, ...] = (4, 5, 6, 8, 8)
+    windows: tuple[int, ...] = (5, 6, 8, 10, 12)
     looks: tuple[int, ...] = (1, 3)
     still: float = 0.15
     more_windows: int = 6

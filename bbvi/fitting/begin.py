@@ -64,7 +64,9 @@ def _checked(start: Start) -> Start:
             unsearched = not job.searchable or job.late(policy.checks_until)
             points = points[:1] if unsearched else starts.chosen(target, points)
         if job.given is None or job.given.log_sd is None:
-            log_sd = starts.initial_log_sd(target, points, policy.checks_share * job.left)
+            first = points[:1] if target.dear else points
+            log_sd = starts.initial_log_sd(target, first, policy.checks_share * job.left)
+            log_sd = np.broadcast_to(log_sd, points.shape).copy()
         method, findings = _with_true_gradient(job, points[0], log_sd[0])
         start = replace(start, job=replace(job, method=method), findings=(*start.findings, *findings))
     return replace(start, points=points, log_sd=log_sd)
@@ -96,8 +98,9 @@ def unsearched(name: str, limit: float) -> str:
 def _with_true_gradient(job: Job, point: Array, log_sd: Array) -> tuple[Method, tuple[Finding, ...]]:
     """The method settled on the gradient, or on the score function where it is not the derivative of the values."""
     target, method = job.target, job.method
-    # A line takes 24 gradients, and the limits may have room for few.
-    lines = 1 if job.late(job.policy.checks_until) else int(np.clip(job.limits.max_evaluations / 200, 1, 20))
+    # A line takes 27 gradients, and the limits may have room for few.
+    most = job.policy.dear_lines if target.dear else job.policy.lines
+    lines = 1 if job.late(job.policy.checks_until) else int(np.clip(job.limits.max_evaluations / 200, 1, most))
     found = checks.check_gradient(target, point, np.exp(log_sd), job.rng("gradient"), lines)
     if found.ok:
         return (settled(Pathwise(), method.solver, method.family) if method.estimator is None else method), ()

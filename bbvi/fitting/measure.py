@@ -16,6 +16,8 @@ from bbvi.fitting.records import Corrected
 from bbvi.solvers.from_values.process import Process
 from bbvi.status import Status
 
+Array = np.ndarray
+
 # Draws below which there is no ELBO to be had.
 _FEWEST = 4
 
@@ -44,13 +46,13 @@ def measure(corrected: Corrected) -> Corrected:
     if draws < _FEWEST:
         return corrected
     u = q.sample(draws, job.rng("elbo"))
-    evaluated = Evaluated(u, job.target.values(u))
-    log_ratio = evaluated.log_density - q.log_density(u)
+    evaluated = _evaluated(job, u, q.log_density(u))
+    log_ratio = evaluated.log_density - q.log_density(evaluated.u)
     finite = np.isfinite(log_ratio)
     khat, nonfinite = float(psis(log_ratio)[1]), float(1 - finite.mean())
     elbo, elbo_se = -np.inf, np.inf
     if finite.all():
-        elbo, elbo_se = float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(draws))
+        elbo, elbo_se = float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(len(log_ratio)))
     corrected = corrected.with_kind(kind.with_weights(evaluated, khat))
     corrected = replace(corrected, findings=(*corrected.findings, *_rounded(job, evaluated)))
     if nonfinite:
@@ -60,6 +62,18 @@ def measure(corrected: Corrected) -> Corrected:
         )
         corrected = replace(corrected, findings=(*corrected.findings, Finding(Verdict.CAUTION, told)))
     return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated, nonfinite=nonfinite)
+
+
+def _evaluated(job: Job, u: Array, log_q: Array) -> Evaluated:
+    """The log density at draws (S, D); where each counts, at twice as many until the ELBO's error is small."""
+    count = job.policy.few_dear_draws if job.target.dear else len(u)
+    values = job.target.values(u[:count])
+    while len(values) < len(u):
+        spread = float(np.std(values - log_q[: len(values)], ddof=1))
+        if spread < job.policy.elbo_error * np.sqrt(len(values)):
+            break
+        values = np.concatenate([values, job.target.values(u[len(values) : 2 * len(values)])])
+    return Evaluated(u[: len(values)], values)
 
 
 def _rounded(job: Job, evaluated: Evaluated) -> Iterator[Finding]:

@@ -27,11 +27,16 @@ class BudgetPolicy:
         Share of ``max_evaluations`` beyond which the search is cut short; it begins nothing beyond a half.
     checks_share : float
         Share of what ``max_evaluations`` leaves that a check of every latent, or the curvature at a start, may take.
+    lines, dear_lines : int
+        Lines along which gradients are compared with values, at the most, and where every draw counts.
     kept : int
         Evaluations of any limit that a solver leaves for the ELBO of fresh draws.
     elbo_draws, fewest_elbo_draws, elbo_share : float
         Fresh draws for the ELBO where gradients are known; from values a share of what the fit has taken, at least so
         many. With 1,000 the standard error of an ELBO is 3 % of the sd of log p - log q.
+    few_dear_draws, elbo_error : int, float
+        Fresh draws that the ELBO begins with where every draw counts, and the error in nats below which these are
+        enough: a tenth of a nat is what anybody compares.
     patience : float
         Seconds that a fit may still take for its ELBO after an interrupt.
     digits : float
@@ -128,10 +133,14 @@ class BudgetPolicy:
     around_until: float = 0.8
     searched_until: float = 0.85
     checks_share: float = 0.2
+    lines: int = 20
+    dear_lines: int = 4
     kept: int = 16
     elbo_draws: int = 1000
     fewest_elbo_draws: int = 60
     elbo_share: float = 0.12
+    few_dear_draws: int = 128
+    elbo_error: float = 0.05
     patience: float = 0.5
     digits: float = 4.0
     rounded: float = 0.05

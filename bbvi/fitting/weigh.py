@@ -35,6 +35,10 @@ def weigh(corrected: Corrected) -> Corrected:
     in_time = job.affordable
     if _many(job):
         return _tried(corrected)
+    if job.target.dear and corrected.response.covariance is not None:
+        corrected = _tried(corrected)
+        if corrected.widest.checked:
+            return corrected
     result = _weighted(corrected) if job.target.dim <= job.policy.most_weighted else None
     if (result is None and in_time < job.policy.fewest_weights) or job.late():
         corrected = replace(corrected, message=_out_of_time(corrected.message, result))
@@ -71,8 +75,13 @@ def _tried(corrected: Corrected) -> Corrected:
     log_density = job.target.values(u)
     log_ratio = log_density - known.normal.log_density(u)
     khat = float(psis(log_ratio)[1])
-    exact = bool(np.isfinite(log_ratio).all() and np.std(log_ratio) < policy.exact)
-    return corrected.with_kind(replace(known.with_weights(Evaluated(u, log_density), khat), exact=exact))
+    spread = float(np.std(log_ratio)) if np.isfinite(log_ratio).all() else np.inf
+    known = known.with_weights(Evaluated(u, log_density), khat)
+    if spread < policy.exact:
+        # What equal weights leave out, which is `spread` in all directions together, as an error of each.
+        left = spread * known.normal.sd / np.sqrt(len(known.mean_se))
+        known = replace(known, mean_se=np.hypot(known.mean_se, left), exact=True)
+    return corrected.with_kind(known)
 
 
 def _out_of_time(message: str, result: ImportanceResult | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bbvi.draws import orthogonal
 from bbvi.search import looks
+from bbvi.search.ascent import leads_home
 from bbvi.search.looks import LookPolicy
 from bbvi.search.modes import Mode, found_once, merged, near_modes
 from bbvi.solvers import newton
@@ -141,7 +142,10 @@ def find_modes(
     def over() -> bool:
         return late() or target.evaluations > max_evaluations / 2
 
-    modes = _pulled(target, points, log_sd, eps, late, policy)
+    if target.dear and len(points) > 1:
+        modes = _one_by_one(target, points, log_sd, eps, late, policy)
+    else:
+        modes = _pulled(target, points, log_sd, eps, late, policy)
     if sum(mode.starts for mode in modes) < policy.enough <= len(points) and not over():
         nearer = _recovered(target, points, modes, policy)
         modes = merged([*modes, *_pulled(target, nearer, initial_log_sd(target, nearer), eps, late, policy)])
@@ -156,6 +160,20 @@ def find_modes(
             break
         modes = merged([*modes, *_pulled(target, fresh, initial_log_sd(target, fresh), eps, late, policy)])
     return _without_stragglers(modes)
+
+
+def _one_by_one(
+    target: Target, points: Array, log_sd: Array, eps: Array, late: Callable[[], bool], policy: SearchPolicy
+) -> list[Mode]:
+    """The same where every draw counts: the best start is pulled, and others only if they do not go up to its mode."""
+    modes = _pulled(target, points[:1], log_sd[:1], eps, late, policy)
+    left = np.arange(1, len(points))
+    if modes and modes[0].starts and not late():
+        expansion = looks.expanded(target, modes[0].mean, modes[0].log_sd, policy.looks)
+        there = np.array([leads_home(target, expansion, points[i]) for i in left])
+        modes[0] = modes[0]._replace(starts=1 + int(there.sum()))
+        left = left[~there]
+    return merged([*modes, *_pulled(target, points[left], log_sd[left], eps, late, policy)]) if len(left) else modes
 
 
 def _recovered(target: Target, points: Array, modes: Sequence[Mode], policy: SearchPolicy) -> Array:

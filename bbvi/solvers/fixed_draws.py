@@ -28,12 +28,18 @@ _NEAR, _TOO_FEW = 1.0, 2.0
 _MAX_STEPS = 300
 _MAX_LOG_SD = 60.0
 _FRESH_DESIGNS = 8
+# Designs that show where each draw counts whether more are needed, and the share of the tolerance below which they are
+# not: the spread of three is a tenth of what it should be by a chance of one in a hundred, of one coordinate.
+_FEW_DESIGNS, _NO_DOUBT = 3, 0.1
 _EXACT_LIMIT = 250
 # The Hessian of F is formed, and factorised, up to this many latents.
 DENSE_LIMIT = 300
 # Hessian products that its Hessian at the optimum takes: all draws of up to some hundred latents, and fewer of more.
 _CURVATURE_ROWS = 2**13
 _FEWEST_DRAWS = 32
+# Where each draw counts, draws from which a Hessian is tried, and its relative error below which these are enough: half
+# of it is that of an sd.
+_DEAR_DRAWS, _DEAR_ERROR = 8, 0.01
 
 
 @dataclass
@@ -157,7 +163,7 @@ class FixedDraws:
     ) -> FixedDrawsState:
         """More draws where gradients say, without any Hessian, that these are far too few: no more steps for them."""
         count, dim = len(state.eps), target.dim
-        state = replace(state, fresh=_fresh_gradients(target, state, rng))
+        state = replace(state, fresh=_fresh_gradients(target, state, rng, _designs(target)))
         ratio = float(np.max(state.fresh.std(axis=0, ddof=1)[:dim])) / tolerance
         more = _needed(count, ratio, dim, self.max_draws) if ratio > _TOO_FEW else count
         return self._with_draws(state, more, rng) if more > count else state
@@ -172,8 +178,7 @@ class FixedDraws:
     ) -> FixedDrawsState:
         dense = target.dim <= DENSE_LIMIT
         if dense:
-            eps = _for_curvature(state.eps, rng)
-            hessian = newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0]
+            hessian = _hessian(target, state, rng)
             values, vectors = np.linalg.eigh(hessian)
             if values[0] < -1e-6 and state.escapes < 5 and _falls(target, state, vectors[:, 0]):
                 return _moved(state, vectors[:, 0])
@@ -186,9 +191,11 @@ class FixedDraws:
                 by = coarse(lambda u: target.gradients(u)[1], state.mean, state.log_sd, state.eps)
             unit = np.ones(target.dim) if by is None else np.sqrt(np.maximum(by.variances, 1.0))
             solve = partial(_iterated, target, state) if by is None else by.solve
-        fresh = state.fresh if state.fresh.size else _fresh_gradients(target, state, rng)
-        errors = solve(fresh - fresh.mean(axis=0))
-        se = errors.std(axis=0, ddof=1)
+        fresh = state.fresh if state.fresh.size else _fresh_gradients(target, state, rng, _designs(target))
+        se = solve(fresh - fresh.mean(axis=0)).std(axis=0, ddof=1)
+        if len(fresh) < _FRESH_DESIGNS and np.max(se[: target.dim] / unit) > _NO_DOUBT * tolerance:
+            fresh = np.concatenate([fresh, _fresh_gradients(target, state, rng, _FRESH_DESIGNS - len(fresh))])
+            se = solve(fresh - fresh.mean(axis=0)).std(axis=0, ddof=1)
         state = replace(
             state,
             mean_se=np.exp(state.log_sd) * se[: target.dim],
@@ -232,6 +239,17 @@ def _falls(target: LogDensity, state: FixedDrawsState, direction: Array) -> bool
     return bool(direction @ product(direction[None])[0] < 0)
 
 
+def _hessian(target: LogDensity, state: FixedDrawsState, rng: np.random.Generator) -> Array:
+    """The Hessian of F at the optimum: where each draw counts, of a few if they agree."""
+    if getattr(target, "dear", False):
+        few = orthogonal(_DEAR_DRAWS, target.dim, rng)
+        hessian, error = newton.few_draws(target, state.mean, state.log_sd, few)
+        if error < _DEAR_ERROR:
+            return hessian
+    eps = _for_curvature(state.eps, rng)
+    return np.asarray(newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0])
+
+
 def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
     """The draws themselves, or a design of as many as the products for a whole Hessian allow."""
     count, dim = eps.shape
@@ -239,11 +257,15 @@ def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
     return eps if count <= few else orthogonal(few, dim, rng)
 
 
-def _fresh_gradients(target: LogDensity, state: FixedDrawsState, rng: np.random.Generator) -> Array:
+def _designs(target: LogDensity) -> int:
+    return _FEW_DESIGNS if getattr(target, "dear", False) else _FRESH_DESIGNS
+
+
+def _fresh_gradients(target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, count: int) -> Array:
     """Gradients (R, 2D) of F on R fresh designs, in natural coordinates: H^-1 of them is how far these would move the
     optimum.
     """
-    designs = np.stack(several(_FRESH_DESIGNS, len(state.eps), target.dim, rng))
+    designs = np.stack(several(count, len(state.eps), target.dim, rng))
     sd = np.exp(state.log_sd)
     r, s, d = designs.shape
     _, gradients = target.gradients((state.mean + sd * designs).reshape(r * s, d))

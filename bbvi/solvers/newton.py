@@ -161,6 +161,33 @@ def _of_matrices(curved: Array, eps: Array) -> _Blocks:
     return _Blocks(plain, tilted, np.add.reduce(curved, axis=1) / s)
 
 
+def few_draws(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> tuple[Array, float]:
+    """The Hessian (2D, 2D) of F at its optimum, as of a design with exact second moments, from a few draws; its error.
+
+    G = sd H_s sd is taken apart into its mean over the draws, whose part in each block is known, and deviations, which
+    are averaged as they are: of a Gaussian nothing is left to average. At the optimum mean eps g is -1. The error is
+    relative: that of the mean of G in its least known direction, by the spread of the draws (S, D).
+    """
+    s, d = eps.shape
+    sd = np.exp(log_sd)
+    linear = target.linearize(mean + sd * eps, sd)
+    curved = np.stack([sd * linear.hessian_product(np.tile(row, (s, 1))) for row in np.diag(sd)], axis=1)
+    if not np.isfinite(curved).all():
+        return np.full((2 * d, 2 * d), np.nan), np.inf
+    curved = (curved + curved.transpose(0, 2, 1)) / 2
+    plain = curved.mean(axis=0)
+    roots, axes = np.linalg.eigh(-plain)
+    if not roots[0] > 0:
+        return np.full((2 * d, 2 * d), np.nan), np.inf
+    apart = curved - plain
+    whitened = (axes / np.sqrt(roots)).T @ apart @ (axes / np.sqrt(roots))
+    error = np.sqrt(np.linalg.norm(np.mean(whitened @ whitened, axis=0), 2) / s)
+    tilted = np.mean(apart * eps[:, None, :], axis=0)
+    twice = np.diag(np.diag(plain)) + np.mean(apart * eps[:, None, :] * eps[:, :, None], axis=0)
+    full = -np.block([[plain, tilted / _ROOT2], [tilted.T / _ROOT2, (twice - np.eye(d)) / 2]])
+    return (full + full.T) / 2, float(error)
+
+
 def _by_columns(column: Callable[[Array], Array], directions: Array, eps: Array) -> _Blocks:
     """From one column of G, of all draws (K, S, D), after the other."""
     k, s, d = eps.shape

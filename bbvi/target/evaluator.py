@@ -27,6 +27,8 @@ logger = logging.getLogger("bbvi")
 # Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold, and
 # which the allocator gives out again; of a megabyte it returns the pages to the system, and clears them each time.
 _CHUNK_ELEMENTS = 2**16
+# Elements per draw of the largest operation from which on arithmetic is what a draw costs, and every draw counts.
+_DEAR_ELEMENTS = 5_000
 # Functions whose values the log keeps.
 _OF_DENSITY = ("density", "terms")
 # The user's functions that other values come from, and those that the density comes from.
@@ -119,6 +121,11 @@ class Evaluator:
             return _CHUNK_ELEMENTS
         sizes = [int(np.size(value)) for value in self.model.data.values() if isinstance(value, np.ndarray)]
         return max([self.dim, *([recording.largest] if recording is not None else sizes)])
+
+    @property
+    def dear(self) -> bool:
+        """Whether arithmetic, not overhead, is what a draw costs, so that each must be worth it."""
+        return self.width > _DEAR_ELEMENTS
 
     def _log_density(self, u: Any) -> Any:
         """(S, D) -> (S,), traced by autograd where `u` is."""

@@ -71,7 +71,7 @@ def test_the_hessian_of_few_draws_is_that_of_a_whole_design_for_a_gaussian(rng):
 
 
 def test_the_error_of_a_hessian_of_few_draws_is_not_understated(rng):
-    """Of a density with third and fourth derivatives, over designs. Balance makes the true error smaller than stated."""
+    """Of a density with third and fourth derivatives. Balance makes the true error smaller than stated."""
     target = Target(bbvi.Model(lambda z: anp.sum(3 * z - anp.exp(z)) - 0.2 * anp.sum(z) ** 2, 4))
     mean, log_sd = np.full(4, 0.8), np.full(4, -0.5)
     whole = newton.hessian(target, mean[None], log_sd[None], orthogonal(4096, 4, rng)[None])[2][0][:4, :4]

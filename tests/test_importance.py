@@ -9,7 +9,7 @@ from scipy.special import digamma, polygamma
 
 import bbvi
 from bbvi.correction.importance import correct
-from bbvi.correction.proposals import Bent, Gaussian, Mixture, Stretched, StudentT
+from bbvi.correction.importance.proposals import Bent, Gaussian, Mixture, Stretched, StudentT
 from bbvi.stats import norm
 
 LOG_2PI = math.log(2 * math.pi)

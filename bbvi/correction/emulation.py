@@ -15,9 +15,9 @@ import numpy as np
 
 from bbvi.correction.compared import MOST, Compared, left_out
 from bbvi.correction.importance import ImportanceResult, correct
+from bbvi.correction.importance.slices import conditional_mixture
+from bbvi.correction.importance.weights import moments
 from bbvi.correction.pool import Evaluated, Pool
-from bbvi.correction.slices import conditional_mixture
-from bbvi.correction.weights import moments
 from bbvi.solvers.from_values import draws
 from bbvi.solvers.from_values.process import Process
 from bbvi.target.protocol import Linearization

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
+# What a row is said to have whose sd may not exist.
+HEAVY_TAIL = "heavy tail"
+
 
 class Verdict(IntEnum):
     """Ordered, so that the gravest finding decides."""

@@ -8,13 +8,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from bbvi.correction import chains
-from bbvi.correction.assessment import HEAVY_TAIL, is_funnel
 from bbvi.correction.chains import ChainPolicy, Chains, Density
 from bbvi.correction.chains.metric import Metric
-from bbvi.correction.importance import ImportanceResult, tempered
-from bbvi.correction.slices import steering
-from bbvi.correction.verdict import Finding, Verdict, gravest
-from bbvi.correction.weights import moments
+from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.importance.assessment import is_funnel
+from bbvi.correction.importance.refit import tempered
+from bbvi.correction.importance.slices import steering
+from bbvi.correction.importance.weights import moments
+from bbvi.correction.verdict import HEAVY_TAIL, Finding, Verdict, gravest
 from bbvi.fitting.job import Job
 from bbvi.fitting.policy import BudgetPolicy
 from bbvi.fitting.records import Corrected

@@ -10,10 +10,10 @@ import numpy as np
 from bbvi.correction import importance
 from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.importance import ImportanceResult
+from bbvi.correction.importance.proposals import Mixture
+from bbvi.correction.importance.slices import conditional_mixture, most_evaluations
 from bbvi.correction.pool import Evaluated
-from bbvi.correction.proposals import Mixture
 from bbvi.correction.psis import psis
-from bbvi.correction.slices import conditional_mixture, most_evaluations
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.job import Job
 from bbvi.fitting.prove import posterior_calls

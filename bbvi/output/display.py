@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bbvi.correction.assessment import HEAVY_TAIL
+from bbvi.correction.verdict import HEAVY_TAIL
 from bbvi.result.posterior import weighted_quantiles
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from bbvi import files, serial
-from bbvi.correction import emulation, gaussian, linear_response, proposals
-from bbvi.correction import importance as correction
+from bbvi.correction import emulation, gaussian, linear_response
 from bbvi.correction.chains import controls, metric, trajectories, warp
 from bbvi.correction.chains import draws as of_chains
 from bbvi.correction.gaussian import GaussianKind
+from bbvi.correction.importance import proposals
+from bbvi.correction.importance import result as correction
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import FullRankGaussian, LowRankGaussian, MeanFieldGaussian
 from bbvi.files import as_path

@@ -12,9 +12,9 @@ from scipy.special import ndtri
 
 from bbvi.correction.chains.draws import ChainErrors
 from bbvi.correction.gaussian import GaussianKind, MeanErrors
+from bbvi.correction.importance.weights import moments
 from bbvi.correction.pool import Pool
 from bbvi.correction.psis import effective_sample_size, psis
-from bbvi.correction.weights import moments
 from bbvi.model.model import Model, labels_of
 from bbvi.target.target import Target
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from bbvi.correction.assessment import HEAVY_TAIL
 from bbvi.correction.chains.history import by_block
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Errors, Mixing
 from bbvi.correction.psis import pareto_shape
+from bbvi.correction.verdict import HEAVY_TAIL
 
 Array = np.ndarray
 

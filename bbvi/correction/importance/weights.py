@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bbvi.correction.proposals import Gaussian, Proposal, whiten
+from bbvi.correction.importance.proposals import Gaussian, Proposal, whiten
 from bbvi.correction.psis import effective_sample_size
 
 Array = np.ndarray

@@ -9,40 +9,20 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri
 
-from bbvi.correction.proposals import Proposal
+from bbvi.correction.importance.policy import CHECKS, CheckPolicy
+from bbvi.correction.importance.proposals import Proposal
+from bbvi.correction.importance.slices import steering
+from bbvi.correction.importance.weights import ControlFunctions
 from bbvi.correction.psis import pareto_shape
-from bbvi.correction.slices import steering
-from bbvi.correction.weights import ControlFunctions
+from bbvi.correction.verdict import HEAVY_TAIL
 
 Array = np.ndarray
-
-# Standard errors at which to stop, and up to which the result passes: three of them are still within 0.1 sd and 10 %.
-_ENOUGH = 0.02
-_PASSING = 0.03
-KHAT_ENOUGH = 0.5
-KHAT_PASSING = 0.6
-# k-hat of its terms from which the standard error of an sd is too small, and by how much per unit.
-_LIGHT, _HIDDEN = 0.35, 10.0
-# Draws from which kurtosis is no cause to doubt a standard error.
-_MANY_DRAWS = 4000
-# What the last round of draws may have moved, for the result to pass.
-_MOVING = 0.05
-_FEWEST, _FEWEST_FOR_TAILS = 250, 1000
-# Pareto shape of a quantity itself, 1/2 less what samples hide, from which its variance may not exist.
-_HEAVY_TAIL = 0.35
-# Correlation of a latent with the others' squared length from which a target counts as a funnel; of many latents, the
-# necks of weaker ones are already out of reach.
-_FUNNEL, _FUNNEL_OF_MANY, _MANY = 0.7, 0.6, 20
-# A valley is deeper than this share of the lower peak, and has this share of the mass on either side.
-_VALLEY, _LUMP = 0.4, 0.04
-# What a row is said to have whose sd may not exist.
-HEAVY_TAIL = "heavy tail"
-
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
     """The state of a pool of draws: its weights and how accurate what they say is."""
 
+    policy: CheckPolicy
     log_weights: Array
     khat: float
     ess: float
@@ -79,8 +59,8 @@ class Assessment:
     @cached_property
     def sd_error(self) -> Array:
         """The same, enlarged by what draws hide of heavy tails: of the variance of the terms, and so of the error."""
-        errors = self.seen_sd_error * (1.0 + _HIDDEN * np.maximum(self.tail_khat - _LIGHT, 0.0))
-        if len(self.u) >= _MANY_DRAWS:
+        errors = self.seen_sd_error * (1.0 + self.policy.hidden * np.maximum(self.tail_khat - self.policy.light, 0.0))
+        if len(self.u) >= self.policy.many_draws:
             return errors
         # Of a heavy tail, few draws miss a part, in the sd and in its standard error alike.
         kurtosis = np.exp(self.log_weights) @ self.standard**4
@@ -105,11 +85,11 @@ class Assessment:
     @property
     def enough(self) -> bool:
         return bool(
-            self.khat < KHAT_ENOUGH
-            and self.tail_khat.max() < KHAT_PASSING
-            and self.mean_error.max() < _ENOUGH
-            and self.seen_sd_error.max() < _ENOUGH
-            and self.sd_error.max() < _PASSING
+            self.khat < self.policy.khat_enough
+            and self.tail_khat.max() < self.policy.khat_passing
+            and self.mean_error.max() < self.policy.enough
+            and self.seen_sd_error.max() < self.policy.enough
+            and self.sd_error.max() < self.policy.passing
         )
 
     def doubts(self, heavy: Array, moves: Array) -> tuple[str, ...]:
@@ -119,23 +99,23 @@ class Assessment:
         """
         checks = {
             "infinite": self.infinite,
-            HEAVY_TAIL: heavy | (self.tail_khat >= KHAT_PASSING),
-            "error of the sd": self.sd_error >= _PASSING,
-            "error of the mean": self.mean_error >= _PASSING,
-            "unsettled": moves > _MOVING,
+            HEAVY_TAIL: heavy | (self.tail_khat >= self.policy.khat_passing),
+            "error of the sd": self.sd_error >= self.policy.passing,
+            "error of the mean": self.mean_error >= self.policy.passing,
+            "unsettled": moves > self.policy.moving,
         }
         return tuple(", ".join(name for name, failed in checks.items() if failed[i]) for i in range(len(self.mean)))
 
     def problems(self, labels: Sequence[str]) -> tuple[str, ...]:
         """What keeps the result from being relied on."""
         found = []
-        if self.khat >= KHAT_PASSING:
+        if self.khat >= self.policy.khat_passing:
             found.append(f"k-hat of the weights is {self.khat:.2f}")
         for what, errors in (("mean", self.mean_error), ("sd", self.sd_error)):
             worst = int(np.argmax(errors))
-            if errors[worst] >= _PASSING:
+            if errors[worst] >= self.policy.passing:
                 found.append(f"the standard error of the {what} of {labels[worst]} is {errors[worst]:.1%}")
-        heavy = np.flatnonzero(self.tail_khat >= KHAT_PASSING)
+        heavy = np.flatnonzero(self.tail_khat >= self.policy.khat_passing)
         if len(heavy):
             names = ", ".join(labels[i] for i in heavy[np.argsort(-self.tail_khat[heavy])][:4])
             found.append(f"the tails of {names} are too heavy for an sd to be measured")
@@ -145,35 +125,38 @@ class Assessment:
         return tuple(found)
 
 
-def is_funnel(steering: float, dim: int) -> bool:
+def is_funnel(steering: float, dim: int, policy: CheckPolicy = CHECKS) -> bool:
     """Whether the widths of so many latents follow one of them so closely that necks are out of reach."""
-    return steering >= (_FUNNEL if dim <= _MANY else _FUNNEL_OF_MANY)
+    return steering >= (policy.funnel if dim <= policy.many else policy.funnel_of_many)
 
 
 def steered(found: Assessment) -> tuple[str, ...]:
     """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
     strongest = float(np.max(found.steering[0]))
-    if not is_funnel(strongest, found.u.shape[1]):
+    if not is_funnel(strongest, found.u.shape[1], found.policy):
         return ()
     return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
 
 
-def few(draws: int) -> tuple[str, ...]:
+def few(found: Assessment) -> tuple[str, ...]:
     """Whether there are too few draws to see any tail."""
-    return (f"there are only {draws} weighted draws, too few to see the tails",) if draws < _FEWEST else ()
+    draws = len(found.u)
+    return (f"there are only {draws} weighted draws, too few to see the tails",) if draws < found.policy.fewest else ()
 
 
-def unsettled(moved: float) -> tuple[str, ...]:
+def unsettled(found: Assessment, moved: float) -> tuple[str, ...]:
     """Whether the last round of draws still changed the result."""
-    return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",) if moved > _MOVING else ()
+    if moved <= found.policy.moving:
+        return ()
+    return (f"the last round of draws still moved a mean or sd by {moved:.1%} of an sd",)
 
 
 def heavy_tailed(found: Assessment, columns: Array) -> Array:
     """Which quantities (R,) have tails so heavy that no variance may exist: Pareto shape 1/2, less what is hidden."""
     which = np.zeros(len(found.sd), dtype=bool)
-    if len(found.u) < _FEWEST_FOR_TAILS:
+    if len(found.u) < found.policy.fewest_for_tails:
         return which
-    index = evenly(found.weights, 2000)
+    index = evenly(found.weights, found.policy.tail_draws)
     varying = np.flatnonzero(found.sd > 0)
     # A draw that was picked has weight, so that no quantity is infinite here.
     x = columns[index][:, varying]
@@ -182,7 +165,7 @@ def heavy_tailed(found: Assessment, columns: Array) -> Array:
     shape = np.max(np.reshape(pareto_shape(sides), (2, -1)), axis=0)
     # The worst of many shows more by chance; the standard error of a shape from 2,000 draws is 0.08.
     worst = max(float(-ndtri(0.01 / len(varying))) - 2.3, 0.0) if len(varying) else 0.0
-    which[varying[shape > _HEAVY_TAIL + 0.08 * worst]] = True
+    which[varying[shape > found.policy.heavy_tail + 0.08 * worst]] = True
     return which
 
 
@@ -215,7 +198,9 @@ def valleys(found: Assessment) -> tuple[str, ...]:
     left = np.maximum.accumulate(density, axis=1)
     right = np.maximum.accumulate(density[:, ::-1], axis=1)[:, ::-1]
     mass = np.cumsum(density, axis=1) / np.maximum(density.sum(axis=1, keepdims=True), 1e-300)
-    valley = (density < _VALLEY * np.minimum(left, right)) & (mass > _LUMP) & (mass < 1 - _LUMP)
+    policy = found.policy
+    deep = density < policy.valley * np.minimum(left, right)
+    valley = deep & (mass > policy.lump) & (mass < 1 - policy.lump)
     if valley.any():
         return ("the draws fall into two lumps with a valley between them: there is more than one mode",)
     return ()

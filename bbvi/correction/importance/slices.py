@@ -13,31 +13,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from bbvi.correction.proposals import Gaussian, Mixture, whiten
+from bbvi.correction.importance.policy import SLICES, SlicePolicy
+from bbvi.correction.importance.proposals import Gaussian, Mixture, whiten
 from bbvi.target.protocol import Smooth
 
 Array = np.ndarray
 
 _GRID = np.arange(-8.0, 8.5, 1.0)
-_NEWTON_STEPS = 10
 _LINE = np.array([1.0, 0.4, 0.1, 0.02])
-# Slices this many nats below the highest hold nothing that matters.
-_DEEP = 14.0
-_STEERS, _SKEWED = 0.12, 0.4
-_ENOUGH_DRAWS = 3000
-_LEAST_SHARE = 0.004
 
 
-def steering(u: Array, weights: Array) -> tuple[Array, Array]:
+def steering(u: Array, weights: Array, policy: SlicePolicy = SLICES) -> tuple[Array, Array]:
     """How much each latent steers the others, and its skewness, both (D,) and not negative, by weighted draws (S, D).
 
     Under a Gaussian neither the correlation of u_j with the squared Mahalanobis length of the others given it nor the
     skewness of u_j differs from zero.
     """
     dim = u.shape[1]
-    if len(u) > _ENOUGH_DRAWS:
+    if len(u) > policy.screened:
         # Every so many of them, for a mere screening.
-        u, weights = u[:: len(u) // _ENOUGH_DRAWS], weights[:: len(u) // _ENOUGH_DRAWS]
+        u, weights = u[:: len(u) // policy.screened], weights[:: len(u) // policy.screened]
         if not weights.sum() > 0:
             return np.zeros(dim), np.zeros(dim)
         weights = weights / weights.sum()
@@ -61,18 +56,20 @@ def steering(u: Array, weights: Array) -> tuple[Array, Array]:
     return np.nan_to_num(steers), skewed
 
 
-def leaders(steers: Array, skewed: Array, most: int = 3) -> list[int]:
+def leaders(steers: Array, skewed: Array, policy: SlicePolicy = SLICES) -> list[int]:
     """Latents along which slices are worth their cost: those that steer the others or are skewed, strongest first."""
-    score = np.maximum(steers / _STEERS, skewed / _SKEWED)
-    return [int(j) for j in np.argsort(-score)[:most] if score[j] > 1]
+    score = np.maximum(steers / policy.steers, skewed / policy.skewed)
+    return [int(j) for j in np.argsort(-score)[: policy.leaders] if score[j] > 1]
 
 
-def most_evaluations(dim: int) -> int:
+def most_evaluations(dim: int, policy: SlicePolicy = SLICES) -> int:
     """The most that the slices along one of so many latents take."""
-    return len(_GRID) * _NEWTON_STEPS * (dim + len(_LINE))
+    return len(_GRID) * policy.steps * (dim + len(_LINE))
 
 
-def conditional_mixture(target: Smooth, mean: Array, covariance: Array, index: int) -> Mixture | None:
+def conditional_mixture(
+    target: Smooth, mean: Array, covariance: Array, index: int, policy: SlicePolicy = SLICES
+) -> Mixture | None:
     """Mixture of Gaussians at values of latent `index` from 8 sds below to 8 above its mean; None where none is found.
 
     `mean` and `covariance` (D, D) describe the posterior roughly: they give the grid and where Newton's method starts.
@@ -83,7 +80,7 @@ def conditional_mixture(target: Smooth, mean: Array, covariance: Array, index: i
     points = mean + np.outer(_GRID * scale, slope)
     others = np.delete(np.arange(dim), index)
     values, precision, coupling = np.full(len(points), -np.inf), None, None
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(policy.steps):
         values, gradients, hessians = _second_order(target, points)
         good = np.isfinite(values) & np.isfinite(hessians).all(axis=(1, 2)) & np.isfinite(gradients).all(axis=1)
         precision = np.where(good[:, None, None], -hessians[:, others[:, None], others], np.eye(dim - 1))
@@ -104,11 +101,17 @@ def conditional_mixture(target: Smooth, mean: Array, covariance: Array, index: i
         points = np.where(better[:, None], trials[np.arange(len(points)), best], points)
     if precision is None or coupling is None:
         return None
-    return _mixture(points, values, precision, coupling, index, scale)
+    return _mixture(points, values, precision, coupling, index, scale, policy)
 
 
 def _mixture(
-    points: Array, values: Array, precision: Array, coupling: Array, index: int, scale: float
+    points: Array,
+    values: Array,
+    precision: Array,
+    coupling: Array,
+    index: int,
+    scale: float,
+    policy: SlicePolicy,
 ) -> Mixture | None:
     dim = points.shape[1]
     others = np.delete(np.arange(dim), index)
@@ -134,11 +137,10 @@ def _mixture(
     if not parts:
         return None
     height = np.array(heights) - max(heights)
-    kept = np.flatnonzero(height > -_DEEP)
-    # Flattened, so that the tails get draws enough to be measured.
-    shares = np.exp(0.6 * height[kept])
+    kept = np.flatnonzero(height > -policy.deep)
+    shares = np.exp(policy.flattened * height[kept])
     shares /= shares.sum()
-    kept, shares = kept[shares > _LEAST_SHARE], shares[shares > _LEAST_SHARE]
+    kept, shares = kept[shares > policy.least_share], shares[shares > policy.least_share]
     return Mixture(tuple(parts[i] for i in kept), shares / shares.sum())
 
 

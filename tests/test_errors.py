@@ -278,3 +278,11 @@ def test_a_value_that_is_not_finite_has_no_cause():
     with pytest.raises(ValueError, match="was nan at mu = 0.*[^.]*\\. Check the data") as caught:
         fit(nan_at_start)
     assert caught.value.__cause__ is None
+
+
+def test_data_that_do_not_fit_each_other_are_told_by_shape():
+    """As after with_data(x=...) without the response that belongs to it."""
+    model = bbvi.Model(lambda z, x, y: -np.sum((y - z[0] * x) ** 2), 1, data={"x": np.ones(8), "y": np.ones(8)})
+    with pytest.raises(ValueError) as raised:
+        bbvi.fit(model.with_data(x=np.ones(3)), seed=1)
+    assert "its data have shapes x (3,), y (8,)" in " ".join(raised.value.__notes__)

@@ -109,7 +109,20 @@ def test_constants_are_not_shown() -> None:
     assert shown == ["L[1, 0]", "L[1, 1]", "L[2, 0]", "L[2, 1]", "L[2, 2]"]
     # For ArviZ, and by name, they are there.
     assert len(fit.summary()) == 9
-    assert model.latents["L"].constant_labels == ["L[0, 0]", "L[0, 1]", "L[0, 2]", "L[1, 2]"]
+
+
+def test_what_varies_by_rounding_alone_is_constant() -> None:
+    """The diagonal of a correlation matrix is one, up to rounding, and left out as the zeros of its factor are."""
+    model = bbvi.Model(
+        lambda z: -1.5 * anp.sum(z.L[1:, 0] ** 2),
+        {"L": bbvi.CholeskyCorrelation(shape=3)},
+        derived=lambda z: {"corr": anp.dot(z.L, z.L.T), "one": anp.sum(z.L[1] ** 2)},
+    )
+    fit = bbvi.fit(model, seed=1)
+    table = fit.summary()
+    assert (table.loc[["corr[1, 1]", "one"], ["sd", "mcse_mean", "sd_mean_field"]] == 0).all(axis=None)
+    shown = [line.split("  ")[1] for line in str(fit).splitlines() if line.startswith(("  corr", "  one"))]
+    assert "corr[1, 1]" not in shown and "corr[1, 0]" in shown and "one" in shown
 
 
 def test_figures_that_are_not_known_are_no_numbers() -> None:

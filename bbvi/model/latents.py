@@ -50,14 +50,6 @@ class ResolvedLatent:
         return flat_labels(self.name, self.dims, self.shape, self.coords)
 
     @property
-    def constant_labels(self) -> list[str]:
-        """Row names of those elements that are the same whatever the latent, as above a triangle."""
-        constant = self.transform.constant
-        if constant is None:
-            return []
-        return [label for label, same in zip(self.labels, np.ravel(constant), strict=True) if same]
-
-    @property
     def unconstrained_dims(self) -> tuple[str, ...]:
         """Names of the unconstrained axes: the latent's own, save for an axis of another size."""
         free = self.transform.unconstrained_shape

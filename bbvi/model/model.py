@@ -188,7 +188,7 @@ class Model:
     def call(self, name: str, values: Mapping[str, Any] | None, *extra: Any) -> Any:
         """Call one of the model's functions on a draw; an exception of its own gets a note that names the latents."""
         arguments = {key: self.data[key] for key in self._arguments[name]}
-        with _Noting(name, values):
+        with _Noting(name, values, arguments):
             if values is None:
                 return self.functions[name](*extra, **arguments)
             z = values["z"] if self.flat else Draw(values)
@@ -356,14 +356,14 @@ class Model:
 
 
 class _Noting:
-    """Adds to an exception that leaves the user's function which function it was and what latents it saw.
+    """Adds to an exception that leaves the user's function which function it was, and what latents and data it saw.
 
     Other libraries' linear algebra errors, such as PyTorch's, leave as NumPy's, so that they count as a value that is
     not finite.
     """
 
-    def __init__(self, name: str, values: Mapping[str, Any] | None) -> None:
-        self.name, self.values = name, values
+    def __init__(self, name: str, values: Mapping[str, Any] | None, data: Mapping[str, Any]) -> None:
+        self.name, self.values, self.data = name, values, data
 
     def __enter__(self) -> None:
         pass
@@ -378,7 +378,10 @@ class _Noting:
             raised = np.linalg.LinAlgError(str(error))
         if not getattr(raised, "__notes__", None):
             seen = "no latents" if self.values is None else describe_draw(self.values)
-            raised.add_note(f"raised in the model's {self.name}, at {seen}")
+            shapes = ", ".join(f"{name} {np.shape(x)}" for name, x in self.data.items() if np.ndim(x))
+            told = shapes and isinstance(raised, (ValueError, IndexError))
+            of_data = f"; its data have shapes {shapes}" if told else ""
+            raised.add_note(f"raised in the model's {self.name}, at {seen}{of_data}")
         if raised is not error:
             raise raised from error
 

@@ -56,11 +56,6 @@ class Transform:
         return math.prod(self.unconstrained_shape)
 
     @property
-    def constant(self) -> np.ndarray | None:
-        """Which elements are the same in every value of the latent, of its shape; None where all vary."""
-        return None
-
-    @property
     def interior(self) -> np.ndarray:
         """A valid value of the latent: the image of the unconstrained origin."""
         return self.constrain(np.zeros(self.size))[0]
@@ -312,14 +307,6 @@ class CholeskyCorrelation(Transform):
     def unconstrained_shape(self) -> Shape:
         k = self.shape[-1]
         return self.shape[:-2] + (k * (k - 1) // 2,)
-
-    @property
-    def constant(self) -> np.ndarray:
-        """What is above the diagonal, and the first of it."""
-        k = self.shape[-1]
-        one = ~np.tri(k, dtype=bool)
-        one[0, 0] = True
-        return np.broadcast_to(one, self.shape)
 
     def constrain(self, u: Traced) -> tuple[Traced, Traced]:
         v = self._shaped(u)

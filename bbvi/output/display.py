@@ -96,11 +96,9 @@ def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
 def _cells(row: Row, check: bool) -> tuple[str, ...]:
     # An interval, where the sd may not exist; 3.2 sds are that of 89 % of a normal.
     heavy = HEAVY_TAIL in row.check
-    # An sd that is rounding error is that of a constant.
-    sd = 0.0 if row.sd <= 1e-13 * abs(row.mean) else row.sd
-    scale = (row.eti_ub - row.eti_lb) / 3.2 if heavy else sd
+    scale = (row.eti_ub - row.eti_lb) / 3.2 if heavy else row.sd
     figures = (
-        *("-" if heavy else _figure(x, scale) for x in (row.mean, sd)),
+        *("-" if heavy else _figure(x, scale) for x in (row.mean, row.sd)),
         *(_figure(x, scale) for x in (row.eti_lb, row.eti_ub)),
         "-" if heavy else f"{row.mcse_mean:.1g}",
         "-" if heavy else _figure(row.sd_mean_field, scale),

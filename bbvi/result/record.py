@@ -221,8 +221,9 @@ class FitRecord:
     def table(self, kind: str = "best", ci_prob: float = 0.89) -> list[Row]:
         """Those rows of `summary` that vary, as plain tuples: what is shown on a screen."""
         rows = self.rows(kind, ci_prob)
-        constant = {label for latent in self.model.latents.values() for label in latent.constant_labels}
-        return [row for row in rows if row.label not in constant]
+        # An array that is constant as a whole is one that somebody asked for.
+        varying = {_array(row.label) for row in rows if row.sd != 0}
+        return [row for row in rows if row.sd != 0 or _array(row.label) not in varying]
 
     @single_threaded
     def rows(self, kind: str = "best", ci_prob: float = 0.89) -> list[Row]:
@@ -383,3 +384,8 @@ def _positive_int(name: str, value: Any) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}: expected an integer of 1 or more, got {value!r}")
     return int(value)
+
+
+def _array(label: str) -> str:
+    """The name of the array that a row belongs to."""
+    return label.split("[")[0]

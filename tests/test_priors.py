@@ -48,8 +48,10 @@ def test_parameters_are_checked_when_they_are_given() -> None:
         gamma()
     with pytest.raises(AttributeError, match="gamma has no function 'logcdf'"):
         gamma(2).logcdf(1.0)
-    with pytest.raises(NotImplementedError, match="SciPy has no lkj_cholesky"):
+    with pytest.raises(ValueError, match="whole shape"):
         stats.lkj_cholesky(2.0).rvs()
+    with pytest.raises(NotImplementedError, match="SciPy has no"):
+        stats.ordered_logistic(0.2, np.array([0.0, 1.0])).rvs()
 
 
 # ---- declared priors -----------------------------------------------------------------------------------------------
@@ -154,3 +156,46 @@ def test_a_model_with_priors_is_saved_and_read(tmp_path: Any) -> None:
     fit.save(tmp_path / "fit.npz")
     assert bbvi.load(tmp_path / "fit.npz").summary().equals(fit.summary())
     assert bbvi.load(tmp_path / "fit.npz", model).sensitivity().equals(fit.sensitivity())
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_prior_draws_of_ordered_latents_are_those_of_the_cut_density(spread: float) -> None:
+    """Against rejection by hand; a Kolmogorov-Smirnov test of each element at 1e-4, seed fixed."""
+    loc = spread * np.array([0.5, 0.0, -0.5])
+    model = bbvi.Model(
+        latents={"c": bbvi.Ordered(shape=3, prior=norm(loc if spread else 0.0, 2))},
+        log_likelihood=lambda z, y: norm.logpdf(y, z.c[1], 1), data={"y": np.zeros(2)},
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    drawn = np.array([model.functions["sample_prior"](rng)["c"] for _ in range(2000)])
+    assert (np.diff(drawn, axis=1) > 0).all()
+    x = rng.normal(loc, 2, (60_000, 3))
+    x = x[(np.diff(x, axis=1) > 0).all(axis=1)]
+    assert min(scipy.stats.ks_2samp(drawn[:, i], x[:, i]).pvalue for i in range(3)) > 1e-4
+    assert bbvi.check_model(model).ok
+
+
+@pytest.mark.parametrize(("size", "eta"), [(2, 1.0), (3, 2.5), (5, 0.7)])
+def test_draws_of_lkj_factors(size: int, eta: float) -> None:
+    """Each correlation is 2 Beta(b, b) - 1 with b = eta + K / 2 - 1 (Lewandowski, Kurowicka, Joe 2009), at 1e-4."""
+    chol = stats.lkj_cholesky(eta).rvs(size=(4000, size, size), random_state=3)
+    assert np.isfinite(stats.lkj_cholesky.logpdf(chol, eta)).all()
+    corr = chol @ chol.transpose(0, 2, 1)
+    b = eta + size / 2 - 1
+    for i in range(size):
+        for j in range(i):
+            assert scipy.stats.kstest((corr[:, i, j] + 1) / 2, scipy.stats.beta(b, b).cdf).pvalue > 1e-4
+
+
+def test_a_prior_too_wide_for_predictions_is_told() -> None:
+    """A rate that overflows: no prior predictive, and a word about it, before the fit and after."""
+    model = bbvi.Model(
+        latents={"a": bbvi.Real(prior=norm(0, 400))},
+        log_likelihood=lambda z, c: stats.poisson.logpmf_log_rate(c, z.a),
+        predict=lambda z, rng, c: {"c": rng.poisson(np.exp(z.a), size=3)}, data={"c": np.array([2.0, 3.0, 1.0])},
+    )  # fmt: skip
+    assert "no prior predictive" in str(bbvi.check_model(model))
+    with pytest.warns(RuntimeWarning, match="no prior_predictive: predict failed"):
+        idata = bbvi.fit(model, seed=1).to_arviz(draws=100)
+    names = list(idata.groups()) if callable(idata.groups) else list(idata.groups)
+    assert not any("prior_predictive" in name for name in names) and any("posterior_pred" in name for name in names)

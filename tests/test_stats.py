@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbvi import stats
+from bbvi.stats import special as special_functions
 from bbvi.stats.primitives import elementwise
 
 # Two values of each shape parameter.
@@ -518,3 +519,13 @@ def test_a_missing_name_is_answered_with_the_nearest(name: str, answer: str) -> 
         getattr(stats, name)
     with pytest.raises(ImportError, match=f"cannot import name '{name}'"):
         exec(f"from bbvi.stats import {name}")
+
+
+def test_trigamma_is_scipys():
+    """Over the support, at its ends, and in any shape."""
+    x = np.concatenate([np.geomspace(1e-300, 1e300, 2001), np.linspace(0.01, 40, 4001)])
+    np.testing.assert_allclose(special_functions.trigamma(x), scipy.special.polygamma(1, x), rtol=4e-15)
+    at_the_ends = special_functions.trigamma(np.array([[0.0, np.inf, -1.5, np.nan]]))
+    np.testing.assert_array_equal(at_the_ends, [[np.inf, 0, np.nan, np.nan]])
+    two = special_functions.trigamma(2)
+    assert isinstance(two, float) and two == pytest.approx(np.pi**2 / 6 - 1)

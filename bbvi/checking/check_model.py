@@ -13,6 +13,7 @@ import numpy as np
 from bbvi.fitting.arguments import as_model
 from bbvi.model import predictive
 from bbvi.model.model import Model
+from bbvi.result.standin import available
 from bbvi.search import starts
 from bbvi.target import checks
 from bbvi.target.lint import lint
@@ -355,6 +356,12 @@ def _sample_prior(target: Target, point: Array, rng: np.random.Generator) -> Res
         )
     else:
         yield "ok", f"the log joint is finite at {np.mean(np.isfinite(values)):.0%} of its draws"
+    if available(target.model, "predict"):
+        try:
+            with np.errstate(all="ignore"):
+                predictive.predict(target.model, draws, rng)
+        except _OF_THE_USER as error:
+            yield "note", f"predict failed at one of its draws ({error}), so that there is no prior predictive"
 
 
 def _predict(target: Target, point: Array, rng: np.random.Generator) -> Results:

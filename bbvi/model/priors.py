@@ -70,6 +70,7 @@ class PriorDraw:
         self.priors = dict(priors)
         self.shapes = {name: latents[name].shape for name in priors}
         self.ends = {name: _ends(latents[name]) for name in priors}
+        self.increasing = {name: latents[name].transform.increasing for name in priors}
 
     def __call__(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         return {name: self._draw(name, rng) for name in self.priors}
@@ -79,14 +80,28 @@ class PriorDraw:
         prior = self.priors[name]
         # Of densities of vectors the last axes are their own.
         size = shape[: len(shape) - getattr(getattr(prior, "density", None), "axes", 0)]
-        drawn = np.asarray(prior.rvs(size=size, random_state=rng), dtype=float).reshape(shape)
+
+        def draw() -> np.ndarray:
+            x = np.asarray(prior.rvs(size=size, random_state=rng), dtype=float).reshape(shape)
+            # Independent and alike, cut to increasing vectors, they are order statistics.
+            return np.sort(x, axis=-1) if self.increasing[name] and _alike(prior) else x
+
+        drawn = draw()
         for _ in range(_TRIES):
             outside = (drawn <= low) | (drawn >= high)
+            if self.increasing[name]:
+                outside = outside | (np.diff(drawn, axis=-1) <= 0).any(axis=-1, keepdims=True)
             if not outside.any():
                 return drawn
-            again = np.asarray(prior.rvs(size=size, random_state=rng), dtype=float).reshape(shape)
-            drawn = np.where(outside, again, drawn)
+            drawn = np.where(outside, draw(), drawn)
         raise ValueError(f"sample_prior: {prior} of latent {name!r} is hardly ever inside the latent's support")
+
+
+def _alike(prior: Any) -> bool:
+    """Whether the elements of a draw are independent and have one distribution along the last axis."""
+    parameters = [*getattr(prior, "parameters", ()), *getattr(prior, "named", {}).values()]
+    known = getattr(getattr(prior, "density", None), "axes", 1) == 0
+    return known and all(np.ndim(x) == 0 or np.shape(x)[-1] == 1 for x in parameters)
 
 
 def _drawable(prior: Any) -> bool:

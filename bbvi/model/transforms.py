@@ -37,6 +37,8 @@ class Transform:
         Whether the support is bounded, so that a constant is a proper density on it.
     ordered_axes : int
         How many of the last axes have an order of their own, so that their entries cannot be exchanged.
+    increasing : bool
+        Whether a latent is increasing along its last axis.
     """
 
     shape: Shape
@@ -44,6 +46,7 @@ class Transform:
     whole_line: ClassVar[bool] = False
     bounded: ClassVar[bool] = False
     ordered_axes: ClassVar[int] = 0
+    increasing: ClassVar[bool] = False
 
     @property
     def unconstrained_shape(self) -> Shape:
@@ -271,6 +274,7 @@ class Ordered(Transform):
     """
 
     ordered_axes: ClassVar[int] = 1
+    increasing: ClassVar[bool] = True
 
     elementwise: ClassVar[bool] = False
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from bbvi.model import predictive
 from bbvi.model.model import Model, labels_of
+from bbvi.notices import warn
 from bbvi.result.posterior import DrawSet
 from bbvi.result.standin import available
 from bbvi.target.target import Target
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Variable = tuple[tuple[str, ...], Array]
-logger = logging.getLogger("bbvi")
 
 DRAWS, _PRIOR_DRAWS = 1000, 500
 _NUMERICAL = (ArithmeticError, ValueError, np.linalg.LinAlgError)
@@ -106,12 +104,8 @@ def to_datatree(
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
     import xarray as xr
 
-    with warnings.catch_warnings():
-        if draws is None:
-            # Nobody asked for so many.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            draws = DRAWS
-        drawn = fit.draw(draws, kind, seed, evaluate=evaluate, chains=chains)
+    asked, draws = draws is not None, DRAWS if draws is None else draws
+    drawn = fit.draw(draws, kind, seed, evaluate=evaluate, chains=chains, asked=asked)
     groups = posterior_groups(fit, drawn)
     observed = set(fit.model.observed)
     if available(fit.model, "predict"):
@@ -183,7 +177,7 @@ def prior_groups(model: Model, draws: int, seed: int) -> dict[str, xr.Dataset]:
                 predicted = predictive.predict(model, prior, rng)
             groups["prior_predictive"] = _draws_dataset(model, predicted)
         except _NUMERICAL as error:
-            logger.info("no prior_predictive: predict failed at a draw from the prior (%s)", error)
+            warn(f"no prior_predictive: predict failed at a draw from the prior ({error}); is that prior too wide?")
     return groups
 
 

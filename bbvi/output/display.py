@@ -67,9 +67,9 @@ def _facts(fit: FitRecord) -> Iterator[tuple[str, str]]:
     yield "ELBO", f"{fit.elbo:z.2f} ± {fit.elbo_se:.2f} nats"
     if np.isfinite(fit.log_evidence):
         yield "evidence", f"{fit.log_evidence:z.2f} ± {fit.log_evidence_se:.2f} nats"
-    if np.isfinite(fit.rhat):
+    if fit.kind == "chains":
         yield "R-hat", f"{fit.rhat:.3f} (chains)"
-    if fit.kind != "chains":
+    else:
         yield "k-hat", f"{fit.khat:.2f} ({fit.kind})" if np.isfinite(fit.khat) else f"not known ({fit.kind})"
     yield (
         "cost",

@@ -144,7 +144,9 @@ def plot_weights(fit: FitRecord, ax: Axes | None = None) -> Axes:
         chosen = fit.kinds[kind]
         if isinstance(chosen, GaussianKind) and chosen.evaluated is None:
             continue
-        log_weights, khat = psis(weighted_draws(fit, kind).log_weights)
+        log_weights, found = psis(weighted_draws(fit, kind).log_weights)
+        known = fit.kinds[kind].khat
+        khat = known if np.isfinite(known) else found
         weights = np.sort(np.exp(log_weights))[::-1] * len(log_weights)
         share = np.arange(1, len(weights) + 1) / len(weights)
         tail = weights > 1e-2
@@ -372,7 +374,7 @@ def plot_predictive(
     ValueError
         If the model has no ``predict``, or predicts nothing of that name.
     """
-    draws = fit.sample(400, seed=seed)
+    draws = fit.sampled(400, seed=seed)
     predicted = predictive.predict(fit.model, draws, np.random.default_rng([fit.seed, 4]))
     name = next(iter(predicted)) if name is None else name
     if name not in predicted:

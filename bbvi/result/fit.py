@@ -105,16 +105,17 @@ class Fit(FitRecord):
         """The fit at a glance; see `bbvi.output.plots.plot` and the pictures beside it."""
         return way_out("plot")(self, reference)
 
-    def predict(self, draws: int = 1000, seed: int | None = None, **new: Any) -> dict[str, Array]:
+    def predict(self, draws: int | None = None, seed: int | None = None, **new: Any) -> dict[str, Array]:
         """Posterior predictive draws of the model's ``predict``, at its own data or at new ones.
 
         Parameters
         ----------
-        draws : int
+        draws : int, optional
+            1,000 unless given.
         seed : int, optional
             None follows from the fit's own seed.
         **new
-            Data to predict at instead of the model's, by name.
+            Data to predict at instead of the model's, by name; the columns of a data frame as ``**frame``.
 
         Returns
         -------
@@ -129,7 +130,7 @@ class Fit(FitRecord):
 
         model = self.model.with_data(**new) if new else self.model
         rng = np.random.default_rng([self.seed, 2] if seed is None else seed)
-        return predict(model, self.sample(draws, seed=seed), rng)
+        return predict(model, self.sampled(draws or 1000, seed=seed, asked=draws is not None), rng)
 
     def extend(
         self, draws: int | None = None, *, max_evaluations: int | None = None, max_seconds: float | None = None

@@ -140,7 +140,7 @@ class Posterior:
             figures[:, rows] = mean, *np.where(still, [0 * sd, mean, mean, 0 * sd], [sd, low, high, error])
             plain[rows] = np.where(still, 0.0, plain[rows])
         if isinstance(self.pool.errors, ChainErrors):
-            figures[-1] = np.where(figures[1] > 0, self.pool.errors.of_rows, 0.0)
+            figures[-1] = np.where(figures[1] == 0, 0.0, self.pool.errors.of_rows)
         table = np.concatenate([figures, plain[None]]).T.tolist()
         return [Row(label, *row) for label, row in zip(self.labels, table, strict=True)]
 
@@ -205,6 +205,9 @@ class Posterior:
         if self.pool.normal is not None:
             # Quasi-random draws do better than this bound, but by how much is not known for this function.
             error = np.sqrt(error**2 + sd**2 / len(self.u))
+        # What all draws say alike may be otherwise in one of so many.
+        indicator = ((x == 0) | (x == 1)).all(axis=0)
+        error = np.where(indicator, np.maximum(error, 1.0 / effective_sample_size(self.log_weights)), error)
         shape = np.shape(values)[1:]
         if not shape:
             return Expectation(float(mean[0]), float(error[0]))

@@ -153,7 +153,13 @@ class FitRecord:
         ValueError
             If this fit has no approximation of that kind.
         """
-        u = self.draw(n, kind, seed, known=False).u
+        return self.sampled(n, kind, seed, asked=True)
+
+    def sampled(
+        self, n: int, kind: str = "best", seed: int | None = None, *, asked: bool = False
+    ) -> dict[str, Array]:
+        """As `sample`, which users ask for so many: others are not told when these repeat each other."""
+        u = self.draw(n, kind, seed, known=False, asked=asked).u
         return {name: np.array(x) for name, x in self.target.constrain(u)[0].items()}
 
     @single_threaded
@@ -166,13 +172,14 @@ class FitRecord:
         known: bool = True,
         evaluate: bool = False,
         chains: int | None = None,
+        asked: bool = True,
     ) -> DrawSet:
         """Draws (n, D) on the unconstrained scale with their log densities and the log weights still to apply.
 
         Draws of a Gaussian kind are taken from those at which the log joint is `known`, if there are enough, or else
         are fresh and without its density; `evaluate` calls the log joint at them. Those of other kinds are resampled
-        from their pool; a RuntimeWarning says when it is not worth so many. `chains` divides them into so many parts
-        that know nothing of each other.
+        from their pool; where a user `asked` for so many, a RuntimeWarning says when it is not worth them. `chains`
+        divides them into so many parts that know nothing of each other.
         """
         n = _positive_int("n", n)
         if chains is not None and n % _positive_int("chains", chains):
@@ -186,7 +193,7 @@ class FitRecord:
                 drawn = posterior.weighed(chosen, drawn.u, self.target.values(drawn.u))
             return drawn if chains is None else drawn._replace(chains=chains)
         drawn, effective = posterior.resample(name, self.posterior(name).pool, n, rng, chains)
-        if effective < 0.9 * n:
+        if asked and effective < 0.9 * n:
             warnings.warn(
                 f"the pool of draws has an effective size of {effective:.0f}, less than the {n} that were asked "
                 "for, which repeat each other: ask for fewer, or draw more with fit.extend()",
@@ -342,7 +349,7 @@ class FitRecord:
 
     def starts(self, n: int, seed: int | None = None) -> list[dict[str, Array]]:
         """`n` dispersed starting points for MCMC chains, each a dict of constrained values."""
-        draws = self.sample(n, seed=seed)
+        draws = self.sampled(n, seed=seed)
         return [{name: x[i] for name, x in draws.items()} for i in range(n)]
 
     @property

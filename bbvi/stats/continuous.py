@@ -74,7 +74,7 @@ _delta_curvature = elementwise(
     lambda x: np.where(
         np.asarray(x) > 1e4,
         -0.25 / np.asarray(x, dtype=float) ** 3,
-        sc.zeta(2.0, np.add(x, 0.5)) - sc.zeta(2.0, x) + 0.5 / np.square(x),
+        sp.trigamma(np.add(x, 0.5)) - sp.trigamma(x) + 0.5 / np.square(x),
     )[()],
     (lambda x: sp.polygamma_(2, x + 0.5) - sp.polygamma_(2, x) - 1 / x**3,),
 )

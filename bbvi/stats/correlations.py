@@ -15,6 +15,8 @@ from bbvi.stats.primitives import Function, public
 from bbvi.stats.special import select
 from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, matrix, vector_primitive, vector_test, vjp_by
 
+Array = np.ndarray
+
 
 def correlation_factor(chol: Any) -> Any:
     """Whether each matrix has a positive diagonal and rows of length one, its upper triangle left aside."""
@@ -71,8 +73,28 @@ lkj_cholesky_ = vector_primitive("lkj_cholesky.logpdf", _lkj, (2, 0))
 defvjp(lkj_cholesky_, vjp_by(0, _lkj_by_factor), vjp_by(1, _lkj_by_eta))
 
 
+def _lkj_draws(shape: Any, rng: np.random.Generator, eta: Any) -> Array:
+    """Draws (..., K, K) by canonical partial correlations, which are independent, 2 Beta(b, b) - 1 each.
+
+    Those of column k have b = eta + (K - 1 - k) / 2, k from 1 (Lewandowski, Kurowicka, Joe 2009, section 2.4).
+    """
+    if np.ndim(shape) != 1 or len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ValueError(f"lkj_cholesky: expected size to be the whole shape (..., K, K), got {shape!r}")
+    size = shape[-1]
+    b = np.broadcast_to(np.asarray(eta, dtype=float), shape[:-2])[..., None] + (size - 2 - np.arange(size)) / 2.0
+    partial = np.zeros(shape)
+    for k in range(size - 1):
+        own = np.broadcast_to(b[..., k, None], (*shape[:-2], size - 1 - k))
+        partial[..., k + 1 :, k] = 2.0 * rng.beta(own, own) - 1.0
+    # What the columns before leave of a row of norm one.
+    left = np.cumprod(np.sqrt(1.0 - partial**2), axis=-1)
+    left = np.concatenate([np.ones((*shape[:-1], 1)), left[..., :-1]], axis=-1)
+    return np.asarray(np.tril((partial + np.eye(size)) * left))
+
+
 lkj_cholesky = Density(
     "lkj_cholesky",
+    sampler=_lkj_draws,
     logpdf=public(
         lkj_cholesky_,
         "logpdf",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,18 +13,22 @@ import numpy as np
 class Density(SimpleNamespace):
     """The functions of one density or mass; called with parameters, it gives a `Frozen` one, as in SciPy.
 
-    `axes` is how many of the last axes of what it is of are its own, as those of a vector.
+    `axes` is how many of the last axes of what it is of are its own, as those of a vector. `sampler`, where SciPy has
+    none, gives draws of a whole shape, from that, a generator and the parameters.
     """
 
     # A slot, so that `vars` holds the functions alone.
-    __slots__ = ("axes", "name")
+    __slots__ = ("axes", "name", "sampler")
 
     axes: int
     name: str
+    sampler: Callable[..., Any] | None
 
-    def __init__(self, name: str, axes: int = 0, **functions: Any) -> None:
+    def __init__(
+        self, name: str, axes: int = 0, sampler: Callable[..., Any] | None = None, **functions: Any
+    ) -> None:
         super().__init__(**functions)
-        self.name, self.axes = name, axes
+        self.name, self.axes, self.sampler = name, axes, sampler
 
     def __call__(self, *parameters: Any, **named: Any) -> Frozen:
         """The density with these parameters."""
@@ -67,20 +72,23 @@ class Frozen:
         return lambda x: function(x, *self.parameters, **self.named)
 
     def rvs(self, size: Any = None, random_state: Any = None) -> Any:
-        """Random draws, by SciPy.
+        """Random draws, by SciPy where it has the density.
 
         Parameters
         ----------
         size : int or tuple of int, optional
+            For ``lkj_cholesky`` the whole shape (..., K, K), since eta does not say K.
         random_state : numpy.random.Generator or int, optional
 
         Raises
         ------
         NotImplementedError
-            Where SciPy has no density of that name.
+            Where neither SciPy nor bbvi draws from that density.
         """
         import scipy.stats
 
+        if self.density.sampler is not None:
+            return self.density.sampler(size, np.random.default_rng(random_state), *self.parameters, **self.named)
         theirs = getattr(scipy.stats, self.density.name, None)
         if theirs is None:
             raise NotImplementedError(f"rvs: SciPy has no {self.density.name}, so that draws are yours to make")
@@ -93,7 +101,7 @@ class Frozen:
         """Whether `rvs` can be asked for."""
         import scipy.stats
 
-        return hasattr(scipy.stats, self.density.name)
+        return self.density.sampler is not None or hasattr(scipy.stats, self.density.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.density.name, self.parameters, self.named)

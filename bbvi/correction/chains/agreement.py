@@ -11,6 +11,7 @@ from scipy.special import ndtr, ndtri
 from bbvi.correction.chains.history import by_block
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Errors, Mixing
+from bbvi.correction.few_valued import few_valued
 from bbvi.correction.psis import pareto_shape
 from bbvi.correction.verdict import HEAVY_TAIL
 
@@ -68,7 +69,7 @@ def of_trajectories(divergent: float, rates: Array, policy: ChainPolicy) -> Iter
 def _heavy(x: Array, policy: ChainPolicy) -> Array:
     """Which quantities (R,) have heavy tails, by fewer draws: far tails are seldom where more of them show one."""
     flat = x.reshape(-1, x.shape[-1])
-    shape = _shapes_of(flat, policy.for_tails)
+    shape = np.where(few_valued(flat), -1.0, _shapes_of(flat, policy.for_tails))
     return np.asarray(_beyond_chance(shape, min(policy.for_tails, len(flat))) > policy.heavy)
 
 
@@ -78,10 +79,15 @@ def infinite(bad: Array, labels: Sequence[str]) -> tuple[str, ...]:
     return (f"{named}: infinite or not a number at some draws",) if named else ()
 
 
+def of_sds(errors: Errors, x: Array) -> Errors:
+    """The errors without those of the sds of quantities (T, C, R) of few values, which nobody asks for."""
+    return errors._replace(sd=np.where(few_valued(x.reshape(-1, x.shape[-1])), 0.0, errors.sd))
+
+
 def enlarged(errors: Errors, x: Array, policy: ChainPolicy) -> Errors:
     """The errors of sds with what draws hide of heavy tails: of the terms, which are squares, and so of their error."""
     hidden = np.maximum(2.0 * _tails(x, policy) - policy.light, 0.0)
-    return errors._replace(sd=errors.sd * (1.0 + policy.hidden * hidden))
+    return of_sds(errors._replace(sd=errors.sd * (1.0 + policy.hidden * hidden)), x)
 
 
 def _tails(x: Array, policy: ChainPolicy) -> Array:

@@ -14,6 +14,7 @@ from bbvi.correction.chains.agreement import (
     doubts_of,
     enlarged,
     infinite,
+    of_sds,
     of_trajectories,
     problems_of,
 )
@@ -284,13 +285,14 @@ class _Record:
     def errors(self) -> Errors:
         """Standard errors of what is reported, heavy tails aside."""
         if self.controls is None:
-            return self.mixing().errors
+            return of_sds(self.mixing().errors, self.columns.rows)
         u, stand = flattened(self.draws.rows), self.stand
         some = u[np.linspace(0, len(u) - 1, POINTS).astype(int)]
         points, _ = stand.coordinates(some, some)
-        return errors_of(
+        found = errors_of(
             self.sums, self.controls.adjustment(), points, lambda e: np.asarray(self.measure(stand.at(e)[0])[1])
         )
+        return of_sds(found, self.columns.rows)
 
     def last_look(self) -> Mixing:
         """With widths, about which chains may disagree though their means are the same."""

@@ -30,8 +30,9 @@ class Assessment:
     log_evidence_se: float
     mean: Array
     sd: Array
-    # Columns (R,) of which draws that carry weight are infinite.
+    # Columns (R,) of which draws that carry weight are infinite; those of few values, whose sd nobody asks for.
     infinite: Array
+    few_valued: Array
     # What the rest is worked out from, if asked for: draws (S, D), log proposal density (S,), columns in sds (S, R).
     u: Array
     log_q: Array
@@ -54,7 +55,8 @@ class Assessment:
     def seen_sd_error(self) -> Array:
         """Relative standard error (R,) of the sds, as the draws show it."""
         squares = self.standard**2 - (self.sd > 0)
-        return _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+        errors = _or_infinite(self.controls.standard_errors(self.weights, squares) / 2)
+        return np.where(self.few_valued, 0.0, errors)
 
     @cached_property
     def sd_error(self) -> Array:
@@ -69,7 +71,7 @@ class Assessment:
     @cached_property
     def tail_khat(self) -> Array:
         shape = pareto_shape(self.weights[:, None] * self.standard**2)
-        return np.where(self.sd > 0, np.asarray(shape), -np.inf)
+        return np.where((self.sd > 0) & ~self.few_valued, np.asarray(shape), -np.inf)
 
     @cached_property
     def steering(self) -> tuple[Array, Array]:
@@ -78,7 +80,8 @@ class Assessment:
     def moves(self, before: Assessment) -> Array:
         """By how much means (in sds) or sds (relative) differ from an earlier pool's, the larger of each row (R)."""
         sd = np.where(self.sd > 0, self.sd, 1.0)
-        change = np.maximum(np.abs(self.mean - before.mean), np.abs(self.sd - before.sd)) / sd
+        wider = np.where(self.few_valued, 0.0, np.abs(self.sd - before.sd))
+        change = np.maximum(np.abs(self.mean - before.mean), wider) / sd
         # What is no number does not settle; it is a problem of its own.
         return np.where(np.isfinite(change), change, 0.0)
 
@@ -157,7 +160,7 @@ def heavy_tailed(found: Assessment, columns: Array) -> Array:
     if len(found.u) < found.policy.fewest_for_tails:
         return which
     index = evenly(found.weights, found.policy.tail_draws)
-    varying = np.flatnonzero(found.sd > 0)
+    varying = np.flatnonzero((found.sd > 0) & ~found.few_valued)
     # A draw that was picked has weight, so that no quantity is infinite here.
     x = columns[index][:, varying]
     centred = x - np.median(x, axis=0)

@@ -170,7 +170,7 @@ class _Rounds:
             extra: list[Proposal] = [*bent(self.pool, self.found)]
         else:
             extra = [*self.along.values()]
-        self.pool.add(refitted(self.pool, self.found, extra), int(min(count, self.pool.left)), self.rng)
+        self.pool.add(refitted(self.pool, self.found, extra), int(min(count, self.pool.left)), self.rng, fitted=True)
         self.found = self.pool.assess()
 
     def _sliced(self) -> bool:
@@ -209,7 +209,7 @@ def extended(
     pool = WeightedPool(values, measure, result.draws.shape[1], len(result.draws) + draws, remaining)
     pool.restore(result)
     before = pool.assess()
-    pool.add(result.proposal, draws, rng)
+    pool.add(result.proposal, draws, rng, fitted=True)
     found = pool.assess()
     earlier = result.evaluations - len(result.draws)
     moves, rounds = found.moves(before), result.rounds + 1

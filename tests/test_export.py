@@ -208,7 +208,8 @@ def test_prior_predictive_is_left_out_where_predict_cannot_bear_the_prior():
         predict=lambda z, rng: {"n": rng.poisson(np.exp(z.a))},
         sample_prior=lambda rng: {"a": rng.normal(0, 1000)},
     )
-    data = bbvi.fit(model, seed=1).to_arviz(draws=20)
+    with pytest.warns(RuntimeWarning, match="no prior_predictive"):
+        data = bbvi.fit(model, seed=1).to_arviz(draws=20)
     assert {"prior", "posterior_predictive"} <= groups(data)
     assert "prior_predictive" not in groups(data)
 

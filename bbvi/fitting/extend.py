@@ -13,7 +13,7 @@ from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
 from bbvi.fitting import arguments
 from bbvi.fitting.judge import judge
-from bbvi.fitting.mix import cut_short
+from bbvi.fitting.mix import examined
 from bbvi.fitting.pipeline import concluded
 from bbvi.fitting.records import Corrected
 from bbvi.result import posterior
@@ -79,7 +79,7 @@ def extend(
             late=job.late,
             policy=policy,
         )
-        known = origin.with_kind(cut_short(more, job))
+        known = origin.with_kind(examined(origin, more, job))
     elif isinstance(longest, ImportanceResult):
         count = len(longest.draws) if draws is None else int(draws)
         known = origin.with_kind(

@@ -61,11 +61,19 @@ def mix(corrected: Corrected) -> Corrected:
             "posterior looks improper, or nearly so. Use tighter priors."
         )
         return replace(corrected, findings=(*corrected.findings, Finding(Verdict.UNRELIABLE, told)))
-    found = cut_short(_compared(corrected, found), job)
-    return corrected.with_kind(replace(found, problems=(*found.problems, *_squeezed(found, job.policy))))
+    return corrected.with_kind(examined(corrected, found, job))
 
 
-def cut_short(found: Chains, job: Job) -> Chains:
+def examined(corrected: Corrected, found: Chains, job: Job) -> Chains:
+    """The chains with what else is known against them: by weights, of a funnel, and which limits ended them."""
+    found = _compared(corrected, found)
+    squeezed = _squeezed(found, job.policy)
+    # What a neck hides, all rows miss.
+    found = replace(found, problems=(*found.problems, *squeezed), shared=(*found.shared, *squeezed))
+    return _cut_short(found, job)
+
+
+def _cut_short(found: Chains, job: Job) -> Chains:
     """The chains with the limit that ended them among their problems, where they have any."""
     if not (found.cut and found.problems):
         return found
@@ -79,9 +87,9 @@ def cut_short(found: Chains, job: Job) -> Chains:
 
 
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
-    """Whether there is a funnel that the coordinates of the chains do not straighten, and whose neck ejects them.
+    """Whether there is a funnel whose neck ejects the chains, which all of them then miss alike.
 
-    One trajectory of thousands is ejected by chance anywhere.
+    One trajectory of thousands is ejected by chance anywhere; where coordinates straighten the funnel, none is.
     """
     if found.divergent <= policy.chains.careful:
         return ()
@@ -89,9 +97,6 @@ def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
     equal = np.full(len(u), 1.0 / len(u))
     steers = float(np.max(steering(u, equal)[0]))
     if not is_funnel(steers, u.shape[1]):
-        return ()
-    left = float(np.max(steering(found.stand.coordinates(u, u)[0], equal)[0]))
-    if left < policy.straight:
         return ()
     return (f"one latent steers the widths of the others (correlation {steers:.2f}), as in a funnel: non-centre it",)
 

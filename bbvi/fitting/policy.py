@@ -116,9 +116,6 @@ class BudgetPolicy:
         k-hat of weights that are good enough to contradict chains, the least difference of an sd at which they do, and
         the probability that the errors of both bring the worst of all rows so far apart; calibrated: at a tenth of that
         an sd that a heavy tail makes was reliable and 17 % too small.
-    straight : float
-        Correlation of a latent with the widths of the others that a funnel may keep in the coordinates of chains of
-        which any trajectory diverged: where these follow it 0.1 is left, and where they do not 0.2 to 0.3.
     slices_latents, slices_numbers : int
         Latents, and latents times elements per draw, up to which a grid of Hessians is within reason.
     """
@@ -190,7 +187,6 @@ class BudgetPolicy:
     good_khat: float = 0.5
     contradicted: float = 0.06
     by_chance: float = 0.05
-    straight: float = 0.15
     slices_latents: int = 60
     slices_numbers: int = 2**16
 

@@ -111,6 +111,8 @@ def _of_chains(chains: Chains, policy: VerdictPolicy) -> Finding:
             f"{text} They have not reached the posterior: reparameterize (non-centre hierarchical latents), use "
             "tighter priors, or break what makes several modes; or run longer chains with fit.extend().",
         )
+    if any("funnel" in problem for problem in chains.problems):
+        return Finding(Verdict.CAUTION, f"{text} Longer chains would miss the same: reparameterize.")
     return Finding(Verdict.CAUTION, f"{text} Run longer chains with fit.extend(), or reparameterize.")
 
 

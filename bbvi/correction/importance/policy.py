@@ -132,7 +132,7 @@ class ImportancePolicy:
     stretched: float = 0.2
     sliced: int = 5
     still: float = 0.03
-    followed: int = 12
+    followed: int = 20
     components: int = 6
     fitted_to: int = 1500
     kept: float = 100.0

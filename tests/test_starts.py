@@ -63,7 +63,7 @@ def test_ordered_components_have_no_symmetry():
 def test_images_are_where_the_density_comes_again():
     model = mixture_model(bbvi.Real(shape=2))
     mean = onp.array([-2.0, 2.5, 0.1, -0.4, 0.2])
-    ((text, image),) = images(model, mean)
+    ((text, image, _),) = images(model, mean)
     assert text.startswith("entries 0 and 1 of mu, sigma, share")
     # Logarithms of the scales and the logit of the shares change places with the means.
     onp.testing.assert_allclose(image, [2.5, -2.0, -0.4, 0.1, -0.2], atol=1e-12)
@@ -90,7 +90,7 @@ def test_a_square_latent_is_exchanged_along_one_axis_or_both():
         return np.logaddexp(first, second)
 
     latents = {"mu": bbvi.Real(shape=(2, 2)), "move": bbvi.Simplex(shape=(2, 2))}
-    ((text, image),) = images(bbvi.Model(log_joint, latents), [-4.0, 0.0, 4.0, 1.0, 0.8, -0.5])
+    ((text, image, _),) = images(bbvi.Model(log_joint, latents), [-4.0, 0.0, 4.0, 1.0, 0.8, -0.5])
     assert text == "entries 0 and 1 of mu, move can be exchanged"
     onp.testing.assert_allclose(image, [4.0, 1.0, -4.0, 0.0, 0.5, -0.8], atol=1e-12)
 
@@ -98,7 +98,7 @@ def test_a_square_latent_is_exchanged_along_one_axis_or_both():
 def test_groups_of_ordered_latents_are_exchanged_as_wholes():
     model = bbvi.Model(lambda z: -0.5 * np.sum((z.x[0] + z.x[1] - 1) ** 2), {"x": bbvi.Ordered(shape=(2, 2))})
     mean = Target(model).unconstrain({"x": onp.array([[0.0, 1.0], [5.0, 9.0]])})
-    ((text, image),) = images(model, mean)
+    ((text, image, _),) = images(model, mean)
     assert text == "entries 0 and 1 of x can be exchanged"
     onp.testing.assert_allclose(image, onp.concatenate([mean[2:], mean[:2]]), atol=1e-12)
 
@@ -108,7 +108,7 @@ def test_signs_are_changed_alone_and_in_pairs():
         return norm.logpdf(z.a * z.b, 2, 0.1) + norm.logpdf(z.a) + norm.logpdf(z.b) + norm.logpdf(z.c, 3)
 
     model = bbvi.Model(product, {"a": bbvi.Real(), "b": bbvi.Real(), "c": bbvi.Real()})
-    assert [text for text, _ in images(model, [1.4, 1.4, 3.0])] == ["the sign of a and b can be changed"]
+    assert [text for text, *_ in images(model, [1.4, 1.4, 3.0])] == ["the sign of a and b can be changed"]
 
 
 def test_what_is_not_a_symmetry_is_not_taken_for_one():

@@ -18,10 +18,11 @@ def mirror(corrected: Corrected) -> Corrected:
     settled = corrected.worth_checking and corrected.status is Status.CONVERGED
     if not settled or job.left < job.policy.symmetries + job.policy.again:
         return corrected
-    images = symmetries.images(job.target, q.mean, q.sd, job.rng("symmetries"))
+    # With gradients, starts and looks find what is no symmetry.
+    images = symmetries.images(job.target, q.mean, q.sd, job.rng("symmetries"), near=not job.method.gradients)
     if not images:
         return corrected
     modes = corrected.modes
     best = modes[0] if modes else Mode(q.mean, np.log(q.sd), corrected.elbo, 1)
-    twins = [Mode(mean, np.log(q.sd), best.elbo, 0, text) for text, mean in images]
+    twins = [Mode(image.mean, np.log(q.sd), best.elbo - image.below, 0, image.symmetry) for image in images]
     return replace(corrected, modes=(best, *twins, *modes[1:]))

@@ -34,6 +34,9 @@ class AroundPolicy:
     ----------
     far : float
         Distance of the places where slopes are measured, in sds.
+    further, latents, deep : tuple of float, int, float
+        Distances beyond, in sds, that are looked at besides of so many latents, and the nats below the top from which
+        nothing is there that matters: of few latents, modes may be as far apart as these are.
     steep : float
         Multiple of the depth that a Gaussian has there below which no mode of its width is near.
     step : float
@@ -60,6 +63,9 @@ class AroundPolicy:
     """
 
     far: float = 12.0
+    further: tuple[float, ...] = (24.0, 48.0)
+    latents: int = 3
+    deep: float = 60.0
     steep: float = 4.0
     step: float = 0.5
     rounds: int = 3
@@ -75,7 +81,8 @@ class AroundPolicy:
 
     def cost(self, dim: int) -> int:
         """Evaluations of the first round, without which a look is none."""
-        return 2 * dim * (dim + 2)
+        beyond = 2 * dim * len(self.further) if dim <= self.latents else 0
+        return 2 * dim * (dim + 2) + beyond
 
 
 POLICY = AroundPolicy()
@@ -135,6 +142,12 @@ def look_around(
     values = target.values(frame.restore(places))
     near = values > process.top - policy.steep * 0.5 * policy.far**2
     places, values = places[near], values[near]
+    if dim <= policy.latents and left() >= 2 * dim * len(policy.further):
+        beyond = np.concatenate([reach * side * directions for reach in policy.further for side in (1.0, -1.0)])
+        beyond = frame.whiten(bounded(target, frame.centre, frame.restore(beyond)))
+        there = target.values(frame.restore(beyond))
+        high = there > process.top - policy.deep
+        places, values = np.concatenate([places, beyond[high]]), np.concatenate([values, there[high]])
     found: list[Array] = []
     aside: list[Array] = []
     for _ in range(policy.rounds):

@@ -62,7 +62,7 @@ class LookPolicy:
     share: float = 0.1
     inside: float = 0.5
     reach: float = 10.0
-    along: tuple[float, ...] = (3.0, 6.0, 12.0, 24.0)
+    along: tuple[float, ...] = (3.0, 6.0, 12.0, 24.0, 48.0, 96.0, 192.0)
     squared: int = 10**6
     excess: float = 0.5
     deep: float = 60.0

@@ -39,6 +39,9 @@ class EmulationPolicy:
     surprise : float
         Standardized residual of evaluations that the surrogate was not fitted to, root mean square, above which its
         own word on its errors is worth little; unless they are so small, in nats, that no mean can be that far off.
+    off : float
+        Nats by which such evaluations may be off, whatever was expected: those that are reliable and right in the
+        calibration are off by 0.25 at most.
     fewest : int
         Such evaluations below which nothing has confirmed it.
     fair : float
@@ -75,6 +78,7 @@ class EmulationPolicy:
     sd: float = 0.1
     errors: float = 2.5
     surprise: float = 4.0
+    off: float = 1.0
     fewest: int = 8
     fair: float = 0.5
     direct: int = 30
@@ -169,8 +173,9 @@ class SurrogateKind:
 
     @property
     def fair(self) -> bool:
-        """Whether its errors are within what caution promises."""
-        return bool(max(self.mean_error, self.sd_error) * POLICY.errors <= POLICY.fair)
+        """Whether its errors are within what caution promises, and evaluations agree with it."""
+        within = max(self.mean_error, self.sd_error) * POLICY.errors <= POLICY.fair
+        return bool(within and not self.residual > POLICY.off)
 
     @property
     def covariance(self) -> tuple[Array, Array]:
@@ -366,7 +371,7 @@ def _problems(
             problems.append(f"the standard error of the {what} of {labels[worst]} is {unit.format(error[worst])}")
     if fresh < policy.fewest:
         problems.append(f"only {fresh} evaluations were left to check it by")
-    elif not (seen.standardized <= policy.surprise or seen.plain <= policy.mean):
+    elif not ((seen.standardized <= policy.surprise and seen.plain <= policy.off) or seen.plain <= policy.mean):
         problems.append(
             f"{fresh} evaluations at its draws were off by {seen.plain:.2g} nats, {seen.standardized:.1f} times what "
             "it expected"

@@ -40,6 +40,9 @@ def weigh(corrected: Corrected) -> Corrected:
         if corrected.widest.checked:
             return corrected
     result = _weighted(corrected) if job.target.dim <= job.policy.most_weighted else None
+    if result is not None and not np.isfinite(result.log_evidence):
+        # Not one draw has a finite density: there is nothing to weigh.
+        result = None
     if (result is None and in_time < job.policy.fewest_weights) or job.late():
         corrected = replace(corrected, message=_out_of_time(corrected.message, result))
     if result is None:

@@ -22,8 +22,6 @@ Array = np.ndarray
 
 # Numbers of a block of rows: figures take several copies of it.
 _BLOCK = 2**22
-# Sd of a quantity relative to its size that is rounding.
-_ROUNDING = 1e-13
 # Into so many chains draws of chains are laid out for ArviZ, which takes each for one.
 _GROUPS = 4
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(100)
@@ -135,8 +133,7 @@ class Posterior:
         for rows, x in self._sampled(~exact.known):
             mean, sd, error = self.moments(x)
             low, high = weighted_quantiles(x, self.weights, np.array([tail, 1 - tail]))
-            # What varies by rounding alone is a constant.
-            still = sd <= _ROUNDING * np.abs(mean)
+            still = sd == 0
             figures[:, rows] = mean, *np.where(still, [0 * sd, mean, mean, 0 * sd], [sd, low, high, error])
             plain[rows] = np.where(still, 0.0, plain[rows])
         if isinstance(self.pool.errors, ChainErrors):

@@ -63,7 +63,7 @@ class AroundPolicy:
     """
 
     far: float = 12.0
-    further: tuple[float, ...] = (24.0, 48.0)
+    further: tuple[float, ...] = (32.0,)
     latents: int = 3
     deep: float = 60.0
     steep: float = 4.0

@@ -26,6 +26,8 @@ _MOST_FAR = 1000
 _BESIDE = np.array([-2.0, -1.0, 2.0])
 # Nats below the start from which a gradient may be what it likes.
 _DEEP = 1000.0
+# Size of a log joint from which on rounding may hide a latent.
+_SWAMPED = 1e10
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
@@ -86,13 +88,20 @@ def check_dependence(target: Target, u: Array, rng: np.random.Generator) -> None
     rows = np.flatnonzero(~bounded)
     still = rows[_unchanged(target, u, rows, rng.uniform(0.5, 1.0, size=len(rows)))]
     # Once more and further off, since a step function may be flat nearby.
-    for far in (-2.5, 4.0):
+    for far in (-2.5, 4.0, 1e4, -1e8):
         still = still[_unchanged(target, u, still, np.full(len(still), far))]
     if len(still):
         labels = _labels(target, still)
+        value = float(target.values(u[None])[0])
+        lost = (
+            f". It is {value:.2g} where the fit starts, so that smaller changes may be lost in rounding: give init= "
+            "where it is higher"
+            if abs(value) > _SWAMPED
+            else ""
+        )
         raise ValueError(
             f"log_joint: expected a function of every latent, but it is constant in {labels}; "
-            "give it a prior density, or remove it from latents"
+            f"give it a prior density, or remove it from latents{lost}"
         )
 
 

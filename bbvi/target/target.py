@@ -261,7 +261,10 @@ class Target(Uncounted):
             only = draws["z"] if self.model.flat and len(draws) == 1 else None
 
             def of_one(draw: dict[str, Any]) -> Any:
-                return function(draw["z"] if only is not None else Draw(draw))
+                out = function(draw["z"] if only is not None else Draw(draw))
+                if out is None or isinstance(out, str):
+                    raise TypeError(f"expected a function that returns a number or an array, got {out!r} from it")
+                return out
 
             # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
             try:

@@ -148,7 +148,9 @@ class WeightedPool:
 
 
 def _evidence(ratios: Array) -> tuple[float, float]:
-    """Log of the mean weight, and its standard error."""
-    top = max(float(ratios.max()), -1e300)
+    """Log of the mean weight, and its standard error; minus infinity and NaN where none is finite."""
+    top = float(ratios.max())
+    if not np.isfinite(top):
+        return -np.inf, np.nan
     raw = np.exp(ratios - top)
     return float(top + np.log(raw.mean())), float(raw.std() / raw.mean() / np.sqrt(len(raw)))

@@ -30,6 +30,8 @@ _MOST_FEATURES = 150
 _CONDITION = 1e-10
 # Above, squares are scaled, lest they overflow.
 _HUGE = 1e100
+# Sd of a quantity relative to its size that is rounding.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +125,7 @@ def moments(x: Array, weights: Array) -> tuple[Array, Array, Array]:
     """Weighted means (R,), sds (R,) and centred columns (S, R) of columns x (S, R).
 
     Draws that carry no weight, where a quantity may be infinite, count as zeros. Squares do not overflow; a column that
-    is not finite elsewhere has a mean and an sd that are not.
+    is not finite elsewhere has a mean and an sd that are not, and one that varies by rounding alone an sd of zero.
     """
     with np.errstate(all="ignore"):
         x = np.where((weights > 1e-100)[:, None], x, 0.0)
@@ -131,4 +133,6 @@ def moments(x: Array, weights: Array) -> tuple[Array, Array, Array]:
         centred = x - mean
         largest = np.max(np.abs(centred), axis=0)
         scale = np.where((largest > _HUGE) & np.isfinite(largest), largest, 1.0)
-        return mean, scale * np.sqrt(weights @ (centred / scale) ** 2), centred
+        sd = scale * np.sqrt(weights @ (centred / scale) ** 2)
+        # What varies by rounding alone is a constant.
+        return mean, np.where(sd <= _ROUNDING * np.abs(mean), 0.0, sd), centred

@@ -332,15 +332,17 @@ def _after(
         state = replace(state, phase="approach", radius=full_radius(len(centre)), returns=state.returns + 1)
         return _arrived(replace(state, surprises=np.empty(0)), centre)
     # What lies deep down was given a noise of its own.
-    shaped = np.square(PROCESS.slope_of_noise * np.maximum(process.top - mean - PROCESS.deep(len(state.mean)), 0.0))
-    surprise = float(np.sqrt(np.mean(np.minimum(residual**2 / (variance + shaped), 1e4))))
+    with np.errstate(over="ignore"):
+        shaped = np.square(PROCESS.slope_of_noise * np.maximum(process.top - mean - PROCESS.deep(len(state.mean)), 0.0))
+        surprise = float(np.sqrt(np.mean(np.minimum(residual**2 / (variance + shaped), 1e4))))
+        off = float(np.sqrt(np.mean(residual**2)))
     frame = state.frame.moved(*_regular(weighted))
     return replace(
         state,
         centre=frame.centre,
         factor=frame.factor,
         surprises=np.concatenate([state.surprises, [surprise]]),
-        residual=float(np.sqrt(np.mean(residual**2))),
+        residual=off,
     )
 
 

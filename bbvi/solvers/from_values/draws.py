@@ -125,7 +125,11 @@ def drawn(process: Process, start: Array, rng: np.random.Generator, policy: Draw
         if not left:
             break
         mean, covariance = weighted.moments()
-        factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
+        try:
+            factor = np.linalg.cholesky(covariance + 1e-6 * np.trace(covariance) / dim * np.eye(dim))
+        except np.linalg.LinAlgError:
+            # All weight is on one draw, or they lie further out than numbers go: no proposal follows from them.
+            break
         proposals.append((mean, policy.wider * factor))
         counts.append(size)
         fresh = _student(*proposals[-1], df, size, rng)
@@ -226,12 +230,13 @@ def most_telling(process: Process, e: Array, count: int, first: int = 0) -> Arra
 
 
 def standardized(columns: Array, weights: Array) -> Array:
-    """Columns (S, R) in their own sds from their means; zeros where they do not vary or are not finite."""
+    """Columns (S, R) in their own sds from their means; zeros where they vary by rounding alone or are not finite."""
     with np.errstate(all="ignore"):
         columns = np.where((weights > 0)[:, None], columns, 0.0)
-        centred = columns - weights @ columns
+        mean = weights @ columns
+        centred = columns - mean
         sd = np.sqrt(weights @ centred**2)
-        return np.where(np.isfinite(sd) & (sd > 0), centred / sd, 0.0)
+        return np.where(np.isfinite(sd) & (sd > 1e-13 * np.abs(mean)), centred / sd, 0.0)
 
 
 class Errors(NamedTuple):

@@ -73,7 +73,7 @@ def test_three_labels_are_exchanged_pairwise():
     places = np.array([-4.0, 0.0, 5.0])
     model = bbvi.Model(lambda z: -0.5 * np.sum((np.sort(z.x) - places) ** 2), {"x": bbvi.Real(shape=3)})
     found = images(model, places)
-    assert [text for text, _ in found] == [
+    assert [text for text, *_ in found] == [
         "entries 0 and 1 of x can be exchanged",
         "entries 1 and 2 of x can be exchanged",
     ]

@@ -60,6 +60,9 @@ class EmulationPolicy:
         In which they are drawn.
     probes : int
         Evaluations far out, of the quantities with the heaviest tails.
+    pushed, drop : float
+        Factor by which some go further out than the outermost draws, and the nats by which a tail between a normal and
+        an exponential one is lower there; calibrated.
     outermost : float
         Share of the variance that lies further out than these.
     steepest : float
@@ -90,6 +93,8 @@ class EmulationPolicy:
     rounds: int = 8
     unknown: float = 2.0
     probes: int = 6
+    pushed: float = 1.4
+    drop: float = 4.0
     outermost: float = 0.02
     steepest: float = 5.0
     judged: int = 600

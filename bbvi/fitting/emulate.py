@@ -9,11 +9,12 @@ import numpy as np
 from bbvi.correction.compared import Compared
 from bbvi.correction.emulation import SurrogateKind, emulated
 from bbvi.correction.pool import Evaluated
-from bbvi.correction.tails import outermost, with_tails
+from bbvi.correction.tails import beyond, outermost, pushed, with_tails
 from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.result import posterior
 from bbvi.solvers.from_values import draws
+from bbvi.solvers.from_values.differences import bounded
 from bbvi.solvers.from_values.process import Process, given, learnt
 from bbvi.status import Status
 
@@ -36,23 +37,33 @@ def emulate(corrected: Corrected) -> Corrected:
                 break
             fresh = _with_fresh(fresh, count, corrected, process, rng)
             tried = _candidates(process, fresh, outer, optimum.knowledge.noise_sd, rng)
-            kind = emulated(min(tried, key=lambda one: one.plain), fresh, process, measure, optimum.places, rng)
+            best = min(tried, key=lambda one: one.plain)
+            kind = emulated(best, fresh, process, measure, optimum.places, rng)
             if not kind.problems:
-                kind, outer = _tails(job, kind, measure, optimum.knowledge.noise_sd)
+                kind, outer = _tails(job, kind, best.process, measure, optimum.knowledge.noise_sd)
     except np.linalg.LinAlgError:
         return corrected
     return corrected if kind is None else corrected.with_kind(kind)
 
 
 def _tails(
-    job: Job, kind: SurrogateKind, measure: Callable[[Array], tuple[list[str], Array]], noise_sd: float
+    job: Job,
+    kind: SurrogateKind,
+    process: Process,
+    measure: Callable[[Array], tuple[list[str], Array]],
+    noise_sd: float,
 ) -> tuple[SurrogateKind, Evaluated]:
     """The kind with what a few evaluations far out say of it, and these; where there is room and no noise."""
     rows = outermost(kind, measure(kind.draws)[1])
-    if noise_sd > 0 or job.left - job.policy.again < len(rows) or job.late():
+    if noise_sd > 0 or job.left - job.policy.again < 2 * len(rows) or job.late():
         return kind, Evaluated(kind.draws[:0], kind.log_density[:0])
-    outer = Evaluated(kind.draws[rows], job.target.values(kind.draws[rows]))
-    return with_tails(kind, outer.log_density - kind.log_density[rows]), outer
+    further = bounded(job.target, kind.covariance[0], pushed(kind, rows))
+    outer = Evaluated(
+        np.concatenate([kind.draws[rows], further]),
+        job.target.values(np.concatenate([kind.draws[rows], further])),
+    )
+    expected = np.concatenate([kind.log_density[rows], beyond(kind, rows, process, further)])
+    return with_tails(kind, outer.log_density - expected), outer
 
 
 def _measure(job: Job) -> Callable[[Array], tuple[list[str], Array]]:

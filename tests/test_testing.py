@@ -213,3 +213,18 @@ def test_a_report_and_a_log_joint_alone() -> None:
     report = check_model(lambda z: -0.5 * np.sum(z**2), 2)
     assert report.ok and repr(report) == str(report)
     assert "<table>" in report._repr_html_() and "No problems found." in report._repr_html_()
+
+
+def test_a_response_that_is_not_the_first_data_is_told():
+    """``log_likelihood(z, x, y)`` takes x for what is observed, as its author did not mean."""
+    data = {"x": np.arange(5.0), "y": np.arange(5.0)}
+
+    def model(likelihood):
+        return bbvi.Model(
+            latents={"a": bbvi.Real()}, log_prior=lambda z: norm.logpdf(z.a), log_likelihood=likelihood, data=data,
+            predict=lambda z, rng, x: {"y": rng.normal(z.a * x)},
+        )  # fmt: skip
+
+    told = "Put the response first"
+    assert told in str(bbvi.check_model(model(lambda z, x, y: norm.logpdf(y, z.a * x, 1))))
+    assert told not in str(bbvi.check_model(model(lambda z, y, x: norm.logpdf(y, z.a * x, 1))))

@@ -375,3 +375,10 @@ def _predict(target: Target, point: Array, rng: np.random.Generator) -> Results:
             )
         else:
             yield "ok", f"{name!r}, shape {x.shape[1:]}"
+        observed = target.model.observed
+        if data is not None and observed and name not in observed:
+            yield (
+                "note",
+                f"{name!r} is predicted, but {', '.join(map(repr, observed))} is taken for what is observed: the first "
+                "data that log_likelihood asks for. Put the response first, or return a dict of its name",
+            )

@@ -74,7 +74,7 @@ def _facts(fit: FitRecord) -> Iterator[tuple[str, str]]:
     yield (
         "cost",
         f"{fit.evaluations} evaluations, {fit.gradient_evaluations} gradients, {fit.seconds:.3f} s "
-        f"({fit.estimator}, {fit.solver})",
+        f"({fit.estimator}, {fit.solver}, seed {fit.seed})",
     )
     large = {name: share for name, share in fit.stages.items() if share >= _SHOWN}
     if large:

@@ -88,8 +88,13 @@ def check_dependence(target: Target, u: Array, rng: np.random.Generator) -> None
     rows = np.flatnonzero(~bounded)
     still = rows[_unchanged(target, u, rows, rng.uniform(0.5, 1.0, size=len(rows)))]
     # Once more and further off, since a step function may be flat nearby.
-    for far in (-2.5, 4.0, 1e4, -1e8):
+    for far in (-2.5, 4.0):
         still = still[_unchanged(target, u, still, np.full(len(still), far))]
+    # And by orders of magnitude, where that is no overflow: a prior may be as wide as that.
+    real, rest = still[_whole_line(target)[still]], still[~_whole_line(target)[still]]
+    for far in (1e4, -1e8):
+        real = real[_unchanged(target, u, real, np.full(len(real), far))]
+    still = np.sort(np.concatenate([real, rest]))
     if len(still):
         labels = _labels(target, still)
         value = float(target.values(u[None])[0])
@@ -251,6 +256,14 @@ def _is_zero_density(target: Target, u: Array) -> bool:
     target.values(u[None])
     found, target.nonfinite = cast(NonFinite | None, target.nonfinite), before
     return found is not None and found.value == -np.inf
+
+
+def _whole_line(target: Target) -> Array:
+    """Which unconstrained coordinates are latents on the whole line, (D,)."""
+    whole = np.zeros(target.dim, dtype=bool)
+    for name, latent in target.model.latents.items():
+        whole[target.model.slices[name]] = latent.transform.whole_line
+    return whole
 
 
 def _bounded(target: Target) -> Array:

@@ -562,6 +562,10 @@ def test_a_frame_gives_the_columns_that_functions_name_and_categories_their_labe
     np.testing.assert_array_equal(again.data["site"], [2, 2, 1] * 4)
     with pytest.raises(ValueError, match="data.'site'.: expected categories among the coords of 'site', got 'd'"):
         model.with_data(site=pd.Series(["d"] * 12, dtype="category"))
+    for words in (["c", "a", "b"] * 4, np.array(["c", "a", "b"] * 4), pd.Series(["c", "a", "b"] * 4)):
+        np.testing.assert_array_equal(model.with_data(site=words).data["site"], [2, 0, 1] * 4)
+    with pytest.raises(ValueError, match="data.'site'.: expected labels among the coords of 'site', got 'd'"):
+        model.with_data(site=["a", "d"])
     own = bbvi.Model(log_joint, {"b": Real(dims="site")}, FRAME, coords={"site": ["c", "b", "a"]})
     np.testing.assert_array_equal(own.data["site"], [1, 2, 0] * 4)
 

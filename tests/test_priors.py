@@ -199,3 +199,18 @@ def test_a_prior_too_wide_for_predictions_is_told() -> None:
         idata = bbvi.fit(model, seed=1).to_arviz(draws=100)
     names = list(idata.groups()) if callable(idata.groups) else list(idata.groups)
     assert not any("prior_predictive" in name for name in names) and any("posterior_pred" in name for name in names)
+
+
+def test_sensitivity_to_some_of_the_priors() -> None:
+    """Eight schools: the distribution of the effects is the model; with it, all looks sensitive to "the prior"."""
+    model = bbvi.Model(latents=LATENTS, data={"y": Y, "sigma": SIGMA}, log_likelihood=likelihood)
+    fit = bbvi.fit(model, seed=1)
+    every, some = fit.sensitivity(), fit.sensitivity(priors=["mu", "tau"])
+    np.testing.assert_array_equal(every["likelihood"], some["likelihood"])
+    effects = [label for label in some.index if label.startswith("eta")]
+    assert (some.loc[effects, "prior"] < 0.5 * every.loc[effects, "prior"]).all() and some.loc["tau", "prior"] > 0.02
+    whole = fit.sensitivity(priors=["mu", "tau", "eta"])
+    np.testing.assert_allclose(whole["prior"], every["prior"], atol=1e-6)
+    for bad in (["nu"], "mu", []):
+        with pytest.raises(ValueError, match="expected names of latents with prior=, which are 'mu', 'tau', 'eta'"):
+            fit.sensitivity(priors=bad)

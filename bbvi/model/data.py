@@ -140,6 +140,26 @@ def _codes(name: str, value: Any, labels: Sequence[Any] | None) -> np.ndarray:
     return codes
 
 
+def coded(name: str, value: Any, labels: Sequence[Any]) -> Any:
+    """Text as the places of its labels, as those of categories; all else as it is.
+
+    Raises
+    ------
+    ValueError
+        If a text is no label.
+    """
+    if is_categorical(value) or isinstance(value, (str, bytes)) or not np.size(value):
+        return value
+    texts = np.asarray(value, dtype=object)
+    if not all(isinstance(item, str) for item in texts.flat):
+        return value
+    places = {label: place for place, label in enumerate(labels)}
+    for item in texts.flat:
+        if item not in places:
+            raise ValueError(f"data[{name!r}]: expected labels among the coords of {name!r}, got {item!r}")
+    return np.array([places[item] for item in texts.flat], dtype=np.intp).reshape(texts.shape)
+
+
 def _table(name: str, frame: Any) -> np.ndarray:
     """The numbers of a data frame, (rows, columns)."""
     parts = []

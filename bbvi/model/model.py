@@ -10,6 +10,7 @@ import autograd.numpy as anp
 import numpy as np
 from autograd.tracer import isbox
 
+from bbvi.model.data import coded
 from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.latents import ResolvedLatent, flat_labels
 from bbvi.model.priors import declared, with_priors
@@ -158,7 +159,7 @@ class Model:
         Raises
         ------
         ValueError
-            If a name is not among the model's data.
+            If a name is not among the model's data, or a label among those of its categories.
         """
         unknown = [name for name in new if name not in self.data]
         if unknown:
@@ -167,7 +168,13 @@ class Model:
             )
         other = object.__new__(Model)
         other.__dict__.update(self.__dict__)
-        other.data = self.data | checked_data(new, coords=self.coords)
+        # What were categories are known by their labels.
+        named = {
+            name: coded(name, value, self.coords[name])
+            for name, value in new.items()
+            if name in self.coords and np.asarray(self.data[name]).dtype.kind in "iu"
+        }
+        other.data = self.data | checked_data(new | named, coords=self.coords)
         return other
 
     def log_joint(self, z: Mapping[str, Any] | Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,13 @@ class Fit(FitRecord):
 
         return loo(self, kind, evaluate=evaluate)
 
-    def sensitivity(self, kind: str = "best", *, evaluate: bool = False) -> pd.DataFrame:
-        """Sensitivity of every row to prior and likelihood; see `bbvi.result.sensitivity.power_scaling`."""
+    def sensitivity(
+        self, kind: str = "best", *, priors: Sequence[str] | None = None, evaluate: bool = False
+    ) -> pd.DataFrame:
+        """Sensitivity of every row to priors and likelihood; see `bbvi.result.sensitivity.power_scaling`."""
         from bbvi.result.sensitivity import power_scaling
 
-        return power_scaling(self, kind, evaluate=evaluate)
+        return power_scaling(self, kind, priors=priors, evaluate=evaluate)
 
     def plot(self, reference: Any = None) -> Any:
         """The fit at a glance; see `bbvi.output.plots.plot` and the pictures beside it."""

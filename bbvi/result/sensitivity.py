@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ def power_scaling(
     delta: float = 0.01,
     threshold: float = _THRESHOLD,
     *,
+    priors: Sequence[str] | None = None,
     evaluate: bool = False,
 ) -> pd.DataFrame:
     """Sensitivity of every row of the summary to the prior and to the likelihood.
@@ -49,6 +50,9 @@ def power_scaling(
         Small change of the power.
     threshold : float
         Above which a sensitivity is remarked on.
+    priors : sequence of str, optional
+        Latents whose declared priors (``prior=``) are beliefs, and alone raised to the powers; by default all that is
+        no likelihood, the distribution of group effects included.
     evaluate : bool
         Whether the log joint may be called at draws of a Gaussian kind where it is not known.
 
@@ -62,7 +66,7 @@ def power_scaling(
     Raises
     ------
     ValueError
-        If the model has no ``log_prior`` and ``log_likelihood``.
+        If the model has no ``log_prior`` and ``log_likelihood``, or of `priors` one is not declared.
     """
     import pandas as pd
 
@@ -79,6 +83,8 @@ def power_scaling(
     u, log_weights, log_density = weighted_draws(fit, kind, evaluate=evaluate)
     log_weights = np.asarray(psis(log_weights)[0])
     prior, likelihood = split_density(fit, u, log_density)
+    if priors is not None:
+        prior = _of_some(fit, priors, u)
     labels, x = Reported(fit.target)(u)
     columns, khats = {}, []
     for name, component in (("prior", prior), ("likelihood", likelihood)):
@@ -113,6 +119,17 @@ def split_density(fit: FitRecord, u: Array, log_density: Array) -> tuple[Array, 
     with np.errstate(invalid="ignore"):
         prior = log_density - fit.target.constrain(u)[1] - likelihood
     return np.where(np.isfinite(prior), prior, -np.inf), likelihood
+
+
+def _of_some(fit: FitRecord, priors: Sequence[str], u: Array) -> Array:
+    """Log density (S,) of the declared priors of some latents at draws u (S, D)."""
+    known = fit.model.priors
+    unknown = [name for name in ([priors] if isinstance(priors, str) else priors) if name not in known]
+    if unknown or isinstance(priors, str) or not len(priors):
+        declared = ", ".join(map(repr, known)) or "none"
+        raise ValueError(f"priors: expected names of latents with prior=, which are {declared}, got {priors!r}")
+    draws = {name: np.asarray(x) for name, x in fit.target.constrain(u)[0].items()}
+    return _declared({name: known[name] for name in priors}, draws)
 
 
 def _declared(priors: Mapping[str, Any], draws: Mapping[str, Array]) -> Array:

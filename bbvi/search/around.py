@@ -64,8 +64,8 @@ class AroundPolicy:
 
     far: float = 12.0
     further: tuple[float, ...] = (32.0,)
-    latents: int = 3
-    deep: float = 60.0
+    latents: int = 2
+    deep: float = 30.0
     steep: float = 4.0
     step: float = 0.5
     rounds: int = 3

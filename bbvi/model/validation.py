@@ -16,6 +16,7 @@ Function = Callable[..., Any]
 
 
 def check_functions(functions: Mapping[str, Function]) -> None:
+    """That all are functions, and that they make one density: a log joint, or a log prior with a log likelihood."""
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name}: expected a function, got {describe(function)}")
@@ -50,6 +51,7 @@ def checked_coords(coords: Any, data: Any = None) -> dict[str, Sequence[Any]]:
 
 
 def resolved_latents(latents: Any, coords: Mapping[str, Sequence[Any]]) -> dict[str, ResolvedLatent]:
+    """Latents by name, with their shapes and dims, from declarations or from how many there are."""
     if latents is None:
         raise ValueError("latents: expected a dict of declarations by name, or the number of latents, got none")
     if isinstance(latents, (int, np.integer)) and not isinstance(latents, bool):
@@ -85,6 +87,7 @@ def checked_data(
 
 
 def checked_dims(dims: Any, coords: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Names of dimensions by quantity, all of which have coords."""
     if dims is None:
         return {}
     if not isinstance(dims, Mapping):
@@ -101,6 +104,7 @@ def checked_dims(dims: Any, coords: Mapping[str, Any]) -> dict[str, tuple[str, .
 
 
 def check_lengths(dims: Mapping[str, tuple[str, ...]], coords: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """That data have the lengths of the coords of their dims."""
     for name in dims:
         lengths = tuple(len(coords[dim]) for dim in dims[name])
         if name in data and np.shape(data[name]) != lengths:
@@ -134,6 +138,7 @@ def data_arguments(name: str, function: Function, data: Mapping[str, Any]) -> tu
 
 
 def describe(value: Any) -> str:
+    """A value as messages name it."""
     if isinstance(value, np.ndarray):
         return f"an array of dtype {value.dtype} and shape {value.shape}"
     return f"{value!r} of type {type(value).__name__}"

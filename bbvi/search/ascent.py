@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from bbvi.search.looks import Expansion
 from bbvi.target.target import Target
@@ -40,6 +39,9 @@ def leads_home(
     In the mode's own standardized coordinates, in which it is nearly a sphere, that takes few gradients. A valley on
     the way, or a shape that these coordinates do not suit, ends elsewhere.
     """
+    # Few fits need it, and it takes long to import.
+    from scipy import optimize
+
     factor = expansion.factor
     start = point - expansion.mean
     e = start / factor if factor.ndim == 1 else np.linalg.solve(factor, start)

@@ -17,6 +17,7 @@ from bbvi.stats.vectors import SUM_TOLERANCE, column, masked, no_vjp, vector_pri
 
 
 def on_simplex(x: Any) -> Any:
+    """Whether each vector has entries of 0 or more that add up to one."""
     return (x >= 0).all(axis=-1) & (np.abs(x.sum(axis=-1) - 1) < SUM_TOLERANCE)
 
 
@@ -60,6 +61,7 @@ defvjp(
 
 
 def whole_and_adding_up(x: Any, n: Any) -> Any:
+    """Whether each vector has whole entries of 0 or more that add up to n."""
     return ((x >= 0) & (x == np.floor(x))).all(axis=-1) & (x.sum(axis=-1) == n)
 
 

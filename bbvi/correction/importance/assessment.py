@@ -41,14 +41,17 @@ class Assessment:
 
     @cached_property
     def weights(self) -> Array:
+        """Normalised weights (S,)."""
         return np.asarray(np.exp(self.log_weights))
 
     @cached_property
     def controls(self) -> ControlFunctions:
+        """Control functions at the draws."""
         return ControlFunctions.at(self.u, self.log_weights, self.log_q, self.first)
 
     @cached_property
     def mean_error(self) -> Array:
+        """Standard errors (R,) of the means, in sds."""
         return _or_infinite(self.controls.standard_errors(self.weights, self.standard))
 
     @cached_property
@@ -70,11 +73,13 @@ class Assessment:
 
     @cached_property
     def tail_khat(self) -> Array:
+        """k-hat (R,) of the weights times the squared deviation; minus infinity where none is asked for."""
         shape = pareto_shape(self.weights[:, None] * self.standard**2)
         return np.where((self.sd > 0) & ~self.few_valued, np.asarray(shape), -np.inf)
 
     @cached_property
     def steering(self) -> tuple[Array, Array]:
+        """How much each latent steers the others, and its skewness, (D,) each."""
         return steering(self.u, self.weights)
 
     def moves(self, before: Assessment) -> Array:
@@ -87,6 +92,7 @@ class Assessment:
 
     @property
     def enough(self) -> bool:
+        """Whether rounds may end."""
         return bool(
             self.khat < self.policy.khat_enough
             and self.tail_khat.max() < self.policy.khat_passing

@@ -96,6 +96,7 @@ def usable(state: SurrogateState) -> tuple[Array, Array]:
 
 
 def given_rows(state: SurrogateState, values: Array) -> Array:
+    """Rows of the values that the surrogate is given: near to where it climbs, or those that count."""
     if state.phase == "approach":
         return region.nearby(state.frame, state.points, values, state.radius)
     return that_count(state.frame, state.points, values)

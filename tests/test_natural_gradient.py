@@ -10,6 +10,7 @@ import pytest
 from autograd import elementwise_grad
 from scipy.optimize import minimize
 
+import bbvi
 from bbvi.solvers.from_values.archive import Archive, fitted
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient, NaturalGradientState
 from bbvi.solvers.from_values.surrogate import antithetic_draws, regress
@@ -355,3 +356,21 @@ def test_antithetic_draws_are_standard_normal() -> None:
     # Standard errors: 0.008 for the squares, 0.006 for the products, 0.06 for the fourth powers; six of them.
     np.testing.assert_allclose(u.T @ u / len(u), np.eye(3), atol=0.05)
     np.testing.assert_allclose(np.mean(u**4, axis=0), 3, atol=0.36)
+
+
+def test_a_quadratic_ends_where_rounding_begins():
+    """Nearly collinear predictors: the regression knows a quadratic without error, and no step is below that."""
+    rng = np.random.default_rng(21)
+    x = rng.normal(size=400)
+    predictors = np.c_[np.ones(400), 50 + x, 50 + x + 0.02 * rng.normal(size=400)]
+    y = predictors @ [1, 1, -1] + rng.normal(size=400)
+    precision = predictors.T @ predictors + np.eye(3) / 100
+    exact = np.linalg.solve(precision, predictors.T @ y)
+
+    def log_joint(z):
+        return -0.5 * anp.sum((y - anp.dot(predictors, z.b)) ** 2) - 0.005 * anp.sum(z.b**2)
+
+    fit = bbvi.fit(log_joint, {"b": 3}, estimator="score", solver=bbvi.NaturalGradient(), seed=1)
+    assert fit.status == "budget" and "too strongly correlated" in fit.message and fit.evaluations < 60_000
+    off = np.max(np.abs(fit.summary()["mean"] - exact) / np.sqrt(np.diag(np.linalg.inv(precision))))
+    assert fit.verdict != "reliable" or off < 0.1

@@ -15,6 +15,7 @@ Array = np.ndarray
 LARGEST_MOVE = 3.0  # of a mean, in sds of q, in one step: draws do not reach further
 LARGEST_SHRINKAGE, LARGEST_GROWTH = 0.7, 0.25  # of a log sd, in one step
 SETTLED = 0.2  # a step below this part of its own standard error is noise
+SHORTEST = 1e-4  # of q's sds: a shorter step moves nothing, also where a quadratic leaves no error but rounding
 STEPS = 20  # Newton steps between batches
 EFFECTIVE_SHARE = 0.5  # of the effective draws: with fewer left, a step has gone where new draws are needed
 WILD = 0.5  # an error of half an sd: the regression says little about q
@@ -157,7 +158,7 @@ def ascend(archive: Archive, here: Fitted, radius: float) -> tuple[Fitted, tuple
     dim = len(here.mean)
     for _ in range(STEPS):
         step = newton_step(here.regression, radius)
-        if np.all(np.abs(step) < SETTLED * here.error):
+        if np.all(np.abs(step) < np.maximum(SETTLED * here.error, SHORTEST)):
             return here, None
         mean, log_sd = here.mean + np.exp(here.log_sd) * step[:dim], here.log_sd + step[dim:]
         there = fitted(archive, mean, log_sd, here.regression.basis)

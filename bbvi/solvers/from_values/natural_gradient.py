@@ -46,6 +46,7 @@ MAX_FAILURES = 3
 MAX_RETREATS = 10
 SMALLEST_BATCH, LARGEST_QUADRATIC_BATCH, LARGEST_BATCH = 16, 512, 1024
 LARGEST_RADIUS = 2.0  # plus sqrt(D): the length of a typical draw
+EXACT = 1e-3  # of the tolerance: an error below that is none, and more draws show nothing else
 RUNAWAY = 30.0  # growth of a log sd since the start that only an improper posterior shows
 
 
@@ -347,6 +348,12 @@ def _refine(
     if proposal is None and steady and known and accepted >= 2 and worst <= tolerance:
         message = f"The Monte Carlo error left is {worst:.3g} sd, from {len(archive.values)} draws."
         return replace(state, status=Status.CONVERGED, message=message)
+    if proposal is None and not known and worst <= EXACT * tolerance:
+        message = (
+            "Values do not tell the posterior's width in some direction from an infinite one, and more of them would "
+            "not: latents are too strongly correlated. Centre the predictors, or reparameterize."
+        )
+        return replace(state, status=Status.BUDGET, message=message)
     settled = proposal is None
     size = _next_batch(here, dim, worst / tolerance, max_batch) if settled else _smallest_batch(dim)
     return replace(state, batch_size=size)

@@ -114,7 +114,7 @@ def check_model(
     """
     if not isinstance(model, Model) and latents is None:
         raise TypeError(f"model: expected a bbvi.Model, or a log joint with its latents, got {model!r}")
-    model = as_model(model, latents)
+    model = as_model(model, latents).held()
     report = Report(model)
     target = Target(model)
     rng = np.random.default_rng(seed)

@@ -324,7 +324,7 @@ def as_target(model: Model, executor: Any, cluster: Any, threads: Any, max_memor
     """
     count = as_threads(threads)
     if cluster is None:
-        return Target(model, executor, threads=count, max_memory=max_memory)
+        return Target(model.held(), executor, threads=count, max_memory=max_memory)
     if executor is not None:
         raise ValueError("executor, cluster: expected one of them, which spreads draws or data, got both")
     client = as_client(cluster)

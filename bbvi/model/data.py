@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from bbvi.model.rows import Rows, is_lazy
+from bbvi.model.spool import Spool
+
 # Columns, indices and arrays of these are arrays; they are only imported by those who use them.
 _LIBRARIES = ("pandas", "polars", "xarray")
-# Arrays that are computed, or read, only when somebody asks for them.
-_LAZY = ("dask", "zarr")
 _MISSING = "NoneType", "NAType", "NaTType"
 
 
@@ -46,20 +47,56 @@ def labels_of_categories(data: Any) -> dict[str, list[Any]]:
         data = {str(name): data[name] for name in data.columns}
     if not isinstance(data, Mapping):
         return {}
-    return {name: list(_categories(x).categories) for name, x in data.items() if is_categorical(x)}
+    return {
+        name: list(_categories(x).categories) for name, x in data.items() if not is_lazy(x) and is_categorical(x)
+    }
+
+
+def is_batches(data: Any) -> bool:
+    """Whether data come in batches, one after the other: an iterator, as of a file that is read in pieces."""
+    return hasattr(data, "__next__") and not isinstance(data, Mapping)
+
+
+def from_batches(batches: Any, functions: Mapping[str, Callable[..., Any]]) -> dict[str, np.ndarray]:
+    """Data by name from batches of rows, each a dict or a data frame, read once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a batch is neither, or holds other names than the first, or something else than numbers.
+    """
+    spools: dict[str, Spool] = {}
+    for count, batch in enumerate(batches):
+        given = columns(batch, functions) if is_frame(batch) else batch
+        if not isinstance(given, Mapping):
+            raise TypeError(f"data: expected batches that are dicts or data frames, got a {type(batch).__name__}")
+        if count and set(given) != set(spools):
+            raise ValueError(f"data: expected batches of {', '.join(spools)}, as the first is, got {', '.join(given)}")
+        for name, value in given.items():
+            if is_categorical(value):
+                raise TypeError(f"data[{name!r}]: categories differ from batch to batch; give codes of your own")
+            spools.setdefault(name, Spool(name)).add(np.asarray(as_data(name, value)))
+    if not spools:
+        raise ValueError("data: expected batches of rows, got an iterator that has none left")
+    return {name: spool.array() for name, spool in spools.items()}
 
 
 def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
     """A value as the functions get it: sequences and columns as arrays of numbers, all else as it is.
 
     Text, and arrays of dates, are left as they are; columns of a frame, and arrays of objects, become numbers or are
-    refused. Categories become their places among `labels`, which are their own by default.
+    refused. Categories become their places among `labels`, which are their own by default. Arrays of Dask and Zarr
+    become `Rows`.
 
     Raises
     ------
     TypeError, ValueError
         Where an array would hold no numbers; the message names the data, the element, and what to do.
     """
+    if is_lazy(value):
+        return Rows(name, value)
+    if isinstance(value, Rows):
+        return value
     if is_frame(value):
         return _table(name, value)
     if is_categorical(value):
@@ -67,9 +104,11 @@ def as_data(name: str, value: Any, labels: Sequence[Any] | None = None) -> Any:
     if isinstance(value, (set, frozenset)):
         raise TypeError(f"data[{name!r}]: expected a sequence, whose order is certain, got a {type(value).__name__}")
     library = type(value).__module__.partition(".")[0]
-    if hasattr(value, "__next__") or library in _LAZY:
-        made = f"an array of {library}" if library in _LAZY else f"a {type(value).__name__}, which one look uses up"
-        raise TypeError(f"data[{name!r}]: expected an array in memory or a memory map, got {made}")
+    if hasattr(value, "__next__"):
+        raise TypeError(
+            f"data[{name!r}]: expected an array, got a {type(value).__name__}, which one look uses up; an iterator of "
+            "batches, each a dict or a data frame, goes in as data= itself"
+        )
     column = library in _LIBRARIES and hasattr(value, "__array__")
     # Whoever writes a list of words, or makes an array of dates, means it; of a column numbers are expected.
     kept = "" if column else "US" if not isinstance(value, np.ndarray) else "USmM"

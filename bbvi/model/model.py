@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.tracer import isbox
 
 from bbvi.model.data import coded
-from bbvi.model.draw import Draw, describe_draw
+from bbvi.model.draw import Draw
 from bbvi.model.latents import ResolvedLatent, flat_labels
+from bbvi.model.noting import Noting
+from bbvi.model.outcome import check_broadcasting, numbers, without_graph
 from bbvi.model.priors import declared, with_priors
+from bbvi.model.rows import Rows, held, is_lazy, rows_of
 from bbvi.model.validation import (
     check_functions,
     check_lengths,
@@ -26,6 +27,9 @@ from bbvi.model.validation import (
 )
 
 Function = Callable[..., Any]
+
+# Rows that a model's functions are looked at with where all of them are elsewhere.
+_HEAD = 1000
 
 
 class Model:
@@ -42,9 +46,11 @@ class Model:
         shape for `Real`. One with ``prior=`` adds that density: the log joint then is without it, the likelihood alone
         where all latents have one, and prior draws and power-scaling come by themselves. An integer ``D`` makes ``z``
         the flat unconstrained array ``(D,)``.
-    data : dict or data frame, optional
+    data : dict, data frame or iterator of batches, optional
         By name. Sequences become arrays; arrays, Python scalars and dtypes are kept. Of a data frame the functions
         get the columns that they name, and of categories the codes, whose labels become coords of the same name.
+        Arrays of Dask and Zarr are read when somebody asks for their rows, and by the workers that hold them where a
+        fit is told of a cluster. Batches, each a dict or a data frame, are read once and laid end to end.
     coords : dict, optional
         Labels of the dimensions, by name.
     dims : dict, optional
@@ -113,6 +119,7 @@ class Model:
         if self.priors:
             self.functions = with_priors(self.functions, self.priors, self.latents, self.vectorized)
         self.data = checked_data(data, self.functions, self.coords)
+        rows_of(self.data)
         self.dims = checked_dims(dims, self.coords)
         check_lengths(self.dims, self.coords, self.data)
         self._observed: tuple[str, ...] | None = None
@@ -150,7 +157,7 @@ class Model:
             if self.vectorized:
                 interior = {name: np.asarray(x)[None] for name, x in interior.items()}
             with np.errstate(all="ignore"):
-                self._observed = tuple(self.pointwise(interior))
+                self._observed = tuple(self.head().pointwise(interior))
         return self._observed
 
     def with_data(self, **new: Any) -> Model:
@@ -166,16 +173,13 @@ class Model:
             raise ValueError(
                 f"with_data: {', '.join(map(repr, unknown))} is not among the model's data, {', '.join(self.data)}"
             )
-        other = object.__new__(Model)
-        other.__dict__.update(self.__dict__)
         # What were categories are known by their labels.
         named = {
             name: coded(name, value, self.coords[name])
             for name, value in new.items()
-            if name in self.coords and np.asarray(self.data[name]).dtype.kind in "iu"
+            if name in self.coords and not is_lazy(value) and np.asarray(self.data[name]).dtype.kind in "iu"
         }
-        other.data = self.data | checked_data(new | named, coords=self.coords)
-        return other
+        return self.holding(checked_data(new | named, coords=self.coords))
 
     def log_joint(self, z: Mapping[str, Any] | Any) -> float:
         """The log joint density at one draw on the constrained scale, without log-Jacobians.
@@ -194,8 +198,8 @@ class Model:
 
     def call(self, name: str, values: Mapping[str, Any] | None, *extra: Any) -> Any:
         """Call one of the model's functions on a draw; an exception of its own gets a note that names the latents."""
-        arguments = {key: self.data[key] for key in self._arguments[name]}
-        with _Noting(name, values, arguments):
+        arguments = held({key: self.data[key] for key in self._arguments[name]})
+        with Noting(name, values, arguments):
             if values is None:
                 return self.functions[name](*extra, **arguments)
             z = values["z"] if self.flat else Draw(values)
@@ -205,9 +209,9 @@ class Model:
         """Terms of the log joint, flat: (T,), or (S, T) where the model is vectorized."""
         parts: list[Any]
         if "log_joint" in self.functions:
-            parts = [self._numbers("log_joint", self.call("log_joint", values))]
+            parts = [numbers("log_joint", self.call("log_joint", values))]
         elif "log_likelihood" in self.functions:
-            parts = [self._numbers("log_prior", self.call("log_prior", values))]
+            parts = [numbers("log_prior", self.call("log_prior", values))]
             parts += self.pointwise(values).values()
         else:
             parts = [self.value_and_gradient(values)[0]]
@@ -220,8 +224,8 @@ class Model:
         if "log_likelihood" not in self.functions:
             if "log_joint" not in self.functions:
                 return self.value_and_gradient(values)[0]
-            return self._total(self._numbers("log_joint", self.call("log_joint", values)))
-        total = self._total(self._numbers("log_prior", self.call("log_prior", values)))
+            return self._total(numbers("log_joint", self.call("log_joint", values)))
+        total = self._total(numbers("log_prior", self.call("log_prior", values)))
         for part in self.pointwise(values).values():
             total = total + likelihood_weight * self._total(part)
         return total
@@ -245,18 +249,52 @@ class Model:
 
     def subset(self, rows: np.ndarray | slice) -> Model:
         """The model with only these observations: every array among the data of length N is cut to `rows`."""
-        count = self.observations()
-        cut = {name: value[rows] for name, value in self.data.items() if np.ndim(value) and np.shape(value)[0] == count}
-        return self.with_data(**cut)
+        model = self.held()
+        return model.holding(model.rows_here(rows, model.observations()))
+
+    # ---- data that are elsewhere ------------------------------------------------------------------------------------
+
+    @property
+    def lazy(self) -> dict[str, Rows]:
+        """Those of the data whose rows are read when somebody asks for them."""
+        return rows_of(self.data)
+
+    def held(self) -> Model:
+        """The same model with all rows read."""
+        return self.holding(held(self.data)) if self.lazy else self
+
+    def head(self) -> Model:
+        """A model of the first rows for a look at its functions, or the model itself where all rows are here."""
+        if not self.lazy:
+            return self
+        count = len(next(iter(self.lazy.values())))
+        first = {name: x.head(_HEAD) for name, x in self.lazy.items()}
+        return self.holding(self.rows_here(slice(0, _HEAD), count) | first)
+
+    def rows_here(self, rows: np.ndarray | slice, count: int) -> dict[str, np.ndarray]:
+        """These rows of all arrays of `count` rows that are here already, by name."""
+        here = {name: x for name, x in self.data.items() if not isinstance(x, Rows)}
+        cut = {name: x[rows] for name, x in here.items() if np.ndim(x) and np.shape(x)[0] == count}
+        for x in cut.values():
+            if isinstance(x, np.ndarray):
+                x.flags.writeable = False
+        return cut
+
+    def holding(self, data: Mapping[str, Any]) -> Model:
+        """The same model with these arrays among its data, as they are."""
+        other = object.__new__(Model)
+        other.__dict__.update(self.__dict__)
+        other.data = self.data | dict(data)
+        return other
 
     def pointwise(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Pointwise log likelihood by observed variable, with a leading draws axis where the model is vectorized."""
         out = self.call("log_likelihood", values)
         if not isinstance(out, Mapping):
             out = {next(iter(self._arguments["log_likelihood"]), "y"): out}
-        parts = {name: self._numbers(f"log_likelihood[{name!r}]", part) for name, part in out.items()}
+        parts = {name: numbers(f"log_likelihood[{name!r}]", part) for name, part in out.items()}
         for name, part in parts.items():
-            self._check_broadcasting(name, anp.shape(part)[1 if self.vectorized else 0 :])
+            check_broadcasting(name, np.shape(self.data.get(name, 0.0)), anp.shape(part)[1 if self.vectorized else 0 :])
         return parts
 
     def named(self, name: str, values: Mapping[str, Any] | None, *extra: Any) -> dict[str, Any]:
@@ -272,7 +310,7 @@ class Model:
     def value_and_gradient(self, values: Mapping[str, Any]) -> tuple[Any, np.ndarray]:
         """What ``gradient`` returned: the value, () or (S,), and the gradient over the constrained latents, flat."""
         value, gradient = self._pair(values)
-        value = self._total(self._numbers("gradient", value))
+        value = self._total(numbers("gradient", value))
         lead = np.shape(next(iter(values.values())))[:1] if self.vectorized else ()
         if isinstance(gradient, Mapping):
             missing = [name for name in self.latents if name not in gradient]
@@ -280,7 +318,7 @@ class Model:
                 raise ValueError(f"gradient: expected an entry for every latent, got none for {', '.join(missing)}")
             parts = []
             for name, latent in self.latents.items():
-                part = np.asarray(_without_graph(gradient[name]), dtype=float)
+                part = np.asarray(without_graph(gradient[name]), dtype=float)
                 if part.shape != (*lead, *latent.shape):
                     raise ValueError(
                         f"gradient[{name!r}]: expected shape {(*lead, *latent.shape)}, got shape {part.shape}"
@@ -288,7 +326,7 @@ class Model:
                 parts.append(part.reshape(*lead, -1))
             flat = np.concatenate(parts, axis=-1)
         else:
-            flat = np.asarray(_without_graph(gradient), dtype=float)
+            flat = np.asarray(without_graph(gradient), dtype=float)
             expected = (*lead, sum(int(np.prod(latent.shape)) for latent in self.latents.values()))
             if flat.shape != expected:
                 raise ValueError(f"gradient: expected shape {expected} or a dict by latent, got shape {flat.shape}")
@@ -298,7 +336,7 @@ class Model:
         """Relative rounding of what ``gradient`` returns: that of the coarsest floating-point type in it."""
         value, gradient = self._pair(values)
         parts = [value, *(gradient.values() if isinstance(gradient, Mapping) else [gradient])]
-        dtypes = [np.asarray(_without_graph(part)).dtype for part in parts]
+        dtypes = [np.asarray(without_graph(part)).dtype for part in parts]
         return max(float(np.finfo(dtype if dtype.kind == "f" else float).eps) for dtype in dtypes)
 
     # ---- displays ---------------------------------------------------------------------------------------------------
@@ -325,16 +363,6 @@ class Model:
 
     # ---- helpers ----------------------------------------------------------------------------------------------------
 
-    def _check_broadcasting(self, name: str, shape: tuple[int, ...]) -> None:
-        """Where observed data have length 1 along an axis, so must their pointwise log likelihood."""
-        observed = np.shape(self.data.get(name, 0.0))
-        if len(observed) == len(shape) and any(a == 1 < b for a, b in zip(observed, shape, strict=True)):
-            raise ValueError(
-                f"log_likelihood[{name!r}]: expected one term for each observation, but the data {name!r} of shape "
-                f"{observed} were broadcast to terms of shape {shape}, so each counts several times; give data and "
-                "latents shapes that match"
-            )
-
     def _pair(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
         out = self.call("gradient", values)
         if not isinstance(out, (tuple, list)) or len(out) != 2:
@@ -346,52 +374,6 @@ class Model:
             return out if anp.ndim(out) < 2 else anp.sum(anp.reshape(out, (anp.shape(out)[0], -1)), axis=1)
         return out if anp.ndim(out) == 0 else anp.sum(out)
 
-    def _numbers(self, name: str, out: Any) -> Any:
-        out = _without_graph(out)
-        if isinstance(out, (list, tuple)):
-            out = anp.array(out)
-        if not isbox(out):
-            try:
-                array = np.asarray(out)
-            except ValueError:
-                raise TypeError(f"{name}: expected a real number or an array of terms, got {describe(out)}") from None
-            if array.dtype.kind not in "fiub":
-                raise TypeError(f"{name}: expected a real number or an array of terms, got {describe(out)}")
-            # A copy: a function may fill one buffer and return it again and again.
-            out = np.array(array, dtype=float)
-        return out
-
-
-class _Noting:
-    """Adds to an exception that leaves the user's function which function it was, and what latents and data it saw.
-
-    Other libraries' linear algebra errors, such as PyTorch's, leave as NumPy's, so that they count as a value that is
-    not finite.
-    """
-
-    def __init__(self, name: str, values: Mapping[str, Any] | None, data: Mapping[str, Any]) -> None:
-        self.name, self.values, self.data = name, values, data
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not isinstance(error, Exception):
-            return
-        raised: Exception = error
-        if type(error).__name__.endswith("LinAlgError") and not isinstance(error, np.linalg.LinAlgError):
-            raised = np.linalg.LinAlgError(str(error))
-        if not getattr(raised, "__notes__", None):
-            seen = "no latents" if self.values is None else describe_draw(self.values)
-            shapes = ", ".join(f"{name} {np.shape(x)}" for name, x in self.data.items() if np.ndim(x))
-            told = shapes and isinstance(raised, (ValueError, IndexError))
-            of_data = f"; its data have shapes {shapes}" if told else ""
-            raised.add_note(f"raised in the model's {self.name}, at {seen}{of_data}")
-        if raised is not error:
-            raise raised from error
-
 
 def labels_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[tuple[str, ...], list[str]]:
     """Dims and row labels of a derived, observed or predicted quantity; unnamed where the named ones do not fit."""
@@ -400,8 +382,3 @@ def labels_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[tuple[st
     if lengths != shape:
         dims = tuple(f"{name}_dim_{axis}" for axis in range(len(shape)))
     return dims, flat_labels(name, dims, shape, model.coords)
-
-
-def _without_graph(out: Any) -> Any:
-    """A PyTorch tensor that still carries its graph refuses to become an array; all else comes back as it is."""
-    return out.detach() if hasattr(out, "detach") else out

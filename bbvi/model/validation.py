@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from bbvi.model.data import as_data, as_labels, columns, is_frame, labels_of_categories
+from bbvi.model.data import (
+    as_data,
+    as_labels,
+    columns,
+    from_batches,
+    is_batches,
+    is_frame,
+    labels_of_categories,
+)
 from bbvi.model.latents import ResolvedLatent, as_latent
 
 Function = Callable[..., Any]
@@ -76,10 +84,14 @@ def checked_data(
     """Data by name, as arrays; of a data frame the columns that `functions` name, of categories places in `coords`."""
     if data is None:
         return {}
+    if is_batches(data):
+        return dict(from_batches(data, functions or {}))
     if is_frame(data):
         data = columns(data, functions or {})
     if not isinstance(data, Mapping):
-        raise TypeError(f"data: expected a dict of values by name, or a data frame, got {describe(data)}")
+        raise TypeError(
+            f"data: expected a dict of values by name, a data frame, or an iterator of batches, got {describe(data)}"
+        )
     for name in data:
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"data: expected names that are identifiers, got {name!r}")

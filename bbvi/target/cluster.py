@@ -33,10 +33,21 @@ class Part(Target):
 
     With ``log p(z) + K log p(x_k | z)`` for each of K parts, log-Jacobians included, the mean over the parts is the log
     density of all rows.
+
+    Parameters
+    ----------
+    model : Model
+        Of these rows, but for those that the worker read itself.
+    read : dict of arrays
+        These, by name.
+    count : int
+        K.
+    replay : bool
+        False evaluates draw by draw.
     """
 
-    def __init__(self, model: Model, count: int, replay: bool) -> None:
-        super().__init__(model, replay=replay, max_memory=memory.free() / 4.0)
+    def __init__(self, model: Model, read: Mapping[str, Array], count: int, replay: bool) -> None:
+        super().__init__(model.holding(read), replay=replay, max_memory=memory.free() / 4.0)
         self.count = count
         # What a worker is asked for it was found to have.
         self._traceable = True
@@ -67,14 +78,22 @@ class Shards:
         workers = self._workers()
         if not workers:
             raise ValueError("cluster: expected a client whose cluster has workers, got one without")
-        count = min(_PARTS * len(workers), model.observations())
-        ends = np.linspace(0, model.observations(), count + 1).astype(int)
-        self.models = [model.subset(slice(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+        rows = model.observations()
+        ends = np.linspace(0, rows, min(_PARTS * len(workers), rows) + 1).astype(int)
+        elsewhere = {name: x.parts(ends) for name, x in model.lazy.items()}
+        # What is sent, and what a worker reads, for each part.
+        self.models = [_sent(model, slice(a, b), rows) for a, b in zip(ends, ends[1:], strict=False)]
+        self.sources = [{name: parts[k] for name, parts in elsewhere.items()} for k in range(len(self.models))]
         self.held: dict[int, tuple[str, Any]] = {}
         self.looked = -np.inf
 
     def total(self, method: str, u: Array) -> Array:
-        """What a method of the target says of all rows at draws `u` (S, ...).
+        """What a method of the target says of all rows at draws `u` (S, ...)."""
+        said = self.ask(method, u)
+        return np.asarray(sum(said) / len(said))
+
+    def ask(self, method: str, u: Array) -> list[Array]:
+        """What a method of the target says of each part at draws `u` (S, ...).
 
         Raises
         ------
@@ -96,7 +115,7 @@ class Shards:
                 except _lost() as error:
                     gone[k] = error
             if not gone:
-                return np.asarray(sum(results[k] for k in range(len(self.models))) / len(self.models))
+                return [results[k] for k in range(len(self.models))]
             self._lose(list(gone), *gone.values())
         raise RuntimeError(f"cluster: its workers were lost {_ATTEMPTS} times; see what Dask says of them")
 
@@ -146,11 +165,15 @@ class Shards:
         address = min(workers, key=lambda one: sum(at == one for at, _ in self.held.values()))
         try:
             model = self.client.scatter(self.models[k], workers=[address], hash=False)
+            read = {
+                name: self.client.compute(rows, workers=[address], allow_other_workers=True)
+                for name, rows in self.sources[k].items()
+            }
         except (OSError, KeyError) as error:
             # The worker died since it was chosen: its connection is closed, or it is not known any more.
             raise NoWorkers(str(error)) from error
         part = self.client.submit(
-            Part, model, len(self.models), self.replay, workers=[address], allow_other_workers=True, pure=False
+            Part, model, read, len(self.models), self.replay, workers=[address], allow_other_workers=True, pure=False
         )
         self.held[k] = (address, part)
 
@@ -161,17 +184,39 @@ class Shards:
 class Sharded(Target):
     """The target of a model whose rows are on a cluster.
 
-    Everything that is asked of all draws goes to the workers; the checks of a few draws are made here.
+    Everything that is asked of all draws goes to the workers; the checks of a few draws are made here, of the first rows
+    where all others are elsewhere.
     """
 
     def __init__(self, model: Model, client: Any, *, replay: bool = True, threads: int = 1, max_memory: float) -> None:
         super().__init__(model, replay=replay, threads=threads, max_memory=max_memory)
         self.shards = Shards(model, client, replay)
+        self._head = model.head()
 
     @property
     def elsewhere(self) -> bool:
         """On the workers."""
         return True
+
+    @property
+    def near(self) -> Model:
+        """Of the first rows, where not all of them are here."""
+        return self._head
+
+    @property
+    def width(self) -> int:
+        """As if all rows were here."""
+        share = self._head.observations() / self.model.observations()
+        return max(self.dim, int(super().width / share))
+
+    def terms(self, u: Array) -> Array:
+        """The log density as one term, (S, 1), where not all rows are here to tell their terms apart."""
+        return super().terms(u) if self._head is self.model else self.values(u)[:, None]
+
+    def verify(self, u: Array) -> bool:
+        """Whether the recording of each part still agrees with the user's function at draws `u` (S, D)."""
+        self.evaluations += len(u)
+        return all(bool(agrees) for agrees in self.shards.ask("verify", u))
 
     def unrecorded(self, why: str) -> Target:
         """The same target, evaluated draw by draw, with what was counted so far."""
@@ -180,8 +225,18 @@ class Sharded(Target):
         )
         return self._handed_on(other, why)
 
+    def _bare(self, name: str, model: Model | None = None) -> Callable[[Mapping[str, Any]], Any]:
+        if name == "density" and (model is None or model is self.model):
+            return super()._bare(name, self._head)
+        return super()._bare(name, model)
+
     def _everywhere(self, method: str, u: Array) -> Array:
         return np.asarray(self._kept(f"{method} of shards", [u], lambda: self.shards.total(method, u)))
+
+
+def _sent(model: Model, rows: slice, count: int) -> Model:
+    """The model with those of its data that a worker is sent: these rows of them, and nothing in place of the others."""
+    return model.holding(model.rows_here(rows, count) | dict.fromkeys(model.lazy))
 
 
 def _evaluate(part: Part, method: str, u: Array) -> Array:

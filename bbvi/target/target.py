@@ -95,6 +95,11 @@ class Target(Uncounted):
         """Names of the unconstrained coordinates."""
         return self.model.unconstrained_labels
 
+    @property
+    def near(self) -> Model:
+        """The model by whose data its functions are looked at."""
+        return self.model
+
     # ---- what is kept of values ------------------------------------------------------------------------------------
 
     @property

@@ -74,6 +74,9 @@ def _elements(
 ) -> list[str]:
     """Labels of single elements, of latents that data reach, that no data reach."""
     model = target.model
+    if target.near is not model:
+        # Of some of the rows: others may reach what these do not.
+        return []
     suspects = None
     for seen in looks:
         if seen.end is None or len(seen.steps) > policy.most_steps:

@@ -216,7 +216,7 @@ def look(target: Target, u: Array, data_too: bool = True) -> Look:
 
     Each try counts as an evaluation.
     """
-    model = target.model
+    model = target.near
     with np.errstate(all="ignore"):
         draws = target.constrain(np.asarray(u, dtype=float)[None])[0]
     draw = {name: np.array(x[0]) for name, x in draws.items()}

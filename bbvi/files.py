@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,29 @@ def write(path: Path, content: bytes) -> None:
     OSError
         If it cannot be written; the old file is still there then.
     """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A fresh file beside, to be written to by its name, which takes the place of `path` when all went well.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the old file is still there then.
+    """
     place = Path(os.path.realpath(path))
     temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(8)}.part")
     descriptor = os.open(temporary, _FRESH, 0o666)
     try:
-        with open(descriptor, "wb") as file:
+        try:
             _same_mode(place, descriptor)
-            file.write(content)
-            file.flush()
+            yield temporary
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, place)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

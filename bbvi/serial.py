@@ -9,7 +9,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,8 @@ FORMAT = 2
 _STORABLE = "biufcUSmM"
 _SEAL = b"bbvi-sum"
 _SEALED = len(_SEAL) + 8 + 32
+# Bytes of a file that are looked at together.
+_PIECE = 2**20
 
 
 class Damaged(ValueError):
@@ -50,6 +52,44 @@ def digest(*parts: Any) -> bytes:
 def sealed(content: bytes) -> bytes:
     """The content with its length and checksum behind it, where readers of netCDF and of zip files ignore them."""
     return content + _SEAL + struct.pack("<Q", len(content)) + digest(content)
+
+
+def seal(file: IO[bytes]) -> None:
+    """Put the seal behind the content of a file that is open for reading and writing."""
+    length, found = _digest_of_file(file, None)
+    file.seek(length)
+    file.write(_SEAL + struct.pack("<Q", length) + found)
+
+
+def check_seal(file: IO[bytes]) -> None:
+    """As `unsealed`, of a file that is open for reading, of which little is held at a time.
+
+    Raises
+    ------
+    Damaged
+        If a bit of it differs.
+    """
+    length = max(file.seek(0, io.SEEK_END) - _SEALED, 0)
+    file.seek(length)
+    end = file.read()
+    if not is_sealed(end):
+        raise Damaged("it is truncated, or another program has written to it")
+    if (length, _digest_of_file(file, length)[1]) != (*struct.unpack_from("<Q", end, len(_SEAL)), end[-32:]):
+        raise Damaged("its checksum is not that of its content: it is damaged")
+
+
+def _digest_of_file(file: IO[bytes], length: int | None) -> tuple[int, bytes]:
+    """The length of a file's content, all of it where it is not given, and the digest of that."""
+    length = file.seek(0, io.SEEK_END) if length is None else length
+    file.seek(0)
+    found, left = hashlib.blake2b(f"{length};".encode(), digest_size=32), length
+    while left > 0:
+        part = file.read(min(left, _PIECE))
+        if not part:
+            break
+        found.update(part)
+        left -= len(part)
+    return length, found.digest()
 
 
 def is_sealed(data: bytes) -> bool:

@@ -31,7 +31,7 @@ def rows_of(model, rng):
     labels = list(model.labels)
     if "derived" in model.functions:
         for name, value in model.named("derived", draw_of(model, rng)).items():
-            labels += labels_of(model, name, np.shape(value))[1]
+            labels += labels_of(model, name, np.shape(value))
     return labels
 
 

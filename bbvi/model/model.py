@@ -375,10 +375,14 @@ class Model:
         return out if anp.ndim(out) == 0 else anp.sum(out)
 
 
-def labels_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[tuple[str, ...], list[str]]:
-    """Dims and row labels of a derived, observed or predicted quantity; unnamed where the named ones do not fit."""
+def dims_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Dims of a derived, observed or predicted quantity; unnamed where the named ones do not fit."""
     dims = model.dims.get(name, ())
-    lengths = tuple(len(model.coords[dim]) for dim in dims)
-    if lengths != shape:
-        dims = tuple(f"{name}_dim_{axis}" for axis in range(len(shape)))
-    return dims, flat_labels(name, dims, shape, model.coords)
+    if tuple(len(model.coords[dim]) for dim in dims) != shape:
+        return tuple(f"{name}_dim_{axis}" for axis in range(len(shape)))
+    return dims
+
+
+def labels_of(model: Model, name: str, shape: tuple[int, ...]) -> list[str]:
+    """Row labels of such a quantity."""
+    return flat_labels(name, dims_of(model, name, shape), shape, model.coords)

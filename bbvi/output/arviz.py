@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bbvi.model import predictive
-from bbvi.model.model import Model, labels_of
+from bbvi.model.model import Model, dims_of
 from bbvi.notices import warn
+from bbvi.result.by_parts import draw_parts, elements
 from bbvi.result.posterior import DrawSet
 from bbvi.result.standin import available
 from bbvi.target.target import Target
@@ -70,7 +71,8 @@ def to_arviz(
             the fit has evaluated, unless `evaluate` is true
         ``log_likelihood``
             pointwise. ``az.loo`` ignores ``log_weight``, so that it is right for ``kind="importance"``;
-            `Fit.loo` is right for every kind.
+            `Fit.loo` is right for every kind. Where it does not fit into memory, neither it nor the next two are
+            there, a RuntimeWarning says so, and `Fit.save` writes it.
         ``log_prior``
             of the model's ``log_prior``, on the constrained scale
         ``posterior_predictive``, ``prior``, ``prior_predictive``
@@ -102,20 +104,52 @@ def to_datatree(
     chains: int | None = None,
 ) -> xr.DataTree:
     """As `to_arviz`, as an `xarray.DataTree` whatever the version of ArviZ."""
-    import xarray as xr
-
     asked, draws = draws is not None, DRAWS if draws is None else draws
     drawn = fit.draw(draws, kind, seed, evaluate=evaluate, chains=chains, asked=asked)
+    if not fits_in_memory(fit, drawn):
+        size = elements(fit.target)
+        warn(
+            f"log_likelihood and posterior_predictive are left out: {draws} draws of {size} observations do not fit "
+            'into memory; fit.save("....nc") writes them in parts'
+        )
+        return as_tree(fit, drawn, {}, seed)
+    return whole_tree(fit, drawn, seed)
+
+
+def whole_tree(fit: FitRecord, drawn: DrawSet, seed: int | None) -> xr.DataTree:
+    """All groups."""
+    large = {name: _joined(list(blocks)) for name, blocks in large_groups(fit, drawn, seed).items()}
+    return as_tree(fit, drawn, large, seed)
+
+
+def fits_in_memory(fit: FitRecord, drawn: DrawSet) -> bool:
+    """Whether all observations at all draws can be held at a time."""
+    return not is_large(fit.model) or len(draw_parts(fit.target, len(drawn.u))) == 1
+
+
+def is_large(model: Model) -> bool:
+    """Whether there are groups of the model that hold observations at draws."""
+    return available(model, "log_likelihood") or available(model, "predict")
+
+
+def as_tree(
+    fit: FitRecord, drawn: DrawSet, large: Mapping[str, Mapping[str, Array]], seed: int | None
+) -> xr.DataTree:
+    """All groups, those of observations at draws as far as they are at hand."""
+    import xarray as xr
+
     groups = posterior_groups(fit, drawn)
+    if "log_likelihood" in large:
+        groups["log_likelihood"] = draws_dataset(fit.model, large["log_likelihood"], drawn.chains)
+        prior = {"log_prior": log_prior(fit.target, drawn, large["log_likelihood"])}
+        groups["log_prior"] = draws_dataset(fit.model, prior, drawn.chains)
     observed = set(fit.model.observed)
-    if available(fit.model, "predict"):
-        rng = np.random.default_rng([fit.seed, 2] if seed is None else [seed, 2])
-        latents = {name: np.asarray(x) for name, x in fit.target.constrain(drawn.u)[0].items()}
-        predicted = predictive.predict(fit.model, latents, rng)
-        groups["posterior_predictive"] = _draws_dataset(fit.model, predicted, drawn.chains)
-        observed |= set(predicted)
+    if "posterior_predictive" in large:
+        groups["posterior_predictive"] = draws_dataset(fit.model, large["posterior_predictive"], drawn.chains)
+        observed |= set(large["posterior_predictive"])
+    groups["fit"] = _fit_dataset(fit, drawn.kind)
     groups |= data_groups(fit.model, observed)
-    groups |= prior_groups(fit.model, min(draws, _PRIOR_DRAWS), fit.seed if seed is None else seed)
+    groups |= prior_groups(fit.model, min(len(drawn.u), _PRIOR_DRAWS), fit.seed if seed is None else seed)
     attributes = _attributes(fit, drawn.kind, seed)
     for dataset in groups.values():
         dataset.attrs = attributes | dataset.attrs
@@ -124,24 +158,39 @@ def to_datatree(
     return tree
 
 
+def large_groups(fit: FitRecord, drawn: DrawSet, seed: int | None) -> dict[str, Iterator[dict[str, Array]]]:
+    """Groups of observations at draws, some draws at a time, as many as memory holds."""
+    parts = draw_parts(fit.target, len(drawn.u))
+
+    def predicted() -> Iterator[dict[str, Array]]:
+        rng = np.random.default_rng([fit.seed, 2] if seed is None else [seed, 2])
+        for part in parts:
+            latents = {name: np.asarray(x) for name, x in fit.target.constrain(drawn.u[part])[0].items()}
+            yield predictive.predict(fit.model, latents, rng)
+
+    found: dict[str, Iterator[dict[str, Array]]] = {}
+    if available(fit.model, "log_likelihood"):
+        found["log_likelihood"] = (fit.target.quantities("pointwise", drawn.u[part]) for part in parts)
+    if available(fit.model, "predict"):
+        found["posterior_predictive"] = predicted()
+    return found
+
+
+def _joined(blocks: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
 def posterior_groups(fit: FitRecord, drawn: DrawSet) -> dict[str, xr.Dataset]:
-    """Groups that hold the draws or the approximation."""
+    """Groups that hold the draws."""
     model, target = fit.model, fit.target
     latents = {name: np.asarray(x) for name, x in target.constrain(drawn.u)[0].items()}
     derived = target.quantities("derived", drawn.u) if "derived" in model.functions else {}
-    groups = {"posterior": _draws_dataset(model, latents | derived, drawn.chains)}
+    groups = {"posterior": draws_dataset(model, latents | derived, drawn.chains)}
     if any(not latent.transform.whole_line for latent in model.latents.values()):
         groups["unconstrained_posterior"] = _unconstrained(model, drawn.u, drawn.chains)
     stats = {"lp": drawn.lp, "log_q": drawn.log_q, "log_weight": drawn.log_weight}
     by_chain = {name: (("chain", "draw"), x.reshape(drawn.chains, -1)) for name, x in stats.items()}
     groups["sample_stats"] = _dataset(by_chain, {})
-    if available(model, "log_likelihood"):
-        pointwise = target.quantities("pointwise", drawn.u)
-        groups["log_likelihood"] = _draws_dataset(model, pointwise, drawn.chains)
-        groups["log_prior"] = _draws_dataset(
-            model, {"log_prior": log_prior(target, drawn, pointwise)}, drawn.chains
-        )
-    groups["fit"] = _fit_dataset(fit, drawn.kind)
     return groups
 
 
@@ -160,7 +209,7 @@ def data_groups(model: Model, observed: set[str]) -> dict[str, xr.Dataset]:
         x = np.asarray(value)
         if x.dtype.kind in "biufUM":
             group = "observed_data" if name in observed else "constant_data"
-            parts[group][name] = (labels_of(model, name, x.shape)[0], x)
+            parts[group][name] = (dims_of(model, name, x.shape), x)
     return {name: _dataset(variables, coords) for name, variables in parts.items() if variables}
 
 
@@ -170,12 +219,12 @@ def prior_groups(model: Model, draws: int, seed: int) -> dict[str, xr.Dataset]:
         return {}
     rng = np.random.default_rng([seed, 3])
     prior = predictive.sample_prior(model, draws, rng)
-    groups = {"prior": _draws_dataset(model, prior)}
+    groups = {"prior": draws_dataset(model, prior)}
     if available(model, "predict"):
         try:
             with np.errstate(all="ignore"):
                 predicted = predictive.predict(model, prior, rng)
-            groups["prior_predictive"] = _draws_dataset(model, predicted)
+            groups["prior_predictive"] = draws_dataset(model, predicted)
         except _NUMERICAL as error:
             warn(f"no prior_predictive: predict failed at a draw from the prior ({error}); is that prior too wide?")
     return groups
@@ -219,12 +268,12 @@ def _unconstrained(model: Model, u: Array, chains: int) -> xr.Dataset:
     return _dataset(variables, _coords(model))
 
 
-def _draws_dataset(model: Model, draws: Mapping[str, Array], chains: int = 1) -> xr.Dataset:
+def draws_dataset(model: Model, draws: Mapping[str, Array], chains: int = 1) -> xr.Dataset:
     """Draws by name, each (S, *shape), in so many chains."""
     variables: dict[str, Variable] = {}
     for name, x in draws.items():
         latent = model.latents.get(name)
-        dims = labels_of(model, name, np.shape(x)[1:])[0] if latent is None else latent.dims
+        dims = dims_of(model, name, np.shape(x)[1:]) if latent is None else latent.dims
         variables[name] = (("chain", "draw", *dims), np.reshape(x, (chains, len(x) // chains, *np.shape(x)[1:])))
     return _dataset(variables, _coords(model))
 

@@ -156,7 +156,7 @@ def known_rows(fit: FitRecord, reference: Any) -> dict[str, Known]:
             known[str(name)] = Known(x[0], x[1], x[0] - 1.598 * x[1], x[0] + 1.598 * x[1])
             continue
         latent = fit.model.latents.get(name)
-        labels = latent.labels if latent is not None else labels_of(fit.model, name, x.shape[1:])[1]
+        labels = latent.labels if latent is not None else labels_of(fit.model, name, x.shape[1:])
         for label, column in zip(labels, x.reshape(len(x), -1).T, strict=True):
             low, high = np.quantile(column, [0.055, 0.945])
             known[label] = Known(column.mean(), column.std(), low, high)

@@ -385,7 +385,7 @@ def plot_predictive(
     data = None if observed is None or np.shape(observed) != shape else np.ravel(observed).astype(float)
     ax = new_axes(ax, width=7.5)
     if x.shape[1] <= 60:
-        _predicted_intervals(ax, x, data, labels_of(fit.model, name, shape)[1])
+        _predicted_intervals(ax, x, data, labels_of(fit.model, name, shape))
     else:
         _predicted_densities(ax, x, data, name)
     ax.set_title(f"Posterior predictive of {name}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,7 +25,8 @@ from bbvi.model import transforms
 from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model
 from bbvi.notices import warn
-from bbvi.output.arviz import to_datatree
+from bbvi.output import netcdf
+from bbvi.output.arviz import DRAWS
 from bbvi.result.record import FitRecord
 from bbvi.result.standin import StoredTarget, stand_in
 from bbvi.search.modes import Mode
@@ -34,13 +34,9 @@ from bbvi.solvers.state import Trace
 from bbvi.status import Status
 from bbvi.target.target import Target
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 Array = np.ndarray
 Record = TypeVar("Record", bound=FitRecord)
 
-_GROUP = "bbvi"
 _NOT_STORED = ("model", "target", "origin")
 _RECORDS: dict[str, type] = {
     record.__name__: record
@@ -94,8 +90,11 @@ def save(fit: FitRecord, path: str | Path, draws: int | None = None, kind: str =
     """
     path = _checked(path)
     stored = _stored(fit)
-    content = stored.zipped() if path.suffix == ".npz" else _netcdf(to_datatree(fit, draws, kind), stored)
-    files.write(path, serial.sealed(content))
+    if path.suffix == ".npz":
+        files.write(path, serial.sealed(stored.zipped()))
+    else:
+        drawn = fit.draw(DRAWS if draws is None else draws, kind, asked=draws is not None)
+        netcdf.write(fit, drawn, stored, path)
 
 
 def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
@@ -106,8 +105,7 @@ def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
     if model is not None and not isinstance(model, Model):
         raise TypeError(f"model: expected a bbvi.Model or None, got {model!r}")
     with _named(f"path: {path}"):
-        content = serial.unsealed(path.read_bytes())
-        plain = serial.Plain.unzipped(content) if path.suffix == ".npz" else _of_netcdf(content)
+        plain = _opened(path)
         stored = serial.value_of(plain, _RECORDS)
     if model is not None:
         _check_latents(stored["model"]["latents"], model)
@@ -116,6 +114,14 @@ def read(path: str | Path, model: Model | None, record: type[Record]) -> Record:
     if model is not None and stored["known"] is not None:
         _check_density(fit.target, *stored["known"])
     return fit
+
+
+def _opened(path: Path) -> serial.Plain:
+    if path.suffix == ".npz":
+        return serial.Plain.unzipped(serial.unsealed(path.read_bytes()))
+    with open(path, "rb") as file:
+        serial.check_seal(file)
+        return netcdf.read(file)
 
 
 def packed(fit: FitRecord) -> bytes:
@@ -281,28 +287,3 @@ def _checked(path: Any) -> Path:
     if found.suffix not in (".nc", ".npz"):
         raise ValueError(f"path: expected a name that ends in .nc or .npz, got {str(path)!r}")
     return found
-
-
-def _netcdf(tree: xr.DataTree, stored: serial.Plain) -> bytes:
-    """All groups as a netCDF file, made in memory: HDF5 ends the process where a disk is full."""
-    import h5netcdf
-    import xarray as xr
-    from xarray.backends import H5NetCDFStore
-
-    variables = {name: ([f"{name}.{axis}" for axis in range(x.ndim)], x) for name, x in stored.arrays.items()}
-    # A variable and not an attribute, of which HDF5 holds 64 kB only.
-    tree[_GROUP] = xr.DataTree(xr.Dataset({**variables, "header": ((), stored.text)}))
-    buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
-        for node in tree.subtree:
-            group = file if node.path == "/" else file.create_group(node.path)
-            node.to_dataset(inherit=False).dump_to_store(H5NetCDFStore(group))
-    return buffer.getvalue()
-
-
-def _of_netcdf(content: bytes) -> serial.Plain:
-    import xarray as xr
-
-    with xr.open_dataset(io.BytesIO(content), group=_GROUP, engine="h5netcdf") as file:
-        arrays = {str(name): np.asarray(x.values) for name, x in file.load().variables.items()}
-    return serial.Plain(str(arrays.pop("header")), arrays)

@@ -8,7 +8,9 @@ import numpy as np
 
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import pareto_khat_threshold, psis
-from bbvi.model.model import labels_of
+from bbvi.model.model import dims_of, labels_of
+from bbvi.result.by_parts import row_parts
+from bbvi.target.target import Target
 
 if TYPE_CHECKING:
     from bbvi.result.record import FitRecord
@@ -84,16 +86,13 @@ def loo(fit: FitRecord, kind: str = "best", *, evaluate: bool = False) -> Any:
             "build it with bbvi.Model(log_prior=..., log_likelihood=...)"
         )
     u, log_weights, _ = weighted_draws(fit, kind, evaluate=evaluate)
-    pointwise = fit.target.quantities("pointwise", u)
-    figures = leave_one_out(
-        np.concatenate([x.reshape(len(u), -1) for x in pointwise.values()], axis=1), log_weights
-    )
-    if len(pointwise) == 1:
-        ((name, x),) = pointwise.items()
-        shape, dims = x.shape[1:], labels_of(model, name, x.shape[1:])[0]
+    figures, shapes = _of_parts(fit.target, u, log_weights)
+    if len(shapes) == 1:
+        ((name, shape),) = shapes.items()
+        dims = dims_of(model, name, shape)
         coords: dict[str, Any] = {dim: list(model.coords[dim]) for dim in dims if dim in model.coords}
     else:
-        labels = [label for name, x in pointwise.items() for label in labels_of(model, name, x.shape[1:])[1]]
+        labels = [label for name, shape in shapes.items() for label in labels_of(model, name, shape)]
         shape, dims, coords = (len(labels),), ("observation",), {"observation": labels}
 
     def labelled(name: str, x: Array) -> xr.DataArray:
@@ -102,6 +101,19 @@ def loo(fit: FitRecord, kind: str = "best", *, evaluate: bool = False) -> Any:
     return _elpd_data(
         figures, labelled("loo_i", figures.elpd), labelled("pareto_shape", figures.khat), len(u)
     )
+
+
+def _of_parts(target: Target, u: Array, log_weights: Array) -> tuple[Pointwise, dict[str, tuple[int, ...]]]:
+    """The figures of all observations, laid end to end by variable, and the shape of each variable."""
+    figures: dict[str, list[Pointwise]] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part in row_parts(target, len(u)):
+        for name, x in part.quantities("pointwise", u).items():
+            figures.setdefault(name, []).append(leave_one_out(x.reshape(len(u), -1), log_weights))
+            before = shapes.get(name, (0, *x.shape[2:]))
+            shapes[name] = (before[0] + x.shape[1], *before[1:]) if x.ndim > 1 else ()
+    ends = [one for parts in figures.values() for one in parts]
+    return Pointwise(*(np.concatenate([getattr(one, name) for one in ends]) for name in Pointwise._fields)), shapes
 
 
 class Weighted(NamedTuple):

@@ -235,7 +235,7 @@ def _values(latents: Mapping[str, Array], derived: Mapping[str, Array]) -> Array
 
 def _labels(model: Model, derived: Mapping[str, Array]) -> list[str]:
     """Names of all rows (R)."""
-    return [*model.labels, *(label for name, x in derived.items() for label in labels_of(model, name, x.shape[1:])[1])]
+    return [*model.labels, *(label for name, x in derived.items() for label in labels_of(model, name, x.shape[1:]))]
 
 
 class DrawSet(NamedTuple):

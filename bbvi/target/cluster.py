@@ -184,8 +184,8 @@ class Shards:
 class Sharded(Target):
     """The target of a model whose rows are on a cluster.
 
-    Everything that is asked of all draws goes to the workers; the checks of a few draws are made here, of the first rows
-    where all others are elsewhere.
+    Everything that is asked of all draws goes to the workers; the checks of a few draws are made here, of the first
+    rows where all others are elsewhere.
     """
 
     def __init__(self, model: Model, client: Any, *, replay: bool = True, threads: int = 1, max_memory: float) -> None:
@@ -235,7 +235,7 @@ class Sharded(Target):
 
 
 def _sent(model: Model, rows: slice, count: int) -> Model:
-    """The model with those of its data that a worker is sent: these rows of them, and nothing in place of the others."""
+    """The model with what a worker is sent: these rows of the data that are here, and nothing in place of others."""
     return model.holding(model.rows_here(rows, count) | dict.fromkeys(model.lazy))
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bbvi.model import transforms
-from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, as_latent, flat_labels
+from bbvi.model.labels import flat_labels
+from bbvi.model.latents import CholeskyCorrelation, Interval, Ordered, Positive, Real, Simplex, as_latent
 
 COORDS = {"school": ["A", "B"], "year": [1999, 2001, 2003], "x_bis": [0.5, 1.25], "empty": []}
 

@@ -12,7 +12,8 @@ from scipy.optimize import minimize
 
 import bbvi
 from bbvi.solvers.from_values.archive import Archive, fitted
-from bbvi.solvers.from_values.natural_gradient import NaturalGradient, NaturalGradientState
+from bbvi.solvers.from_values.natural_gradient import NaturalGradient
+from bbvi.solvers.from_values.natural_gradient_state import NaturalGradientState
 from bbvi.solvers.from_values.surrogate import antithetic_draws, regress
 from bbvi.status import Status
 

@@ -225,3 +225,10 @@ def test_what_is_public_is_all_that_is_shown():
     assert all(hasattr(bbvi, name) for name in dir(bbvi)) and all(hasattr(bbvi.stats, name) for name in dir(bbvi.stats))
     with pytest.raises(AttributeError, match="no attribute 'Postive'; did you mean Positive"):
         bbvi.Postive  # noqa: B018
+
+
+def test_files_have_one_responsibility_and_are_short() -> None:
+    for path in sorted((ROOT / "bbvi").rglob("*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith('"""'), f"{path}: its first line does not say what it is for"
+        assert len(lines) <= 400, f"{path}: {len(lines)} lines"

@@ -6,8 +6,8 @@ import pytest
 
 import bbvi
 from bbvi.draws import orthogonal
-from bbvi.solvers import newton
 from bbvi.solvers.curvature import mean_curvature
+from bbvi.solvers.hessian import hessian as hessian_of
 from bbvi.solvers.sparsity import pattern_of
 from bbvi.target.target import Target
 
@@ -118,11 +118,11 @@ def test_the_hessian_of_the_elbo_by_few_products_is_that_by_columns(log_joint, f
     mean, log_sd = 0.1 * rng.standard_normal((1, dim)), -1.0 + 0.1 * rng.standard_normal((1, dim))
     found, spent = [], []
     for pattern in (pattern_of, lambda matrix: None):
-        monkeypatch.setattr(newton, "pattern_of", pattern)
+        monkeypatch.setattr("bbvi.solvers.hessian.pattern_of", pattern)
         target = Target(bbvi.Model(log_joint, dim))
         target.values(mean)
         before = target.gradient_evaluations
-        found.append(newton.hessian(target, mean, log_sd, eps[None]))
+        found.append(hessian_of(target, mean, log_sd, eps[None]))
         spent.append(target.gradient_evaluations - before)
     for by_few, by_columns in zip(*found, strict=True):
         np.testing.assert_allclose(by_few, by_columns, rtol=1e-9, atol=1e-9)

@@ -18,7 +18,9 @@ from bbvi.fitting.respond import respond
 from bbvi.solvers import stopping
 from bbvi.solvers.loop import Limits
 from bbvi.solvers.state import Trace
-from bbvi.solvers.stochastic import Stochastic, StochasticState, _Anchor, _Anchored
+from bbvi.solvers.step_cost import Anchor, Anchored
+from bbvi.solvers.stochastic import Stochastic
+from bbvi.solvers.stochastic_state import StochasticState
 from bbvi.stats import norm
 from bbvi.status import Status
 from bbvi.target.target import Target
@@ -214,14 +216,14 @@ def test_batches_corrected_at_an_anchor_are_unbiased_and_nearly_without_noise():
     target, rng = Target(regression(2000)), np.random.default_rng(2)
     point = np.array([1.0, -1.0, 0.5, 0.0])
     values, gradients = target.gradients(point[None])
-    anchor = _Anchor(point, values[0], gradients[0])
+    anchor = Anchor(point, values[0], gradients[0])
     u = point + 0.02 * rng.normal(size=(4, 4))
     exact = target.gradients(u)
     plain, anchored = [], []
     for _ in range(400):
         part = target.minibatch(50, rng)
         plain.append(part.gradients(u)[1])
-        anchored.append(_Anchored(part, anchor).gradients(u))
+        anchored.append(Anchored(part, anchor).gradients(u))
     noise = np.std([gradient for _, gradient in anchored], axis=0)
     # Of 20 means none is off by four standard errors in 780 of 781 runs.
     for found, expected in zip(map(np.array, zip(*anchored, strict=True)), exact, strict=True):

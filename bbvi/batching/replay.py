@@ -5,28 +5,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import isbox
 
-from bbvi.batching.operations import Batched, Entry, NoRule, elementwise
-from bbvi.batching.rules import compile_operation, depends_on_values
+from bbvi.batching.operations import Batched, Entry, NoRule
+from bbvi.batching.rules import depends_on_values
 from bbvi.batching.simplify import simplified
-from bbvi.batching.tape import NotRecordable, Tape, identity_of, is_own_fault, recording, slot_of, told
-from bbvi.stats.primitives import joint_partials
+from bbvi.batching.steps import Step, compiled, mortal, renewed, share, step_of, take_together
+from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, recording, slot_of, told
 
 __all__ = ["NotRecordable", "Recording"]
-
-Step = Callable[[list[Any]], None]
-
-# Results of fewer elements a draw are not worth the time that giving their memory back early would take.
-_LARGE = 16
-# As many elements taken from one array are taken all at once.
-_MANY = 4
 
 
 class Recording:
@@ -133,8 +123,8 @@ class Recording:
                 second.append(entry)
         self._known = {slot: tape.values[slot] for slot in of_data}
         crossing = {parent for entry in second for parent in entry.parents}
-        self._first = _mortal(first, wanted | crossing)
-        self._second = _mortal(second, wanted | {entry.slot for entry in first})
+        self._first = mortal(first, wanted | crossing)
+        self._second = mortal(second, wanted | {entry.slot for entry in first})
         if any(depends_on_values(entry.operation, entry.parents, of_data) for entry in (*first, *second)):
             raise NotRecordable("the shape of a result depends on the values of the data")
 
@@ -215,7 +205,7 @@ class Recording:
         other._known, other.recorded = known, None
         other._traced = None
         other._plain = tuple(
-            _renewed(steps, entries, known, self._loop)
+            renewed(steps, entries, known, self._loop)
             for steps, entries in zip(self._plain, (self._first, self._second), strict=True)
         )  # type: ignore[assignment]
         return other
@@ -231,7 +221,7 @@ class Recording:
                 needed.update(entry.parents)
                 kept.append(entry)
         other._roots = {name: slot for name, slot in self._roots.items() if slot in needed}
-        other._first, other._second = _mortal(kept[::-1], wanted), []
+        other._first, other._second = mortal(kept[::-1], wanted), []
         other._traced = None
         other._plain = other._steps(plain=True)
         return other
@@ -247,14 +237,14 @@ class Recording:
 
     def _steps(self, *, plain: bool) -> tuple[list[Step], list[Step]]:
         first, second = (
-            [_step(entry, _compiled(entry, self._known, plain, self._loop)) for entry in entries]
+            [step_of(entry, compiled(entry, self._known, plain, self._loop)) for entry in entries]
             for entries in (self._first, self._second)
         )
         if plain:
-            _share(first, self._first, self._known)
-            _share(second, self._second, self._known)
-            _take_together(first, self._first, self._known)
-            _take_together(second, self._second, self._known)
+            share(first, self._first, self._known)
+            share(second, self._second, self._known)
+            take_together(first, self._first, self._known)
+            take_together(second, self._second, self._known)
         return first, second
 
     def _begin(self, draws: Mapping[str, Batched]) -> list[Any]:
@@ -272,144 +262,6 @@ class Recording:
                 constant = np.asarray(self._known[slot] if isinstance(slot, int) else slot)
                 outputs[name] = np.broadcast_to(constant, (count, *constant.shape))
         return outputs if self._is_dict else outputs[""]
-
-
-def _mortal(entries: list[Entry], keep: set[int]) -> list[Entry]:
-    """The entries with the slots that nobody needs after each, so that memory is used again while it is warm."""
-    sizes = {entry.slot: entry.operation.shape for entry in entries}
-    mortal, seen = [], set(keep)
-    for entry in reversed(entries):
-        gone = set(entry.parents) - seen
-        seen |= gone
-        small = {slot for slot in gone if math.prod(sizes.get(slot) or ()) < _LARGE}
-        mortal.append(entry._replace(dead=tuple(gone - small)))
-    return mortal[::-1]
-
-
-def _compiled(entry: Entry, known: Mapping[int, Any], plain: bool, loop: bool) -> tuple[Callable[..., Any], list[int]]:
-    """The batched operation and the slots of its operands, with what is known of the data put in."""
-    operation, parents = entry.operation, entry.parents
-    if not known.keys().isdisjoint(parents):
-        args, positions, varying = list(operation.args), [], []
-        for position, parent in zip(operation.positions, parents, strict=True):
-            if parent in known:
-                args[position] = known[parent]
-            else:
-                positions.append(position)
-                varying.append(parent)
-        operation = replace(operation, args=tuple(args), positions=tuple(positions))
-        parents = tuple(varying)
-    operation.plain = plain
-    return compile_operation(operation, loop=loop), list(parents)
-
-
-def _step(entry: Entry, compiled: tuple[Callable[..., Any], list[int]]) -> Step:
-    """Reads its operands among the values and puts its result there."""
-    apply, parents = compiled
-    slot, dead = entry.slot, entry.dead
-    if len(parents) == 1:
-        (only,) = parents
-
-        def step(values: list[Any]) -> None:
-            values[slot] = apply(values[only])
-
-    elif len(parents) == 2:
-        one, other = parents
-
-        def step(values: list[Any]) -> None:
-            values[slot] = apply(values[one], values[other])
-
-    else:
-        operands = itemgetter(*parents)
-
-        def step(values: list[Any]) -> None:
-            values[slot] = apply(*operands(values))
-
-    if not dead:
-        return step
-
-    def last(values: list[Any]) -> None:
-        step(values)
-        for gone in dead:
-            values[gone] = None
-
-    return last
-
-
-def _renewed(steps: list[Step], entries: list[Entry], known: Mapping[int, Any], loop: bool) -> list[Step]:
-    """The steps with those compiled again that have data in them."""
-    renewed = list(steps)
-    for i, entry in enumerate(entries):
-        if not known.keys().isdisjoint(entry.parents):
-            renewed[i] = _step(entry, _compiled(entry, known, True, loop))
-    return renewed
-
-
-def _share(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:
-    """Work out the partial derivatives of one density at the same arguments together: they have much in common."""
-    groups: dict[Any, list[int]] = {}
-    for i, entry in enumerate(entries):
-        if entry.operation.fun in joint_partials and known.keys().isdisjoint(entry.parents):
-            joint, _ = joint_partials[entry.operation.fun]
-            same = identity_of(replace(entry.operation, fun=joint), entry.parents)
-            groups.setdefault(i if same is None else same, []).append(i)
-    for places in filter(lambda group: len(group) > 1, groups.values()):
-        operation = entries[places[0]].operation
-        joint, _ = joint_partials[operation.fun]
-        prepare = elementwise(replace(operation, fun=joint))
-        wanted = [(entries[i].slot, joint_partials[entries[i].operation.fun][1]) for i in places]
-        for i in places:
-            steps[i] = _freeing(entries[i].dead)
-        steps[places[0]] = _all_partials(prepare, entries[places[0]], wanted)
-
-
-def _all_partials(prepare: Callable[..., Any], entry: Entry, wanted: list[tuple[int, int]]) -> Step:
-    parents, dead = entry.parents, entry.dead
-
-    def step(values: list[Any]) -> None:
-        partial = prepare(*[values[parent] for parent in parents])
-        for slot, position in wanted:
-            values[slot] = partial(position)
-        for gone in dead:
-            values[gone] = None
-
-    return step
-
-
-def _freeing(dead: tuple[int, ...]) -> Step:
-    def step(values: list[Any]) -> None:
-        for gone in dead:
-            values[gone] = None
-
-    return step if dead else _nothing
-
-
-def _take_together(steps: list[Step], entries: list[Entry], known: Mapping[int, Any]) -> None:
-    """Replace steps that take one element each from the same array by one step that takes them all."""
-    taken: dict[int, list[int]] = {}
-    for i, entry in enumerate(entries):
-        operation = entry.operation
-        if operation.fun is ArrayBox.__getitem__ and type(operation.args[1]) is int and not entry.dead:
-            taken.setdefault(entry.parents[0], []).append(i)
-    for parent, places in taken.items():
-        if len(places) >= _MANY and parent not in known:
-            pairs = [(entries[i].slot, entries[i].operation.args[1]) for i in places]
-            steps[places[0]] = _take_all(parent, pairs)
-            for i in places[1:]:
-                steps[i] = _nothing
-
-
-def _take_all(parent: int, pairs: list[tuple[int, int]]) -> Step:
-    def step(values: list[Any]) -> None:
-        rows = np.ascontiguousarray(np.moveaxis(values[parent], 1, 0))
-        for slot, index in pairs:
-            values[slot] = rows[index]
-
-    return step
-
-
-def _nothing(values: list[Any]) -> None:
-    pass
 
 
 def _constant(value: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bbvi.solvers import newton
+from bbvi.solvers.trust_region import conjugate_gradient
 from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
@@ -61,7 +62,7 @@ def columns(target: LogDensity, mean: Array, log_sd: Array, eps: Array, indices:
     rhs[np.arange(k), indices] = 1.0
     shape = (k, *eps.shape)
     local = newton.localize(target, np.tile(mean, (k, 1)), np.tile(log_sd, (k, 1)), np.broadcast_to(eps, shape))
-    x, hx, interior = newton.conjugate_gradient(
+    x, hx, interior = conjugate_gradient(
         local.product, rhs, radius=np.full(k, np.inf), tolerance=np.full(k, 1e-6), iterations=4 * dim
     )
     if not interior.all() or np.abs(hx - rhs).max() > 1e-4:

@@ -12,8 +12,8 @@ from bbvi.correction.linear_response import LinearResponse
 from bbvi.correction.pool import Normal
 from bbvi.draws import orthogonal
 from bbvi.fitting.records import Corrected
-from bbvi.solvers import newton
 from bbvi.solvers.curvature import few_of
+from bbvi.solvers.hessian import hessian as hessian_of
 from bbvi.status import Status
 
 
@@ -37,7 +37,7 @@ def respond(corrected: Corrected) -> Corrected:
     if hessian is None and optimum.status is Status.CONVERGED:
         # Of many latents each draw takes as many products; a few draws are enough for a covariance to start from.
         eps = orthogonal(few_of(q.dim), q.dim, job.rng("response"))
-        hessian = newton.hessian(job.target, q.mean[None], np.log(q.sd)[None], eps[None])[2][0]
+        hessian = hessian_of(job.target, q.mean[None], np.log(q.sd)[None], eps[None])[2][0]
     if hessian is None:
         return _answered(corrected, LinearResponse(None, "the optimum was not reached"))
     return _answered(corrected, linear_response.from_hessian(hessian, np.log(q.sd)))
@@ -69,7 +69,7 @@ def _from_the_end(corrected: Corrected) -> Corrected:
     if optimum.status is not Status.CONVERGED:
         return _answered(corrected, LinearResponse(None, "the optimum was not reached"))
     eps = orthogonal(policy.response_draws, q.dim, job.rng("response"))
-    _, gradient, hessian = newton.hessian(job.target, q.mean[None], np.log(q.sd)[None], eps[None])
+    _, gradient, hessian = hessian_of(job.target, q.mean[None], np.log(q.sd)[None], eps[None])
     response = linear_response.from_hessian(hessian[0], np.log(q.sd))
     if response.covariance is not None:
         step = np.linalg.solve(hessian[0], gradient[0])[: q.dim] * q.sd

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from bbvi.model import transforms
-from bbvi.model.data import label_text
+from bbvi.model.guest import as_transform
+from bbvi.model.labels import Coords, Shape, flat_labels
 from bbvi.model.transforms import Transform
-
-Shape = tuple[int, ...]
-Coords = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -320,7 +317,7 @@ class Support(Latent):
 
     def _transform(self, name: str, shape: Shape) -> Transform:
         try:
-            return transforms.as_transform(self.transform(shape), shape)
+            return as_transform(self.transform(shape), shape)
         except TypeError as error:
             raise TypeError(f"latent {name!r}: {error}") from None
 
@@ -349,26 +346,6 @@ def as_latent(name: str, spec: Any) -> Latent:
         f"latent {name!r}: expected a declaration such as Real(shape=3), or an int or tuple as shape, "
         f"got {spec!r}{hint}"
     )
-
-
-def flat_labels(name: str, dims: Sequence[str | None], shape: Shape, coords: Coords) -> list[str]:
-    """Row names of the elements of an array in C order, as ``az.summary`` of ArviZ 0.23 and 1.x writes them.
-
-    A scalar is ``mu``; otherwise the labels of each axis stand in brackets, ``eta[A]`` or ``x[A, 0]``: those
-    of ``coords``, or positions for a dim without any.
-    """
-    if not shape:
-        return [name]
-    axes = []
-    for dim, size in zip(dims, shape, strict=True):
-        labels = range(size) if dim is None else coords.get(dim, range(size))
-        axes.append([label_text(label) for label in _alike(labels)])
-    return [f"{name}[{', '.join(labels)}]" for labels in itertools.product(*axes)]
-
-
-def _alike(labels: Sequence[Any]) -> Iterable[Any]:
-    """Labels as one array holds them, so that 1 beside 2.5 is 1.0; tuples would be rows of it."""
-    return labels if any(isinstance(label, tuple) for label in labels) else np.asarray(labels)
 
 
 def _normalized(latent: Latent) -> tuple[Shape, tuple[str | None, ...]]:

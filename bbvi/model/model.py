@@ -10,7 +10,8 @@ import numpy as np
 
 from bbvi.model.data import coded
 from bbvi.model.draw import Draw
-from bbvi.model.latents import ResolvedLatent, flat_labels
+from bbvi.model.labels import flat_labels
+from bbvi.model.latents import ResolvedLatent
 from bbvi.model.noting import Noting
 from bbvi.model.outcome import check_broadcasting, numbers, without_graph
 from bbvi.model.priors import declared, with_priors

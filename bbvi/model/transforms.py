@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import autograd.numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 
+from bbvi.model.cholesky_layout import _frozen, cholesky_layout
 from bbvi.stats import logsumexp
 
 Shape = tuple[int, ...]
@@ -314,7 +315,7 @@ class CholeskyCorrelation(Transform):
 
     def constrain(self, u: Traced) -> tuple[Traced, Traced]:
         v = self._shaped(u)
-        place, product, diagonal, weights = _cholesky_layout(self.shape[-1])
+        place, product, diagonal, weights = cholesky_layout(self.shape[-1])
         log_sech = _log_sech(v)
         flat = (np.matmul(_tanh(v), place) + diagonal) * np.exp(np.matmul(log_sech, product))
         log_jacobian = np.matmul(log_sech, weights)
@@ -351,34 +352,6 @@ defvjp(_log_sech, lambda ans, v: lambda g: -g * _tanh(v))
 defjvp(_log_sech, lambda g, ans, v: -g * _tanh(v))
 
 
-@lru_cache(maxsize=64)
-def _cholesky_layout(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Constant matrices that do the work along the rows of L for all n coordinates at once.
-
-    ``place`` (n, k * k) puts coordinate (i, j) at its entry of the flat matrix; ``product`` (n, k * k) adds
-    log sech of (i, l), l < j, to entry (i, j), diagonal included; ``diagonal`` (k * k,) is the flat identity;
-    ``weights`` (n,) belong to the log-Jacobian.
-    """
-    rows, columns = np.tril_indices(k, -1)
-    n = rows.size
-    place = np.zeros((n, k, k))
-    place[np.arange(n), rows, columns] = 1.0
-    i, j = np.indices((k, k))
-    product = (rows[:, None, None] == i) & (columns[:, None, None] < j) & (j <= i)
-    flat = (n, k * k)
-    return (
-        _frozen(place.reshape(flat)),
-        _frozen(product.reshape(flat).astype(float)),
-        _frozen(np.eye(k).ravel()),
-        _frozen(rows - columns + 1.0),
-    )
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
-
-
 def _shape_text(shape: Shape) -> str:
     return f"(..., {', '.join(map(str, shape))})"
 
@@ -403,43 +376,3 @@ def _short(array: Any) -> str:
 ELEMENTWISE = frozenset({_tanh, _log_sech})
 
 
-@dataclass(frozen=True, eq=False)
-class Guest(Transform):
-    """A transform of a user's own, by its methods ``constrain`` and ``unconstrain`` alone.
-
-    What it does not say of itself (`unconstrained_shape`, `elementwise`, `whole_line`, `bounded`, `ordered_axes`) is
-    said for it, with caution.
-    """
-
-    own: Any
-
-    def __post_init__(self) -> None:
-        for name in ("elementwise", "whole_line", "bounded"):
-            object.__setattr__(self, name, bool(getattr(self.own, name, False)))
-        object.__setattr__(self, "ordered_axes", int(getattr(self.own, "ordered_axes", len(self.shape))))
-
-    @property
-    def unconstrained_shape(self) -> Shape:
-        return tuple(getattr(self.own, "unconstrained_shape", self.shape))
-
-    def constrain(self, u: Traced) -> tuple[Traced, Traced]:
-        pair: tuple[Traced, Traced] = self.own.constrain(u)
-        return pair
-
-    def unconstrain(self, x: Any) -> np.ndarray:
-        return np.asarray(self.own.unconstrain(np.asarray(x, dtype=float)))
-
-
-def as_transform(own: Any, shape: Shape) -> Transform:
-    """A transform itself, or a user's object that maps to a latent of this shape.
-
-    Raises
-    ------
-    TypeError
-        If it has no methods ``constrain`` and ``unconstrain``.
-    """
-    if isinstance(own, Transform):
-        return own
-    if not all(callable(getattr(own, name, None)) for name in ("constrain", "unconstrain")):
-        raise TypeError(f"transform: expected an object with methods constrain and unconstrain, got {own!r}")
-    return Guest(shape, own)

@@ -21,7 +21,7 @@ from bbvi.correction.importance import result as correction
 from bbvi.correction.pool import Evaluated, Normal
 from bbvi.families import FullRankGaussian, LowRankGaussian, MeanFieldGaussian
 from bbvi.files import as_path
-from bbvi.model import transforms
+from bbvi.model import guest, transforms
 from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model
 from bbvi.notices import warn
@@ -45,6 +45,7 @@ _RECORDS: dict[str, type] = {
         correction,
         emulation,
         gaussian,
+        guest,
         linear_response,
         metric,
         of_chains,

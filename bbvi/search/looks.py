@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bbvi.search.modes import Mode
-from bbvi.solvers import newton
+from bbvi.solvers.trust_region import solve_dense
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -158,7 +158,7 @@ def climbed(target: Target, points: Array, expansion: Expansion, policy: LookPol
         rows = np.flatnonzero(usable & ~settled & (radius > 1e-8))
         if not len(rows):
             break
-        step, _, full = newton.solve_dense(-hessians[rows], -gradients[rows], radius[rows])
+        step, _, full = solve_dense(-hessians[rows], -gradients[rows], radius[rows])
         # In sds of the peak, which may be much narrower than the mode that it is measured by.
         length = np.sqrt(np.maximum(np.einsum("kp,kpq,kq->k", step, -hessians[rows], step), 0.0))
         gain = np.sum(step * (gradients[rows] + np.einsum("kpq,kq->kp", hessians[rows], step) / 2), axis=1)

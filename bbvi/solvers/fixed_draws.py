@@ -14,9 +14,12 @@ from bbvi.estimators.pathwise import Pathwise
 from bbvi.solvers import newton
 from bbvi.solvers.base import Traits
 from bbvi.solvers.curvature import MOST, coarse
+from bbvi.solvers.hessian import ROWS, few_draws
+from bbvi.solvers.hessian import hessian as hessian_of
 from bbvi.solvers.state import Knowledge, State
+from bbvi.solvers.trust_region import conjugate_gradient
 from bbvi.status import Status
-from bbvi.target.protocol import LogDensity
+from bbvi.target.protocol import LogDensity, hints_of
 
 Array = np.ndarray
 
@@ -60,7 +63,7 @@ class FixedDrawsState(State):
     def reserve(self) -> int:
         """The Hessian at the optimum, and the fresh designs that show its Monte Carlo error; the first step, too."""
         count, dim = self.eps.shape
-        hessian = count * (dim if count * dim**2 <= newton.ROWS else 1)
+        hessian = count * (dim if count * dim**2 <= ROWS else 1)
         return int(_FRESH_DESIGNS * count + (hessian if self.steps else 2 * hessian + count))
 
     @property
@@ -241,13 +244,13 @@ def _falls(target: LogDensity, state: FixedDrawsState, direction: Array) -> bool
 
 def _hessian(target: LogDensity, state: FixedDrawsState, rng: np.random.Generator) -> Array:
     """The Hessian of F at the optimum: where each draw counts, of a few if they agree."""
-    if getattr(target, "dear", False):
+    if hints_of(target).dear:
         few = orthogonal(_DEAR_DRAWS, target.dim, rng)
-        hessian, error = newton.few_draws(target, state.mean, state.log_sd, few)
+        hessian, error = few_draws(target, state.mean, state.log_sd, few)
         if error < _DEAR_ERROR:
             return hessian
     eps = _for_curvature(state.eps, rng)
-    return np.asarray(newton.hessian(target, state.mean[None], state.log_sd[None], eps[None])[2][0])
+    return np.asarray(hessian_of(target, state.mean[None], state.log_sd[None], eps[None])[2][0])
 
 
 def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
@@ -258,7 +261,7 @@ def _for_curvature(eps: Array, rng: np.random.Generator) -> Array:
 
 
 def _designs(target: LogDensity) -> int:
-    return _FEW_DESIGNS if getattr(target, "dear", False) else _FRESH_DESIGNS
+    return _FEW_DESIGNS if hints_of(target).dear else _FRESH_DESIGNS
 
 
 def _fresh_gradients(target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, count: int) -> Array:
@@ -284,7 +287,7 @@ def _iterated(target: LogDensity, state: FixedDrawsState, gradient: Array) -> Ar
     wide = np.broadcast_to(state.eps, (r, *state.eps.shape))
     local = newton.localize(target, np.tile(state.mean, (r, 1)), np.tile(state.log_sd, (r, 1)), wide)
     norms = np.linalg.norm(gradient, axis=1)
-    return newton.conjugate_gradient(
+    return conjugate_gradient(
         local.product, gradient, radius=np.full(r, np.inf), tolerance=1e-2 * norms, iterations=200
     )[0]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from bbvi.estimators.score_function import ScoreFunction
 from bbvi.families import MeanFieldGaussian
 from bbvi.solvers import stopping
 from bbvi.solvers.base import Traits
-from bbvi.solvers.state import State
+from bbvi.solvers.step_cost import Anchor, Anchored, Surviving
+from bbvi.solvers.stochastic_state import StochasticState
 from bbvi.status import Status
 from bbvi.target.protocol import LogDensity
 
@@ -38,51 +39,6 @@ _SKIPPED, _MAX_FAILURES = 2, 100
 _PROBE_SHARE = 0.2
 _MOST_DRAWS = 400
 _MOST_ITERATIONS = 50_000
-
-
-@dataclass
-class StochasticState(State):
-    """`State` with the current iterate, the moments of its gradients and the history of its stage.
-
-    Attributes
-    ----------
-    iterate, sound : ndarray, shape (2D,)
-        Mean and log sd now, and the last that had a finite gradient. `mean` and `log_sd` are averages.
-    velocity, square : ndarray, shape (2D,)
-        Running moments of the natural gradient.
-    blocks : ndarray, shape (B, 2D)
-        Averages of `width` iterates each, of this stage.
-    partial : ndarray, shape (2D,)
-        Sum of the `pending` iterates that wait for their block to be full.
-    caution : float
-        Share of the step that is taken, below 1 for a while after values that were not finite.
-    replaced : int
-        Draws without a finite log density so far, of estimates that went on without them.
-    previous, previous_error : ndarray, shape (2D,)
-        Average of the stage before and its error; NaN in the first stage.
-    structure : ndarray of bool, shape (D, T)
-        Which terms each latent was seen to touch; empty if that was not asked for.
-    """
-
-    iterate: Array = field(default_factory=lambda: np.empty(0))
-    sound: Array = field(default_factory=lambda: np.empty(0))
-    velocity: Array = field(default_factory=lambda: np.empty(0))
-    square: Array = field(default_factory=lambda: np.empty(0))
-    blocks: Array = field(default_factory=lambda: np.empty((0, 0)))
-    partial: Array = field(default_factory=lambda: np.empty(0))
-    previous: Array = field(default_factory=lambda: np.empty(0))
-    previous_error: Array = field(default_factory=lambda: np.empty(0))
-    structure: Array = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
-    width: int = 1
-    pending: int = 0
-    steps: int = 0
-    stage: int = 0
-    stage_iterations: int = 0
-    previous_iterations: int = 0
-    iterations: int = 0
-    failures: int = 0
-    caution: float = 1.0
-    replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,7 +142,7 @@ class Stochastic:
         anchor = self._anchor(target, estimator, state)
         for _ in range(count if state.failures < _MAX_FAILURES else 0):
             q = _gaussian(state.iterate)
-            cost = _Surviving(self._cost(target, anchor, rng), q)
+            cost = Surviving(self._cost(target, anchor, rng), q)
             estimate = estimator.estimate(cost, q, draws, rng, **known)
             replaced += cost.replaced
             if not (np.isfinite(estimate.value) and np.all(np.isfinite(estimate.gradient))):
@@ -205,7 +161,7 @@ class Stochastic:
             return _exhausted(state, tolerance)
         return state
 
-    def _anchor(self, target: LogDensity, estimator: Estimator, state: StochasticState) -> _Anchor | None:
+    def _anchor(self, target: LogDensity, estimator: Estimator, state: StochasticState) -> Anchor | None:
         """The whole target at the mean of q, by which the gradients of this step's mini-batches are corrected."""
         if self.batch_size is None or isinstance(estimator, ScoreFunction) or not target.has_gradient:
             return None
@@ -213,13 +169,13 @@ class Stochastic:
         values, gradients = target.gradients(point[None])
         if not (np.isfinite(values[0]) and np.all(np.isfinite(gradients))):
             return None
-        return _Anchor(point, float(values[0]), gradients[0])
+        return Anchor(point, float(values[0]), gradients[0])
 
-    def _cost(self, target: LogDensity, anchor: _Anchor | None, rng: np.random.Generator) -> TargetCost:
+    def _cost(self, target: LogDensity, anchor: Anchor | None, rng: np.random.Generator) -> TargetCost:
         if self.batch_size is None:
             return TargetCost(target)
         part = target.minibatch(self.batch_size, rng)
-        return TargetCost(part) if anchor is None else _Anchored(part, anchor)
+        return TargetCost(part) if anchor is None else Anchored(part, anchor)
 
     def _estimator(self, target: LogDensity) -> Estimator:
         if self.estimator is not None:
@@ -345,83 +301,6 @@ class Stochastic:
             stage_iterations=0,
             width=1,
         )
-
-
-class _Anchor(NamedTuple):
-    """A point (D,) with the whole target's value and gradient (D,) there."""
-
-    point: Array
-    value: float
-    gradient: Array
-
-
-class _Anchored(TargetCost):
-    """A mini-batch whose error is corrected by what it is at the anchor, to first order.
-
-    There the batch and the whole are both known. Near it, where q is, their difference changes little (Johnson and
-    Zhang 2013, eq. 2): f_B(z) - f_B(a) - g_B(a)'(z - a) + f(a) + g(a)'(z - a) is unbiased, and its variance falls with
-    the distance of z from a.
-    """
-
-    def __init__(self, part: Any, anchor: _Anchor) -> None:
-        super().__init__(part)
-        self.anchor = anchor
-
-    def gradients(self, z: Array) -> tuple[Array, Array]:
-        """Values (S,) and gradients (S, D)."""
-        point, value, gradient = self.anchor
-        values, gradients = super().gradients(np.concatenate([z, point[None]]))
-        if not (np.isfinite(values[-1]) and np.all(np.isfinite(gradients[-1]))):
-            return values[:-1], gradients[:-1]
-        error = gradients[-1] - gradient
-        return values[:-1] - (values[-1] - value) - (z - point) @ error, gradients[:-1] - error
-
-
-class _Surviving:
-    """A cost in which a minority of draws without a finite value stand for a density that falls off there.
-
-    Their gradient is that of log q, made as steep as the steepest of the others, which moves q away from them
-    and narrows it; their value is below the lowest of the others by the range of those. Where they are the
-    majority nothing is replaced.
-    """
-
-    entropy = True
-
-    def __init__(self, cost: TargetCost, q: MeanFieldGaussian) -> None:
-        self.cost, self.q = cost, q
-        self.replaced = 0
-
-    def values(self, z: Array) -> Array:
-        """Values (S,)."""
-        return self._repaired(self.cost.values(z)[:, None])[:, 0]
-
-    def terms(self, z: Array) -> Array:
-        """Terms (S, T)."""
-        return self._repaired(self.cost.terms(z))
-
-    def gradients(self, z: Array) -> tuple[Array, Array]:
-        """Values (S,) and gradients (S, D)."""
-        values, gradients = self.cost.gradients(z)
-        bad = ~(np.isfinite(values) & np.all(np.isfinite(gradients), axis=1))
-        if self._hopeless(bad):
-            return values, gradients
-        eps = self.q.standardize(z)
-        with np.errstate(over="ignore"):
-            slopes = np.linalg.norm(gradients * self.q.sd, axis=1) / np.linalg.norm(eps, axis=1)
-        values = self._repaired(np.where(bad, np.nan, values)[:, None])[:, 0]
-        return values, np.where(bad[:, None], -max(np.max(slopes[~bad]), 2.0) * eps / self.q.sd, gradients)
-
-    def _repaired(self, terms: Array) -> Array:
-        bad = ~np.all(np.isfinite(terms), axis=1)
-        if self._hopeless(bad):
-            return terms
-        self.replaced += int(np.sum(bad))
-        lowest, highest = np.min(terms[~bad], axis=0), np.max(terms[~bad], axis=0)
-        return np.where(bad[:, None], 2.0 * lowest - highest, terms)
-
-    @staticmethod
-    def _hopeless(bad: Array) -> bool:
-        return not np.any(bad) or 2 * np.sum(bad) > bad.size
 
 
 def _gaussian(iterate: Array) -> MeanFieldGaussian:

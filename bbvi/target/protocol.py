@@ -25,6 +25,37 @@ class Evaluated(NamedTuple):
     log_density: Array
 
 
+class Hints(NamedTuple):
+    """What a target may say of itself beside what each has; `hints_of` has what is supposed where it does not.
+
+    Attributes
+    ----------
+    width : int
+        Elements that one draw takes in its largest operation.
+    dear : bool
+        Whether arithmetic, not overhead, is what a draw costs, so that each must be worth it.
+    rounding : float
+        Relative rounding of its values.
+    largest_log_sd : Array, (D,)
+        How wide to look for a latent's scale from values alone.
+    """
+
+    width: int
+    dear: bool
+    rounding: float
+    largest_log_sd: Array
+
+
+def hints_of(target: Values) -> Hints:
+    """What `target` says of itself."""
+    return Hints(
+        width=int(getattr(target, "width", 1)),
+        dear=bool(getattr(target, "dear", False)),
+        rounding=float(getattr(target, "rounding", 0.0)),
+        largest_log_sd=np.asarray(getattr(target, "largest_log_sd", np.full(target.dim, np.inf))),
+    )
+
+
 class Values(Protocol):
     """A log density of which values alone are known.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,19 +13,17 @@ from bbvi.correction.chains.agreement import (
     doubts_of,
     enlarged,
     infinite,
-    of_sds,
     of_trajectories,
     problems_of,
 )
-from bbvi.correction.chains.controls import POINTS, Controls, errors_of
-from bbvi.correction.chains.history import History, flattened, moments, unbounded
+from bbvi.correction.chains.controls import Controls
+from bbvi.correction.chains.history import flattened, moments, unbounded
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
-from bbvi.correction.chains.rhat import ALARM, Errors, Mixing, Sums, mixing
+from bbvi.correction.chains.record import Measure, Record
 from bbvi.correction.chains.trajectories import (
     Density,
     Stand,
-    Trajectory,
     begun,
     steps_of,
     trajectory,
@@ -34,7 +31,6 @@ from bbvi.correction.chains.trajectories import (
 from bbvi.correction.pool import Pool
 
 Array = np.ndarray
-Measure = Callable[[Array], tuple[Sequence[str], Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,87 +220,6 @@ def extended(
     return _drawn(density, measure, chains.stand, rng, remaining, late, longer, chains.gradients, chains) or chains
 
 
-class _Record:
-    """Draws as they come, with the quantities that are reported, and how trajectories went."""
-
-    def __init__(
-        self, density: Density, measure: Measure, stand: Stand, policy: ChainPolicy, most: int, earlier: Chains | None
-    ) -> None:
-        self.measure, self.policy, self.stand = measure, policy, stand
-        self.before = 0 if earlier is None else earlier.draws.shape[1]
-        self.draws, self.values, self.columns = (History(most + self.before) for _ in range(3))
-        self.sums = Sums(policy.superchains, most + self.before)
-        self.labels: Sequence[str] = ()
-        self.accepted: list[Array] = []
-        self.divergent: list[Array] = []
-        self.controls: Controls | None = None
-        if earlier is None:
-            e, _ = stand.coordinates(stand.u, stand.gradient)
-            self.controls = Controls.begun(e, stand.metric.variances)
-            return
-        self.controls = copy.deepcopy(earlier.controls)
-        for row, values in zip(np.moveaxis(earlier.as_drawn, 1, 0), earlier.log_density.T, strict=True):
-            self._append(row, density.values(row) if earlier.adjusted else values)
-
-    def add(self, moved: Trajectory) -> None:
-        """Where chains stand after a trajectory."""
-        self.stand = stand = moved.stand
-        self._append(stand.u, stand.log_density)
-        if self.controls is not None:
-            e, slope = stand.coordinates(stand.u, stand.gradient)
-            self.controls.append(e, stand.metric.velocity(slope))
-        self.accepted.append(moved.acceptance)
-        self.divergent.append(moved.divergent)
-
-    def _append(self, u: Array, values: Array) -> None:
-        self.labels, column = self.measure(u)
-        self.columns.append(column)
-        self.sums.append(column)
-        self.draws.append(u)
-        self.values.append(values)
-
-    @property
-    def new(self) -> int:
-        """Draws of each chain that were taken here."""
-        return self.draws.length - self.before
-
-    def mend(self) -> None:
-        """Leave out an iteration that an interrupt cut short, and the sums of which nobody knows how far they came."""
-        whole = min(self.draws.length, self.values.length, self.columns.length)
-        for history in (self.draws, self.values, self.columns):
-            history.length = whole
-        self.sums = Sums.of(self.columns.rows, self.policy.superchains)
-        self.controls = None
-
-    # ---- what chains say of their accuracy --------------------------------------------------------------------------
-
-    def mixing(self) -> Mixing:
-        """Of the draws as they came, heavy tails aside."""
-        return self.sums.mixing(ALARM / self.sums.first.shape[1])
-
-    def errors(self) -> Errors:
-        """Standard errors of what is reported, heavy tails aside."""
-        if self.controls is None:
-            return of_sds(self.mixing().errors, self.columns.rows)
-        u, stand = flattened(self.draws.rows), self.stand
-        some = u[np.linspace(0, len(u) - 1, POINTS).astype(int)]
-        points, _ = stand.coordinates(some, some)
-        found = errors_of(
-            self.sums, self.controls.adjustment(), points, lambda e: np.asarray(self.measure(stand.at(e)[0])[1])
-        )
-        return of_sds(found, self.columns.rows)
-
-    def last_look(self) -> Mixing:
-        """With widths, about which chains may disagree though their means are the same."""
-        found = self.mixing()
-        squares = mixing(self.columns.rows, self.policy.superchains, folded=True)
-        return found._replace(
-            rhat=np.maximum(found.rhat, squares.rhat),
-            excess=np.maximum(found.excess, squares.excess),
-            drift=np.maximum(found.drift, squares.drift),
-        )
-
-
 def _drawn(
     density: Density,
     measure: Measure,
@@ -319,7 +234,7 @@ def _drawn(
     """Draws with settled moves, until they are accurate enough."""
     chains, dim = stand.u.shape
     most = max(policy.fewest, min(policy.draws, policy.numbers // (chains * dim)))
-    record = _Record(density, measure, stand, policy, most, earlier)
+    record = Record(density, measure, stand, policy, most, earlier)
     interrupted, look = False, policy.fewest
     cut = "memory" if most < policy.draws else ""
     try:
@@ -352,7 +267,7 @@ def _drawn(
     return _chains(record, density, spent, interrupted, cut, remaining())
 
 
-def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cut: str, remaining: float) -> Chains:
+def _chains(record: Record, density: Density, spent: int, interrupted: bool, cut: str, remaining: float) -> Chains:
     """What was drawn, with what it shows of its own accuracy."""
     policy, labels, stand, drawn = record.policy, record.labels, record.stand, record.columns.rows
     found, bad = record.last_look(), unbounded(drawn)
@@ -395,7 +310,7 @@ def _chains(record: _Record, density: Density, spent: int, interrupted: bool, cu
     )
 
 
-def _adjusted(record: _Record, controls: Controls, density: Density) -> tuple[Array, Array, Array] | None:
+def _adjusted(record: Record, controls: Controls, density: Density) -> tuple[Array, Array, Array] | None:
     """Draws (T, C, D) with the moments that control variates leave, what is reported of them, and their log densities.
 
     None where a log density is infinite.

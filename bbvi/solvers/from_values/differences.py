@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bbvi.target.protocol import Values
+from bbvi.target.protocol import Values, hints_of
 
 Array = np.ndarray
 
@@ -80,7 +80,7 @@ def bounded(target: Values, origin: Array, u: Array) -> Array:
 
     A simulator may take for ever where a logarithm is beyond all sense.
     """
-    far = np.isfinite(getattr(target, "largest_log_sd", np.full(target.dim, np.inf)))
+    far = np.isfinite(hints_of(target).largest_log_sd)
     moves = u - origin
     length = np.max(np.abs(moves) * far, axis=1, keepdims=True) / FURTHEST
     return np.asarray(origin + moves / np.maximum(length, 1.0))
@@ -109,7 +109,7 @@ def rescale(target: Values, axes: Axes, h: float, rounds: int) -> Axes:
     """
     before = axes.log_sd
     axes = measure(target, axes, np.arange(target.dim), h)
-    largest = getattr(target, "largest_log_sd", np.full(target.dim, np.inf))
+    largest = hints_of(target).largest_log_sd
     for _ in range(rounds):
         factor = _scale_factor(axes)
         factor = np.where(factor > 1, np.minimum(factor, np.exp(np.maximum(largest - axes.log_sd, 0.0))), factor)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bbvi.solvers.from_values.natural_gradient import NaturalGradient, NaturalGradientState
+from bbvi.solvers.from_values.natural_gradient import NaturalGradient
+from bbvi.solvers.from_values.natural_gradient_state import NaturalGradientState
 from bbvi.solvers.from_values.process import Process
 from bbvi.solvers.from_values.surrogate import ENTROPY_CONSTANT
 from bbvi.status import Status

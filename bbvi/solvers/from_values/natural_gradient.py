@@ -15,7 +15,7 @@ variates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import comb
 from typing import ClassVar
 
@@ -26,8 +26,8 @@ from bbvi.solvers.base import Traits
 from bbvi.solvers.from_values import differences
 from bbvi.solvers.from_values.archive import Archive, Fitted, ascend, bounded_if_wild, fitted, weakest_known
 from bbvi.solvers.from_values.differences import Axes
+from bbvi.solvers.from_values.natural_gradient_state import NaturalGradientState
 from bbvi.solvers.from_values.surrogate import DRAWS_PER_FEATURE, ENTROPY_CONSTANT, antithetic_draws
-from bbvi.solvers.state import Knowledge, State
 from bbvi.status import Status
 from bbvi.target.protocol import Values
 
@@ -48,67 +48,6 @@ SMALLEST_BATCH, LARGEST_QUADRATIC_BATCH, LARGEST_BATCH = 16, 512, 1024
 LARGEST_RADIUS = 2.0  # plus sqrt(D): the length of a typical draw
 EXACT = 1e-3  # of the tolerance: an error below that is none, and more draws show nothing else
 RUNAWAY = 30.0  # growth of a log sd since the start that only an improper posterior shows
-
-
-@dataclass
-class NaturalGradientState(State):
-    """State of `NaturalGradient`.
-
-    Attributes
-    ----------
-    phase : str
-        ``"scale"``, ``"couple"``, ``"climb"`` or ``"refine"``.
-    noise_sd : float
-        Standard deviation of evaluations right beside each other, in nats; 0 for a smooth log density.
-    surrogate_covariance : ndarray, shape (D, D) or (0, 0)
-        (-E_q[Hessian of log p])^-1, positive definite, or empty where it is not known.
-    residual_sd : float
-        What the quadratic or higher regression leaves of log p, in nats; NaN before the first draws.
-    nonfinite : float
-        Share of the last draws whose log density was not finite.
-    points, values, batch, batch_mean, batch_log_sd : ndarray
-        The `Archive` of draws.
-    proposal_mean, proposal_log_sd : ndarray, shape (D,)
-        Where the next draws come from; ``mean`` and ``log_sd`` are the best that is established.
-    """
-
-    phase: str = "scale"
-    noise_sd: float = 0.0
-    noise_squares: float = 0.0
-    noise_count: int = 0
-    start_log_sd: Array = field(default_factory=lambda: np.empty(0))
-    nonfinite: float = 0.0
-    centre: float = -np.inf
-    slope: Array = field(default_factory=lambda: np.empty(0))
-    curvature: Array = field(default_factory=lambda: np.empty(0))
-    coupling: Array = field(default_factory=lambda: np.empty((0, 0)))
-    coupling_next: int = 0
-    coupling_age: int = -1
-    climbs: int = 0
-    failures: int = 0
-    points: Array = field(default_factory=lambda: np.empty((0, 0)))
-    values: Array = field(default_factory=lambda: np.empty(0))
-    batch: Array = field(default_factory=lambda: np.empty(0, dtype=int))
-    batch_mean: Array = field(default_factory=lambda: np.empty((0, 0)))
-    batch_log_sd: Array = field(default_factory=lambda: np.empty((0, 0)))
-    proposal_mean: Array = field(default_factory=lambda: np.empty(0))
-    proposal_log_sd: Array = field(default_factory=lambda: np.empty(0))
-    batch_size: int = 0
-    accepted: int = 0
-    elbo_se: float = np.nan
-    surrogate_covariance: Array = field(default_factory=lambda: np.empty((0, 0)))
-    residual_sd: float = np.nan
-
-    @property
-    def approaching(self) -> bool:
-        """Whether it is still on its way, before the first draws of q."""
-        return self.phase != "refine"
-
-    @property
-    def knowledge(self) -> Knowledge:
-        """The surrogate's covariance, where it is known, and the noise."""
-        covariance = self.surrogate_covariance
-        return Knowledge(surrogate_covariance=covariance if covariance.size else None, noise_sd=float(self.noise_sd))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ ROWS, FILES = int(os.environ.get("ROWS", 200_000)), 20
 PREDICTORS = [f"x{i}" for i in range(20)]
 # Dask has its workers give memory back at once, and every array larger than 128 kB is then asked for anew: that makes
 # arithmetic of many rows several times slower.
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+KEEP_MEMORY = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
 
 
 def log_prior(z):
@@ -59,7 +62,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         truth = write(Path(name))
         with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": KEEP_MEMORY}),
+            dask.config.set(KEEP_MEMORY),
             LocalCluster(
                 n_workers=2,
                 threads_per_worker=1,

@@ -21,6 +21,7 @@ from bbvi.fitting.records import Corrected, Judged, Optimum
 from bbvi.fitting.respond import respond
 from bbvi.fitting.revert import revert
 from bbvi.fitting.search import search
+from bbvi.fitting.surround import surround
 from bbvi.fitting.weigh import weigh
 from bbvi.fitting.widen import widen
 from bbvi.result.fit import Fit
@@ -35,6 +36,7 @@ CORRECTIONS: dict[Callable[[Corrected], Corrected], str] = {
     mirror: "looking for symmetries",
     weigh: "weighting draws",
     mix: "running chains",
+    surround: "looking around the draws",
     prove_posterior: "checking the recording",
 }
 

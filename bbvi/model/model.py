@@ -281,6 +281,11 @@ class Model:
                 x.flags.writeable = False
         return cut
 
+    def row_bytes(self, count: int) -> float:
+        """Bytes of all arrays of `count` rows, wherever they are."""
+        arrays = [x for x in self.data.values() if isinstance(x, np.ndarray | Rows) and x.ndim and len(x) == count]
+        return float(sum(x.nbytes for x in arrays))
+
     def holding(self, data: Mapping[str, Any]) -> Model:
         """The same model with these arrays among its data, as they are."""
         other = object.__new__(Model)

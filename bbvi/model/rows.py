@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bbvi.model.spool import gathered
+from bbvi.model.spool import fits, gathered
 
 Array = np.ndarray
 _LIBRARIES = ("dask", "zarr")
@@ -51,6 +51,11 @@ class Rows:
         return int(np.prod(self.shape))
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return self.size * self.dtype.itemsize
+
+    @property
     def token(self) -> str:
         """What tells this array from another of other content, as far as is known without reading it."""
         return str(self.source.name)
@@ -58,7 +63,14 @@ class Rows:
     @cached_property
     def array(self) -> Array:
         """All rows, read once: in memory where they fit, else in a file of the temporary folder, mapped."""
-        return gathered(self.name, self._blocks())
+        if not fits(self.nbytes):
+            return gathered(self.name, self._blocks())
+        whole, start = np.empty(self.shape, self.dtype), 0
+        for block in self._blocks():
+            whole[start : start + len(block)] = block
+            start += len(block)
+        whole.flags.writeable = False
+        return whole
 
     def _blocks(self) -> Iterator[Array]:
         for k in range(self.source.numblocks[0]):

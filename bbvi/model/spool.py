@@ -24,12 +24,12 @@ class Spool:
     name : str
         Of the data, for errors.
     room : float, optional
-        Bytes that may be held in memory; by default a quarter of what is free.
+        Bytes that may be held in memory; by default an eighth of what is free, since they are copied once.
     """
 
     def __init__(self, name: str, room: float | None = None) -> None:
         self.name = name
-        self.room = _SHARE * memory.free() if room is None else room
+        self.room = _SHARE / 2 * memory.free() if room is None else room
         self.blocks: list[Array] = []
         self.file: IO[bytes] | None = None
         self.count, self.bytes = 0, 0
@@ -102,6 +102,11 @@ class Spool:
             )
         self.like = self.like.astype(dtype)
         self.blocks = [block.astype(dtype) for block in self.blocks]
+
+
+def fits(size: float) -> bool:
+    """Whether so many bytes of rows are to be held in memory."""
+    return size <= _SHARE * memory.free()
 
 
 def gathered(name: str, blocks: Iterable[Array], room: float | None = None) -> Array:

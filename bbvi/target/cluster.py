@@ -18,6 +18,8 @@ Array = np.ndarray
 
 # Parts for each worker, so that one that joins can take some over, and one that dies leaves something to each.
 _PARTS = 2
+# Bytes of rows in a part: while a worker reads one it holds them twice.
+_PART_BYTES = 2.0**28
 # Seconds after which it is looked again which workers there are.
 _LOOK = 1.0
 # Times that parts are sent anew before a cluster is given up.
@@ -79,7 +81,8 @@ class Shards:
         if not workers:
             raise ValueError("cluster: expected a client whose cluster has workers, got one without")
         rows = model.observations()
-        ends = np.linspace(0, rows, min(_PARTS * len(workers), rows) + 1).astype(int)
+        each = max(_PARTS, int(np.ceil(model.row_bytes(rows) / (_PART_BYTES * len(workers)))))
+        ends = np.linspace(0, rows, min(each * len(workers), rows) + 1).astype(int)
         elsewhere = {name: x.parts(ends) for name, x in model.lazy.items()}
         # What is sent, and what a worker reads, for each part.
         self.models = [_sent(model, slice(a, b), rows) for a, b in zip(ends, ends[1:], strict=False)]

@@ -14,9 +14,10 @@ from .known import Array, Case, moments_of, quadrature
 
 
 def cases() -> Iterator[Case]:
-    """Seventy-four of them."""
+    """Eighty-six of them."""
     yield from unequal()
     yield from spikes()
+    yield from halos()
     yield from _equal()
     yield from _labels()
     yield from _signs()
@@ -50,6 +51,17 @@ def spikes() -> Iterator[Case]:
         yield _spike(dim, 0.3, 20.0, 1.5)
     for dim, share, ratio, away in [(2, 0.3, 20.0, 0.0), (3, 0.5, 20.0, 2.5), (2, 0.1, 50.0, 1.0), (5, 0.2, 10.0, 3.0)]:
         yield _spike(dim, share, ratio, away)
+
+
+def halos() -> Iterator[Case]:
+    """A broad part around a narrow one, with no valley between: among many latents it lies where no draw goes."""
+    for dim, share, times in [
+        (3, 0.3, 5), (5, 0.05, 10), (5, 0.3, 10), (10, 0.3, 5), (10, 0.05, 10), (20, 0.3, 3), (20, 0.05, 5),
+        (20, 0.3, 5), (40, 0.3, 3), (40, 0.1, 10), (100, 0.3, 3), (100, 0.05, 6),
+    ]:  # fmt: skip
+        name = f"halo of {share:.0%}, {times} times as wide, of {dim}"
+        middle = np.random.default_rng(dim).uniform(-1, 1, dim)
+        yield _mixture(name, [1 - share, share], np.array([middle, middle]), [1, times], "halos")
 
 
 def _spike(dim: int, share: float, ratio: float, away: float) -> Case:

@@ -536,6 +536,13 @@ def test_what_the_linter_finds_is_in_check_model() -> None:
     assert report.ok and any("prior-only-element" in finding.message for finding in report.findings)
 
 
+def test_names_of_python_stay_as_one_writes_them_where_a_reason_begins() -> None:
+    reasons = bbvi.fit(WRONG["y of a frame in double brackets"][0](), seed=1).reasons
+    assert reasons[0].startswith("norm.logpdf joins the data 'y'") and reasons[0].endswith("[y].")
+    reasons = bbvi.fit(WRONG["a latent without data"][0](), seed=1).reasons
+    assert reasons[0].startswith("No term of the log joint")
+
+
 @pytest.mark.parametrize("name", ["half a count", "outcomes 1 and 2", "a negative sd as data", "a missing value"])
 def test_a_fit_that_cannot_begin_says_which_data_are_wrong(name: str) -> None:
     make, _, message = WRONG[name]

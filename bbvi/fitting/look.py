@@ -39,5 +39,12 @@ def look(optimum: Optimum) -> Optimum:
             warn(found.message)
         grave = found.severity == "caution" and found.code not in _OF_A_PLACE
         verdict = Verdict.CAUTION if grave else Verdict.RELIABLE
-        findings.append(Finding(verdict, f"{found.message[0].upper()}{found.message[1:]}".rstrip(".") + "."))
+        findings.append(Finding(verdict, _sentence(found.message)))
     return replace(optimum, findings=(*optimum.findings, *findings))
+
+
+def _sentence(message: str) -> str:
+    """A message with a capital and a full stop; names of Python, as np.log, stay as one writes them."""
+    word = message.partition(" ")[0]
+    start = message[0].upper() if word.isalpha() else message[0]
+    return f"{start}{message[1:]}".rstrip(".") + "."

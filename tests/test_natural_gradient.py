@@ -1,6 +1,7 @@
 """The values-only solver: its optimum, its cost, its honesty about error, and what it survives."""
 
 import dataclasses
+import tracemalloc
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from scipy.optimize import minimize
 
 import bbvi
 from bbvi.solvers.from_values.archive import Archive, fitted
+from bbvi.solvers.from_values.differences import BLOCK, Axes, measure
 from bbvi.solvers.from_values.natural_gradient import NaturalGradient
 from bbvi.solvers.from_values.natural_gradient_state import NaturalGradientState
 from bbvi.solvers.from_values.surrogate import antithetic_draws, regress
@@ -259,6 +261,22 @@ def test_an_improper_posterior_diverges() -> None:
     state = run(Target(lambda u: -0.5 * u[:, 0] ** 2, 2), 0, 20_000)
     assert state.status is Status.DIVERGED
     assert "latent 1" in state.message
+
+
+def test_differences_of_many_latents_hold_few_numbers() -> None:
+    """Two points a latent were 2 D^2 numbers, and as many again in what was made of them."""
+    dim = 3000
+    axes = Axes(np.zeros(dim), np.zeros(dim), 0.0, np.zeros(dim), np.ones(dim))
+    tracemalloc.start()
+    try:
+        measured = measure(Target(lambda u: u.sum(axis=1), dim), axes, np.arange(dim), 1.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Four blocks in the target, and what it makes of them.
+    assert peak < 6 * 8 * BLOCK < 0.8 * 4 * 8 * dim**2
+    np.testing.assert_array_equal(measured.slope, 1.0)
+    np.testing.assert_array_equal(measured.curvature, 0.0)
 
 
 # --- contract -----------------------------------------------------------------------------------------------

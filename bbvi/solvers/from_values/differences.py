@@ -23,6 +23,7 @@ ON_SCALE = (0.25, 4.0)  # a curvature within these counts as s_i = 1 / sqrt(curv
 _HAIR = 1e-9  # of a latent, or of one
 FURTHEST = 5.0  # of a step, on a logarithmic or another bounded scale
 LARGEST_RESCALE = 100.0  # in one round: further than that, a curvature says little
+BLOCK = 2**22  # numbers in one block of points
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ def bounded(target: Values, origin: Array, u: Array) -> Array:
 
 def measure(target: Values, axes: Axes, which: Array, h: float) -> Axes:
     """Slope and curvature along the axes ``which``; the curvature is infinite where a point is not finite."""
-    offsets = np.zeros((len(which), target.dim))
-    offsets[np.arange(len(which)), which] = h * np.exp(axes.log_sd[which])
-    values = target.values(np.concatenate([axes.mean + offsets, axes.mean - offsets])) - axes.centre
+    values = _beside(target, axes, np.tile(which, 2), np.repeat([h, -h], len(which))) - axes.centre
     up, down = np.split(values, 2)
     finite = np.isfinite(up) & np.isfinite(down)
     up, down = np.where(finite, up, 0.0), np.where(finite, down, 0.0)
@@ -100,6 +99,16 @@ def measure(target: Values, axes: Axes, which: Array, h: float) -> Axes:
     slope[which] = np.where(finite, (up - down) / (2 * h), inwards)
     curvature[which] = np.where(finite, -(up + down) / h**2, np.inf)
     return replace(axes, slope=slope, curvature=curvature)
+
+
+def _beside(target: Values, axes: Axes, which: Array, steps: Array) -> Array:
+    """Log density beside the centre: ``steps[k]``, in units of s, along axis ``which[k]``, in blocks that fit."""
+    values = []
+    for block in np.array_split(np.arange(len(which)), max(1, len(which) * target.dim // BLOCK)):
+        points = np.tile(axes.mean, (len(block), 1))
+        points[np.arange(len(block)), which[block]] += steps[block] * np.exp(axes.log_sd[which[block]])
+        values.append(target.values(points))
+    return np.concatenate(values)
 
 
 def rescale(target: Values, axes: Axes, h: float, rounds: int) -> Axes:

@@ -529,3 +529,10 @@ def test_trigamma_is_scipys():
     np.testing.assert_array_equal(at_the_ends, [[np.inf, 0, np.nan, np.nan]])
     two = special_functions.trigamma(2)
     assert isinstance(two, float) and two == pytest.approx(np.pi**2 / 6 - 1)
+
+
+@pytest.mark.parametrize("x", [["1", "2"], np.array(["a"]), [1 + 2j], np.array(["2024-01-01"], "M8[D]")])
+def test_what_is_no_real_number_is_refused_by_the_density_that_got_it(x):
+    """Text that looks like numbers passed, and of complex numbers the imaginary part was dropped."""
+    with pytest.raises(TypeError, match=r"norm.logpdf: expected real numbers, got (text|complex|datetime64)"):
+        stats.norm.logpdf(x, 0.0, 1.0)

@@ -188,17 +188,26 @@ def unbroadcast(x: Any, shape: tuple[int, ...]) -> Any:
     return anp.reshape(anp.sum(x, axis=axes), shape)
 
 
-def operand(x: Any) -> Any:
-    """What a user passed, as something to compute with: a float array, a Python number or a box."""
+def operand(x: Any, of: str) -> Any:
+    """What a user passed to the function `of`, as something to compute with: a float array, a number or a box."""
     if isbox(x) or isinstance(x, float):
         return x
     if isinstance(x, np.ndarray):
-        return x if x.dtype.kind == "f" else x.astype(float)
+        return x if x.dtype.kind == "f" else _floats(x, of)
     if isinstance(x, bool | int):
         return int(x)
     if isinstance(x, list | tuple):
-        return operand(anp.array(x))
-    return operand(np.asarray(x))
+        return operand(anp.array(x), of)
+    return operand(np.asarray(x), of)
+
+
+def _floats(x: np.ndarray, of: str) -> np.ndarray:
+    # Text that looks like numbers would pass, and of complex numbers a part would be lost.
+    if x.dtype.kind not in "biuO":
+        kind = {"c": "complex numbers", "U": "text", "S": "text"}.get(x.dtype.kind, str(x.dtype))
+        first = f", {x.ravel()[0]} first" if x.size else ""
+        raise TypeError(f"{of}: expected real numbers, got {kind} of shape {x.shape}{first}")
+    return x.astype(float)
 
 
 class _Watch(threading.local):
@@ -250,7 +259,7 @@ def public(fun: Function, name: str, arguments: str, doc: str) -> Function:
             args = _bind(name, names, required, defaults, args, kwargs)
         elif given < len(names):
             args += defaults[given - required :]
-        operands = [operand(arg) for arg in args]
+        operands = [operand(arg, fun.__name__) for arg in args]
         value = fun(*operands)
         if _watch.note is not None:
             _watch.note(fun.__name__, operands, value)

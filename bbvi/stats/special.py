@@ -262,17 +262,17 @@ defvjp(
 
 def logsumexp(a: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
     """log(sum(exp(a))) over an axis, several, or all of them; -inf where all of a is."""
-    return logsumexp_(operand(a), axis=axis, keepdims=keepdims)
+    return logsumexp_(operand(a, "logsumexp"), axis=axis, keepdims=keepdims)
 
 
 def softmax(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     """exp(x) / sum(exp(x)) over an axis, several, or all of them."""
-    return softmax_(operand(x), axis=axis)
+    return softmax_(operand(x, "softmax"), axis=axis)
 
 
 def log_softmax(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     """Logarithm of ``softmax``."""
-    return log_softmax_(operand(x), axis=axis)
+    return log_softmax_(operand(x, "log_softmax"), axis=axis)
 
 
 REDUCTIONS = frozenset({logsumexp_})

@@ -361,3 +361,11 @@ def test_a_better_mode_that_was_not_gone_to_is_told_as_better() -> None:
     assert "a better mode at a = 3" in told.reason
     assert "3.0 nats above" in told.reason
     assert "3.0 nats below" in judge._second_mode(["a", "b"], there, here).reason
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_latents_that_are_known_only_together_diverge(seed: int) -> None:
+    """Covariances of such draws are singular to rounding, and used to leave as an error of linear algebra."""
+    fit = bbvi.fit(lambda z: norm.logpdf(z.a + z.b), {"a": 1, "b": 1}, seed=seed, estimator="score")
+    assert fit.status == "diverged" and fit.verdict == "unreliable"
+    assert any("grows without bound: the posterior looks improper" in reason for reason in fit.reasons)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from bbvi.estimators.score_function import ScoreFunction
 from bbvi.solvers.base import Traits
@@ -267,6 +268,9 @@ def _refine(
     columns, seen = (
         np.column_stack([e, target.own_scale(process.frame.restore(e))]) for e in (weighted.e, process.points)
     )
+    if weighted.endless(state.factor):
+        message = "The scale of a direction grows without bound: the posterior looks improper."
+        return replace(state, status=Status.DIVERGED, message=message)
     found = _errors(process, weighted, columns, rng)
     state = _described(state, process, weighted, found)
     factor = calibration(state)
@@ -302,9 +306,9 @@ def _described(state: SurrogateState, process: Process, weighted: Weighted, foun
     """The state with the moments of the surrogate's posterior, and the mean-field scales that these imply."""
     mean, covariance = weighted.moments()
     factor = state.factor @ np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
-    precision = np.linalg.inv(factor @ factor.T)
     sd = np.linalg.norm(factor, axis=1)
-    log_sd = -0.5 * np.log(np.diag(precision))
+    # Roots of the diagonal of the precision, which is the square of the factor's inverse.
+    log_sd = -np.log(np.linalg.norm(solve_triangular(factor, np.eye(len(mean)), lower=True), axis=0))
     return replace(
         state,
         mean=state.frame.restore(mean[None])[0],

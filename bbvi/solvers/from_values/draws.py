@@ -53,6 +53,9 @@ class DrawPolicy:
         Draws by which the errors are judged.
     effective, effective_per_latent : float
         Effective draws below which they are too few.
+    endless : float
+        Times that a latent's sd is that given all others, or what it was before, beyond which a posterior counts as
+        improper: squared, it is most of the digits that a covariance has.
     """
 
     size: int = 384
@@ -77,6 +80,7 @@ class DrawPolicy:
     judged: int = 400
     effective: float = 30.0
     effective_per_latent: float = 5.0
+    endless: float = 1e6
 
 
 POLICY = DrawPolicy()
@@ -105,6 +109,15 @@ class Weighted(NamedTuple):
         mean = weights @ self.e
         centred = self.e - mean
         return mean, (centred * weights[:, None]).T @ centred
+
+    def endless(self, factor: Array) -> bool:
+        """Whether a direction is so much wider than another, of a frame with this factor, that it has no end.
+
+        No covariance holds both then.
+        """
+        widest = np.sqrt(np.diag(self.moments()[1]).max())
+        conditional = 1 / np.linalg.norm(solve_triangular(factor, np.eye(len(factor)), lower=True), axis=0)
+        return bool(widest * max(1.0, np.max(np.linalg.norm(factor, axis=1) / conditional)) > POLICY.endless)
 
 
 def drawn(process: Process, start: Array, rng: np.random.Generator, policy: DrawPolicy = POLICY) -> Weighted:

@@ -82,7 +82,7 @@ _LOWEST, _HIGHEST = np.log([1e-2, 1e-3, 1e-3, 1e-3, 0.3]), np.log([100.0, 100.0,
 
 
 class Frame(NamedTuple):
-    """Coordinates e in which the posterior is about standard normal: ``u = centre + factor e``."""
+    """Coordinates e in which the posterior is about standard normal: ``u = centre + factor e``, factor triangular."""
 
     centre: Array
     factor: Array
@@ -97,8 +97,8 @@ class Frame(NamedTuple):
 
     def moved(self, mean: Array, covariance: Array) -> Frame:
         """The frame in which draws with these moments, in the coordinates of this one, are standard."""
-        own = self.factor @ np.linalg.cholesky(covariance)
-        return Frame(self.restore(mean), np.linalg.cholesky(own @ own.T))
+        # A product of lower triangular factors is one; by its square, half of the digits would be lost.
+        return Frame(self.restore(mean), self.factor @ np.linalg.cholesky(covariance))
 
 
 @dataclass(frozen=True, eq=False)

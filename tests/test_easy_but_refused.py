@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -231,3 +232,57 @@ def test_looks_around_a_mode_of_many_latents_hold_few_numbers() -> None:
     along = looks.LookPolicy().along
     assert e.size <= 2 * len(along) * looks.LookPolicy().squared + 100 * dim
     assert np.sort(np.unique(e[100:])).tolist() == [*(-x for x in along[::-1]), 0, *along]
+
+
+COLLINEAR = {"a": bbvi.Real(), "b": bbvi.Real(), "c": bbvi.Real(), "s": bbvi.Positive()}
+YEARS = np.linspace(1990.0, 2020.0, 31)
+
+
+def of_years(prior: Callable[..., Any]) -> bbvi.Model:
+    """A line with the same predictor twice, in other units."""
+
+    def log_joint(z: Any, x: Any, y: Any) -> Any:
+        means = z.a + z.b * x + z.c * (2 * x + 7)
+        return prior(z) + expon.logpdf(z.s) + anp.sum(norm.logpdf(y, means, z.s))
+
+    y = np.random.default_rng(0).normal(0.1 * (YEARS - 2005), 1.0)
+    return bbvi.Model(log_joint, COLLINEAR, {"x": YEARS, "y": y})
+
+
+KNOWN_TOGETHER: dict[str, tuple[Callable[[], bbvi.Model], str]] = {
+    "a sum": (
+        lambda: bbvi.Model(lambda z: norm.logpdf(z.a + z.b), {"a": bbvi.Real(), "b": bbvi.Real()}), r"a \+1, b -1",
+    ),
+    "collinear predictors": (lambda: of_years(lambda z: 0.0), r"a \+1, b \+0.286, c -0.143"),
+    "a level for each group, and one for all": (
+        lambda: bbvi.Model(
+            lambda z, y: anp.sum(norm.logpdf(y, z.a + z.e, 1.0)), {"a": bbvi.Real(), "e": bbvi.Real(shape=3)},
+            {"y": np.arange(3.0)},
+        ),
+        r"a \+1, e\[0\] -1, e\[1\] -1, e\[2\] -1",
+    ),
+    "a product": (
+        lambda: bbvi.Model(
+            lambda z: norm.logpdf(anp.log(z.a * z.b)) - anp.log(z.a) - anp.log(z.b),
+            {"a": bbvi.Positive(), "b": bbvi.Positive()},
+        ),
+        r"a \+1, b -1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN_TOGETHER)
+def test_latents_that_are_known_only_together_are_named(name: str) -> None:
+    make, moves = KNOWN_TOGETHER[name]
+    told = f"constant where latents move together, by ({moves}) .*the posterior is improper"
+    problems = bbvi.check_model(make()).problems
+    assert len(problems) == 1 and re.search(told, problems[0]), problems
+    for solver in ("auto", bbvi.Stochastic()):
+        fit = bbvi.fit(make(), seed=1, solver=solver, max_seconds=2)
+        assert fit.status == "diverged" and fit.verdict == "unreliable" and re.search(told, fit.reasons[0]), fit.reasons
+
+
+@pytest.mark.parametrize("sd", [10.0, 1e4, 1e6])
+def test_a_prior_however_wide_is_one(sd: float) -> None:
+    model = of_years(lambda z: sum(norm.logpdf(latent, 0, sd) for latent in (z.a, z.b, z.c)))
+    assert bbvi.check_model(model).ok

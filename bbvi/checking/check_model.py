@@ -16,7 +16,7 @@ from bbvi.model.model import Model
 from bbvi.result.standin import available
 from bbvi.search import starts
 from bbvi.target import checks
-from bbvi.target.lint import lint
+from bbvi.target.lint import lint, unidentified
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -129,7 +129,7 @@ def check_model(
     _run(report, "lint", lambda: _lint(target, point, rng))
     _run(report, "gradient", lambda: _gradient(target, point, rng))
     _run(report, "every latent matters", lambda: _dependence(target, point, rng))
-    _run(report, "proper", lambda: _proper(target, point))
+    _run(report, "proper", lambda: _proper(target, point, rng))
     for name, check in (
         ("log_likelihood", _log_likelihood),
         ("derived", _derived),
@@ -310,11 +310,13 @@ def _dependence(target: Target, point: Array, rng: np.random.Generator) -> Resul
     yield "ok", "moving any of them changes the log joint, or its support is bounded"
 
 
-def _proper(target: Target, point: Array) -> Results:
+def _proper(target: Target, point: Array, rng: np.random.Generator) -> Results:
     checks.check_proper(target, point)
-    if target.recorded:
-        yield "ok", "the density falls off in every direction"
-    else:
+    endless = [finding.message for finding in unidentified(target, point, rng)]
+    yield from (("problem", message) for message in endless)
+    if target.recorded and not endless:
+        yield "ok", "the density falls off along every latent"
+    elif not target.recorded:
         yield "note", "not checked, since the function may not bear values far out"
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from bbvi.correction.verdict import Finding, Verdict
+from bbvi.fitting.job import Job
 from bbvi.fitting.records import Optimum
 from bbvi.notices import warn
 from bbvi.status import Status
 from bbvi.target.allowance import Exhausted
-from bbvi.target.lint import lint
+from bbvi.target.lint import lint, unidentified
+from bbvi.target.lint.finding import POLICY
+
+Array = np.ndarray
 
 # What the log joint does at some places, which a fit got past if its weights or chains agree: told, and no more.
 _OF_A_PLACE = frozenset({"saturates", "flat-start"})
 # Evaluations that a look takes as a rule.
 _COST = 4
+# How many times as many a fit must have left.
+_SMALL_PART = 20
 
 
 def look(optimum: Optimum) -> Optimum:
@@ -40,7 +48,21 @@ def look(optimum: Optimum) -> Optimum:
         grave = found.severity == "caution" and found.code not in _OF_A_PLACE
         verdict = Verdict.CAUTION if grave else Verdict.RELIABLE
         findings.append(Finding(verdict, _sentence(found.message)))
+    endless = _endless(job, optimum.start.points[0])
+    if endless:
+        optimum = replace(optimum, status=Status.DIVERGED, message=endless)
     return replace(optimum, findings=(*optimum.findings, *findings))
+
+
+def _endless(job: Job, point: Array) -> str:
+    """Directions along which the posterior has no end, so that no optimum is one; "" if there are none.
+
+    They are looked for from the start, since a fit may have wandered far along them.
+    """
+    if not job.method.gradients or job.left < _SMALL_PART * (job.target.dim + POLICY.spare_points):
+        return ""
+    found = unidentified(job.target, point, job.rng("directions"))
+    return " ".join(_sentence(finding.message) for finding in found)
 
 
 def _sentence(message: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from bbvi.target.lint import influence, shapes, slopes, supports
+from bbvi.target.lint.directions import unidentified
 from bbvi.target.lint.finding import POLICY, Finding, LintPolicy
 from bbvi.target.lint.look import look
 from bbvi.target.lint.slopes import first_nan
 from bbvi.target.target import Target
 
-__all__ = ["Finding", "LintPolicy", "explain", "first_nan", "lint", "repeated_terms"]
+__all__ = ["Finding", "LintPolicy", "explain", "first_nan", "lint", "repeated_terms", "unidentified"]
 
 Array = np.ndarray
 

@@ -47,6 +47,14 @@ class LintPolicy:
         Latents that are tried for flatness.
     coupled : float
         Relative difference of two Hessian products from which a latent counts as coupled to others (rounding).
+    most_directions, spare_points : int
+        Latents up to which directions without a slope are looked for, and gradients for it beyond one a latent.
+    widths : tuple of float
+        Of the box, around the start, of which that has the gradients: the first where the log joint falls by no more
+        than `deep` nats.
+    deep : float
+    still : float
+        Share of the steepest slope up to which a direction has none (rounding); far moves then prove it.
     """
 
     most_steps: int = 500
@@ -55,6 +63,11 @@ class LintPolicy:
     flat_far: tuple[float, ...] = (-4.0, -2.5, 2.5, 4.0)
     most_flat: int = 20
     coupled: float = 1e-7
+    most_directions: int = 50
+    spare_points: int = 4
+    widths: tuple[float, ...] = (1.0, 1e-2, 1e-4, 1e-6)
+    deep: float = 1e4
+    still: float = 1e-9
 
 
 POLICY = LintPolicy()

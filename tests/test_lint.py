@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 import bbvi
-from bbvi import models
+from bbvi import models, stats
 from bbvi.checking.check_model import check_model
 from bbvi.search import starts
 from bbvi.stats import (
+    Density,
     bernoulli,
     beta,
     binom,
@@ -33,6 +34,7 @@ from bbvi.stats import (
     logsumexp,
     multinomial,
     multivariate_normal,
+    nbinom,
     ndtr,
     norm,
     ordered_logistic,
@@ -41,6 +43,7 @@ from bbvi.stats import (
     uniform,
     weibull_min,
 )
+from bbvi.stats.supports import SUPPORTS
 from bbvi.target.lint import Finding, LintPolicy, first_nan, lint
 from bbvi.target.target import Target
 
@@ -222,9 +225,42 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
         lambda: counts(changed(np.abs(Y), 5, 0.0), lambda y, rate: lognorm.logpdf(y, rate)), "outside-support",
         "numbers above loc",
     ),
+    "per cent for a share, by its mean": (
+        lambda: counts(100 * expit(Y), lambda y, rate: beta.logpdf_mean(y, 0.3, rate)), "outside-support",
+        "numbers from 0 to 1",
+    ),
+    "half a count, by its mean": (
+        lambda: counts(changed(COUNTS, 3, 2.5), lambda y, rate: nbinom.logpmf_mean(y, rate, 2.0)), "outside-support",
+        r"data 'y' are 2.5 at \[3\]",
+    ),
+    "a missing element of a vector": (
+        lambda: bbvi.Model(
+            lambda z, y: norm.logpdf(z.a) + anp.sum(multivariate_normal.logpdf(y, z.a * np.ones(2), np.eye(2))),
+            {"a": Real()}, {"y": changed(np.reshape(Y, (6, 2)), (4, 1), np.nan)},
+        ),
+        "data-not-finite", r"multivariate_normal.logpdf: the data 'y' are not finite.* at \[4, 1\]",
+    ),
     "per cent for a share": (
         lambda: counts(100 * expit(Y), lambda y, rate: beta.logpdf(y, rate, 2.0)), "outside-support",
         "0 to 1 by default",
+    ),
+    "shares of nothing and of all": (
+        lambda: bbvi.Model(
+            lambda z, y: expon.logpdf(z.a) + expon.logpdf(z.b) + anp.sum(beta.logpdf(y, z.a, z.b)),
+            {"a": Positive(), "b": Positive()}, {"y": np.r_[expit(Y), 0.0, 1.0]},
+        ),
+        "end-of-support", r"beta.logpdf: .*data 'y' are 0.* at \[12\], and 2 such values in all; .*hurdle",
+    ),
+    "a share of all, by mean and precision": (
+        lambda: bbvi.Model(
+            lambda z, y: beta.logpdf(z.m, 2, 2) + expon.logpdf(z.k) + anp.sum(beta.logpdf_mean(y, z.m, z.k)),
+            {"m": Interval(0, 1), "k": Positive()}, {"y": np.r_[expit(Y), 1.0]},
+        ),
+        "end-of-support", r"data 'y' are 1.* at \[12\]",
+    ),
+    "an amount of nothing": (
+        lambda: counts(changed(np.abs(Y), 5, 0.0), lambda y, rate: gamma.logpdf(y, rate)), "end-of-support",
+        r"gamma.logpdf: .*data 'y' are 0.* at \[5\]",
     ),
     "shares that do not add up": (
         lambda: bbvi.Model(
@@ -420,6 +456,12 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
         ),
         {"p": Interval(0, 1), "s": Positive()}, {"y": np.maximum(Y, 0.0)},
     ),
+    "shares with a part for none and all": lambda: bbvi.Model(
+        lambda z, y: expon.logpdf(z.a) + expon.logpdf(z.b)
+        + anp.sum(anp.where((y > 0) & (y < 1), beta.logpdf(anp.where((y > 0) & (y < 1), y, 0.5), z.a, z.b), -1.0)),
+        {"a": Positive(), "b": Positive()}, {"y": np.r_[expit(Y), 0.0, 1.0]},
+    ),
+    "a waiting time of nothing": lambda: counts(changed(np.abs(Y), 5, 0.0), lambda y, rate: expon.logpdf(y, 0, rate)),
     "small integers": lambda: line(right_line, x=np.arange(N, dtype=np.int8), y=Y),
     "larger integers": lambda: line(lambda z, x, y: right_line(z, x * x / 1e4, y), x=np.full(N, 100), y=Y),
     "no data": lambda: one(lambda z: -0.5 * (z.a - 3) ** 2),
@@ -498,6 +540,12 @@ def test_the_table_is_large_and_codes_are_documented() -> None:
     assert len([name for name in RIGHT if name.startswith("gallery")]) == len(models.names())
     for _, code, _ in WRONG.values():
         assert f"``{code}``" in (lint.__doc__ or "")
+
+
+def test_every_density_says_where_it_is() -> None:
+    densities = {name: getattr(stats, name) for name in stats.__all__ if isinstance(getattr(stats, name), Density)}
+    ways = [f"{name}.{way}" for name, density in densities.items() for way in vars(density)]
+    assert {way for way in ways if ".logpdf" in way or ".logpmf" in way} == set(SUPPORTS)
 
 
 def test_a_look_costs_few_evaluations_and_they_are_counted() -> None:

@@ -94,9 +94,28 @@ def _of_mass(arguments: str, mass: Mass) -> Support:
     return Support(mass.words, inside, (*counts, loc) if shifted else counts, tuple(domains))
 
 
+_OF_VECTORS = [f"multivariate_{name}.{way}" for name in ("normal", "t") for way in ("logpdf", "logpdf_cholesky")]
+_VECTORS = Support("vectors of finite numbers", lambda x, *_: np.isfinite(x).all(axis=-1), (), ())
+
 SUPPORTS: dict[str, Support] = {
     **{f"{name}.logpdf": _of_standard(*entry) for name, entry in STANDARDS.items()},
     **{name: _of_mass(*entry) for name, entry in MASSES.items()},
+    **{name: _VECTORS for name in _OF_VECTORS},
+    "beta.logpdf_mean": Support(
+        "numbers from 0 to 1",
+        lambda x, *_: (x >= 0) & (x <= 1),
+        (),
+        (
+            Domain("mean", 1, lambda mean: (mean > 0) & (mean < 1), "between 0 and 1"),
+            Domain("precision", 2, positive, "above 0"),
+        ),
+    ),
+    "nbinom.logpmf_mean": Support(
+        "counts 0, 1, 2, ...",
+        lambda k, *_: (k >= 0) & (k == np.floor(k)),
+        (),
+        (Domain("mean", 1, nonnegative, "0 or more"), Domain("concentration", 2, positive, "above 0")),
+    ),
     "dirichlet.logpdf": Support(
         "components of 0 or more that add up to 1 along the last axis",
         lambda x, alpha: on_simplex(np.asarray(x)),

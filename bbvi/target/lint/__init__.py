@@ -24,8 +24,8 @@ def lint(
     It takes two looks at the log joint, each an evaluation or two, and further ones only where there is a suspicion.
 
     The codes: ``broadcast`` and ``counted-often`` (shapes that do not go together), ``forgotten-sum``,
-    ``integer-overflow``, ``outside-support``, ``outside-domain`` and ``data-not-finite`` (where the log joint is not
-    finite at `point`), ``nan-gradient``, ``saturates``, ``flat-start``, ``unused-latent``, ``prior-only`` and
+    ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and ``data-not-finite`` (where the
+    log joint is not finite), ``nan-gradient``, ``saturates``, ``flat-start``, ``unused-latent``, ``prior-only`` and
     ``prior-only-element``.
 
     Parameters
@@ -51,6 +51,7 @@ def lint(
     if 0 < len(first.steps) <= policy.most_steps:
         looks.append(look(target, point + rng.uniform(-1.0, 1.0, target.dim), data_too=bool(first.data)))
     found += slopes.saturation(looks, policy)
+    found += [finding for seen in looks[1:] if not np.isfinite(seen.value) for finding in supports.at_ends(seen, first)]
     # A likelihood that saturates may be minus infinity at the second.
     looks = [seen for seen in looks if seen.steps and np.isfinite(seen.value)]
     if looks:

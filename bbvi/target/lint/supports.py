@@ -1,4 +1,4 @@
-"""Values outside the support of their density, by the name of the data and the first such value."""
+"""Values outside the support of their density, or at its ends, by the name of the data and the first such value."""
 
 from __future__ import annotations
 
@@ -34,6 +34,30 @@ def outside(look: Look, latents_too: bool = False) -> Iterator[Finding]:
                 yield finding
 
 
+def at_ends(look: Look, before: Look) -> Iterator[Finding]:
+    """Data at an end of their support, where the density has no logarithm at this draw, and had one at that before.
+
+    A call that had none before, where the log joint was finite, is of values that the log joint leaves out.
+    """
+    for call, same in zip(look.calls, before.calls, strict=False):
+        support = SUPPORTS.get(call.name)
+        if support is not None and np.isfinite(np.asarray(same.value, dtype=float)).all():
+            yield from _at_ends(look, call, support)
+
+
+def _at_ends(look: Look, call: Call, support: Support) -> Iterator[Finding]:
+    if ".logpdf" not in call.name or not look.latent_free(call.arguments[0]):
+        return
+    x, *parameters = (np.asarray(argument.plain, dtype=float) for argument in call.arguments)
+    inside = support.inside(x, *parameters)
+    beside = [support.inside(np.nextafter(x, side), *parameters) for side in (-np.inf, np.inf)]
+    bad = inside & ~(beside[0] & beside[1]) & ~np.isfinite(np.asarray(call.value, dtype=float))
+    if np.any(bad):
+        words = "data within the ends of its support, where it is 0 or infinite as the parameters are"
+        way_out = "give them a part of their own (stats.hurdle, or np.where), or say how far off the end they may be"
+        yield _finding(look, call, call.arguments[0], bad, "end-of-support", words, way_out)
+
+
 def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Iterator[Finding]:
     arguments = [np.asarray(a.plain) for a in call.arguments]
     first = call.arguments[0]
@@ -52,6 +76,7 @@ def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Ite
                 )
             else:
                 yield from _wrong(look, call, first, ~support.inside(*arguments), "outside-support", support.words)
+                yield from _at_ends(look, call, support)
         for domain in support.parameters:
             if domain.position < len(arguments):
                 parameter = call.arguments[domain.position]
@@ -63,10 +88,10 @@ def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Ite
 
 def _wrong(look: Look, call: Call, value: Value, bad: Any, code: str, words: str) -> Iterator[Finding]:
     if np.any(bad):
-        yield _finding(look, call, value, np.asarray(bad), code, words)
+        yield _finding(look, call, value, np.asarray(bad), code, words, _way_out(look, call, value))
 
 
-def _finding(look: Look, call: Call, value: Value, bad: Any, code: str, words: str) -> Finding:
+def _finding(look: Look, call: Call, value: Value, bad: Any, code: str, words: str, way_out: str) -> Finding:
     where = look.describe(value)
     plain = np.asarray(value.plain)
     place, shown = "", plain
@@ -82,7 +107,7 @@ def _finding(look: Look, call: Call, value: Value, bad: Any, code: str, words: s
         code,
         "caution",
         f"{call.name}: expected {words}, but {where} {'are' if 'data' in where else 'is'} {text}"
-        f"{f' at {place}' if place else ''}{few}; {_way_out(look, call, value)}",
+        f"{f' at {place}' if place else ''}{few}; {way_out}",
     )
 
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import bbvi
 from bbvi import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import gallery_pages  # noqa: E402  (these lie beside this file)
+import attributes  # noqa: E402  (these lie beside this file)
+import gallery_pages  # noqa: E402
 import local_links  # noqa: E402
+import printed  # noqa: E402
 from gallery_pages import notebooks  # noqa: E402
 
 project = "bbvi"
@@ -54,10 +57,15 @@ autodoc_typehints = "none"
 autosummary_generate = False
 
 html_theme = "furo"
-html_title = "bbvi"
+html_title = f"bbvi {release}"
 html_static_path = ["_static"]
 html_css_files = ["bbvi.css"]
-html_show_sourcelink = False
+# Each page has a link to its source; and one to edit it, once the package says where that is (Source in setup.cfg).
+html_show_sourcelink = True
+_homes = dict(entry.split(", ", 1) for entry in metadata("bbvi").get_all("Project-URL") or [])
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": ["view", "edit"] if "Source" in _homes else ["view"]}
+if "Source" in _homes:
+    html_theme_options |= {"source_repository": _homes["Source"], "source_branch": "main", "source_directory": "docs/"}
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 copybutton_prompt_text = r"\$ |>>> "
@@ -124,6 +132,27 @@ def _plain_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     lines[:] = [re.sub(r"^( +)\*shape", r"\1\\*shape", line) for line in lines]
 
 
+def _each_attribute(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = attributes.apart(lines)
+
+
+def _printed(app: Sphinx, pages: list[Path]) -> list[str]:
+    """Run the guide, and have those pages read anew of which something changed."""
+    sources = [*Path(bbvi.__file__).parent.rglob("*.py"), Path(printed.__file__)]
+    stale = printed.make(pages, _kept(app), sources)
+    return [f"guide/{page.stem}" for page in stale]
+
+
+def _with_prints(app: Sphinx, docname: str, source: list[str]) -> None:
+    page = Path(app.srcdir, f"{docname}.md")
+    if page.parent.name == "guide":
+        source[0] = printed.filled(page, source[0], _kept(app))
+
+
+def _kept(app: Sphinx) -> Path:
+    return Path(app.srcdir, "_build", "printed")
+
+
 def _bare_fields(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """Fields of a named tuple are told by its docstring; by themselves they only say that they are fields."""
     return True if type(obj).__name__ == "_tuplegetter" and obj.__doc__.startswith("Alias for field") else None
@@ -159,10 +188,15 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", lambda app: gallery_pages.make())
     docs = Path(__file__).resolve().parent
     app.connect("builder-inited", lambda app: notebooks.write_scripts(docs.parent / "examples", docs / "notebooks"))
+    guide = sorted((docs / "guide").glob("*.md"))
+    app.connect("env-get-outdated", lambda app, *_: _printed(app, guide))
+    app.connect("source-read", _with_prints)
     app.connect("html-page-context", _links_back)
     app.connect("build-finished", _no_broken_link)
     app.connect("autodoc-skip-member", _bare_fields)
     app.connect("autodoc-process-docstring", _plain_shapes)
+    # After napoleon, which makes the fields.
+    app.connect("autodoc-process-docstring", _each_attribute, priority=900)
 
 
 html_math_renderer = "mathml"

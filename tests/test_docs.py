@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,20 @@ import pytest
 from bbvi import models
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+
+import attributes  # noqa: E402
+import printed  # noqa: E402
+from local_links import broken  # noqa: E402
+
 # What the build makes is tried in test_gallery_pages.py.
 MADE = (ROOT / "docs" / "gallery" / "models", ROOT / "docs" / "_build")
 WRITTEN = [page for page in sorted((ROOT / "docs").rglob("*.md")) if not set(MADE) & set(page.parents)]
 PAGES = [ROOT / "README.md", *WRITTEN]
-# A block is left out where a comment above it says so: <!-- not run: the reason -->
-BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?^ *```python\n(?P<code>.*?)^ *```", re.M | re.S)
 
 
-def _blocks(page: Path) -> list[tuple[int, str]]:
-    """Line number and code of each block that is to be run."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        (text.count("\n", 0, match.start("code")), textwrap.dedent(match["code"]))
-        for match in BLOCK.finditer(text)
-        if not match["skip"]
-    ]
+def _blocks(page: Path) -> list[printed.Block]:
+    return printed.blocks(page.read_text(encoding="utf-8"))
 
 
 CASES = [page for page in PAGES if _blocks(page)]
@@ -37,9 +34,9 @@ CASES = [page for page in PAGES if _blocks(page)]
 def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__page__"}
-    for line, code in _blocks(page):
+    for block in _blocks(page):
         # Empty lines in front make a traceback name the line of the page.
-        exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), names)
+        exec(compile("\n" * block.line + block.code, str(page), "exec", dont_inherit=True), names)
 
 
 def test_there_is_code_to_run():
@@ -78,11 +75,57 @@ def test_included_files_exist():
 
 
 def test_broken_links_of_a_site_are_found(tmp_path):
-    sys.path.insert(0, str(ROOT / "docs"))
-    from local_links import broken
-
     (tmp_path / "a.html").write_text('<a href="b.html#here">b</a><a href="https://example.org/c">c</a><p id="top">')
     (tmp_path / "b.html").write_text('<h1 id="here">b</h1><a href="a.html#top">a</a><a href="#here">up</a>')
     assert broken(tmp_path) == []
     (tmp_path / "c.html").write_text('<a href="gone.html">d</a><a href="b.html#gone">e</a><img src="a.html">')
     assert broken(tmp_path) == ["c.html: gone.html", "c.html: b.html#gone"]
+
+
+PAGE = """\
+# A page
+
+```python
+x = 3
+print("three", x)
+x + 1
+_ = x
+x + 2; None
+```
+
+- In a list:
+
+  ```python
+  x * "long "
+  object()
+  ```
+
+<!-- not run: it needs what is not there -->
+```python
+missing()
+```
+
+The end.
+"""
+
+
+def test_what_snippets_print_is_shown_below_them(tmp_path):
+    page, kept = tmp_path / "page.md", tmp_path / "kept"
+    page.write_text(PAGE, encoding="utf-8")
+    assert printed.make([page], kept, []) == [page] and printed.make([page], kept, []) == []
+    text = printed.filled(page, PAGE, kept)
+    assert "```\n\n```{code-block} none\n:class: printed\n\nthree 3\n4\n5\n```\n" in text
+    assert "  :class: printed\n\n  'long long long '\n  <object object>\n  ```\n" in text
+    assert text.count(":class: printed") == 2 and text.endswith("The end.\n")
+    page.write_text(PAGE.replace("x = 3", "x = 4"), encoding="utf-8")
+    assert printed.make([page], kept, []) == [page] and "three 4" in printed.filled(page, PAGE, kept)
+
+
+
+def test_attributes_that_share_an_entry_get_one_each():
+    shared = [":ivar lower, upper: Ends", "    of it.", ":vartype lower, upper: float"]
+    lines = ["Text, a: b.", "", *shared, ":ivar x: Else.", ""]
+    assert attributes.apart(lines) == [
+        "Text, a: b.", "", ":ivar lower: Ends", "    of it.", ":ivar upper: Ends", "    of it.",
+        ":vartype lower: float", ":vartype upper: float", ":ivar x: Else.", "",
+    ]  # fmt: skip

@@ -26,7 +26,7 @@ import pandas as pd
 BLOCK = re.compile(
     r"(?P<skip><!-- not run: [^>]+ -->\n)?^(?P<indent> *)```python\n(?P<code>.*?)^ *```\n?", re.M | re.S
 )
-# Lines that are shown, and characters of a line.
+# Lines that are shown, and characters of a line of a table.
 MOST, WIDTH = 40, 120
 
 
@@ -113,7 +113,7 @@ def _wide() -> Iterator[None]:
 
 
 def _cut(text: str) -> str:
-    lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in text.splitlines()]
+    lines = text.splitlines()
     return "\n".join(lines if len(lines) <= MOST else [*lines[: MOST - 1], "..."])
 
 

@@ -6,6 +6,7 @@
 
 import importlib
 import pkgutil
+from difflib import get_close_matches
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,9 @@ def summary(name: str) -> str:
 
 
 def _module(name: str) -> ModuleType:
-    if name not in names():
-        raise ValueError(f"name: expected one of {', '.join(names())}; got {name!r}")
+    known = names()
+    if name not in known:
+        near = get_close_matches(name, known, cutoff=0.5)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ValueError(f"name: expected one of {', '.join(known)}; got {name!r}{hint}")
     return importlib.import_module(f"bbvi.models.{name}")

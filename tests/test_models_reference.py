@@ -46,7 +46,8 @@ def test_there_are_models_enough_and_each_has_a_reference():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="name: expected one of .*eight_schools.*; got 'nine_schools'"):
+    near = r"\(did you mean eight_schools or .*\)"
+    with pytest.raises(ValueError, match=f"name: expected one of .*eight_schools.*; got 'nine_schools' {near}"):
         models.load("nine_schools")
     with pytest.raises(ValueError, match="'nine_schools'"):
         models.reference("nine_schools")

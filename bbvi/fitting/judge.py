@@ -184,4 +184,4 @@ def _agreement(corrected: Corrected, kind: Kind) -> str:
             f"with standard errors of at most {kind.mean_error:.3f} sd in a mean and {kind.sd_error:.1%} in an sd"
             f"{_around(corrected)}."
         )
-    return f"The importance weights agree with the approximation (k-hat {kind.khat:.2f}){searched}{other}."
+    return f"The importance weights agree with the approximation (k-hat {kind.khat:z.2f}){searched}{other}."

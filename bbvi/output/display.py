@@ -70,7 +70,7 @@ def _facts(fit: FitRecord) -> Iterator[tuple[str, str]]:
     if fit.kind == "chains":
         yield "R-hat", f"{fit.rhat:.3f} (chains)"
     else:
-        yield "k-hat", f"{fit.khat:.2f} ({fit.kind})" if np.isfinite(fit.khat) else f"not known ({fit.kind})"
+        yield "k-hat", f"{fit.khat:z.2f} ({fit.kind})" if np.isfinite(fit.khat) else f"not known ({fit.kind})"
     yield (
         "cost",
         f"{fit.evaluations} evaluations, {fit.gradient_evaluations} gradients, {fit.seconds:.3f} s "

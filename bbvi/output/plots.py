@@ -88,7 +88,7 @@ def plot(fit: FitRecord, reference: Any = None) -> Figure:
         _marginal(axes[2], fit, 0, known_rows(fit, reference))
     plot_forest(fit, reference=reference, ax=right.subplots())
     figure.suptitle(
-        f"{fit.status}, {fit.verdict}    ELBO {fit.elbo:.2f} ± {fit.elbo_se:.2f}    k-hat {fit.khat:.2f}",
+        f"{fit.status}, {fit.verdict}    ELBO {fit.elbo:z.2f} ± {fit.elbo_se:.2f}    k-hat {fit.khat:z.2f}",
         color=VERDICTS.get(fit.verdict), fontsize=12, x=0.01, ha="left",
     )  # fmt: skip
     return figure

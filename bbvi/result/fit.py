@@ -172,7 +172,7 @@ class Fit(FitRecord):
         return str(way_out("text")(self))
 
     def __repr__(self) -> str:
-        return f"<bbvi.Fit: {self.status}, {self.verdict}, ELBO {self.elbo:.2f}, k-hat {self.khat:.2f}>"
+        return f"<bbvi.Fit: {self.status}, {self.verdict}, ELBO {self.elbo:z.2f}, k-hat {self.khat:z.2f}>"
 
     def _repr_html_(self) -> str:
         return str(way_out("html")(self))

@@ -57,8 +57,9 @@ scoreboard: $(VENV)/.installed-docs ## fit the whole gallery against its referen
 calibrate: $(VENV)/.installed-docs ## fit some 270 posteriors with known answers, and count right and wrong verdicts (minutes; ARGS="--quick")
 	@$(BIN)/python tests/calibration $(ARGS)
 
-bench: $(VENV)/.installed-demo ## time and cost against hand-written code, and by rows and latents (minutes)
+bench: $(VENV)/.installed-test ## time and cost against hand-written code, by rows, latents and workers (half an hour)
 	@$(BIN)/python tests/benchmarks
+	@$(BIN)/python tests/benchmarks/cluster.py --out docs/_static/figures/cluster.md
 	@$(BIN)/python tests/benchmarks/scaling.py --out docs/_static/figures/scaling.md
 
 peers: $(VENV)/.installed-demo ## whole processes side by side with NumPyro, on large posteriors (a quarter of an hour)

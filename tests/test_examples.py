@@ -20,6 +20,7 @@ SAYS = {
     "prior_and_posterior_predictive": "posterior predictive",
     "pymc_gradient": "NUTS, 2 chains of 1000 draws, took",
     "pytorch_gradient": "of the fit and of PyTorch on a grid",
+    "rows_on_a_cluster": "The coefficients that the rows were made with are",
     "stochastic_epidemic": "On a Dask cluster of two workers: means 0 sd from these",
     "simulator_on_a_cluster": "Resumed, it has converged: its means are 0",
 }
@@ -42,6 +43,8 @@ def test_example_runs(path, capsys, monkeypatch, tmp_path):
     if path.stem in NEEDS:
         needed(NEEDS[path.stem])
     monkeypatch.chdir(tmp_path)
+    # As many as show what it is about.
+    monkeypatch.setenv("ROWS", "20000")
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as end:

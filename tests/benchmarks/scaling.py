@@ -17,8 +17,8 @@ import bbvi
 from bbvi.stats import bernoulli, halfnorm, norm
 
 PREDICTORS = 20
-ROWS = (10_000, 100_000, 1_000_000)
-LATENTS = (12, 102, 1_002, 3_002)
+ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
+LATENTS = (12, 102, 1_002, 3_002, 10_002)
 
 
 def by_rows(rows: int) -> bbvi.Model:

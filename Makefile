@@ -62,8 +62,10 @@ bench: $(VENV)/.installed-test ## time and cost against hand-written code, by ro
 	@$(BIN)/python tests/benchmarks/cluster.py --out docs/_static/figures/cluster.md
 	@$(BIN)/python tests/benchmarks/scaling.py --out docs/_static/figures/scaling.md
 
-peers: $(VENV)/.installed-demo ## whole processes side by side with NumPyro, on large posteriors (a quarter of an hour)
+peers: $(VENV)/.installed-demo ## side by side with PyVBMC on few values, and with NumPyro on large posteriors (half an hour)
 	@$(MAKE) --no-print-directory .venv-peers/.installed-peers VENV=.venv-peers PYTHON=$(PYTHON)
+	@$(BIN)/python tests/benchmarks/from_values.py --pyvbmc .venv-peers/bin/python \
+		--out docs/_static/figures/from_values.md
 	@$(BIN)/python tests/benchmarks/peers.py --numpyro .venv-peers/bin/python --out docs/_static/figures/peers.md $(ARGS)
 
 dist: $(VENV)/.installed-publish ## a wheel and an sdist in dist/, as they would be published

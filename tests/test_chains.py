@@ -9,7 +9,7 @@ from scipy import integrate, special
 
 import bbvi
 from bbvi.correction import chains
-from bbvi.correction.chains import ChainPolicy, Density, rhat
+from bbvi.correction.chains import ChainPolicy, Density, history, rhat
 from bbvi.correction.chains.controls import Controls
 from bbvi.correction.chains.metric import Metric, fitted
 from bbvi.stats import halfnorm, norm, poisson
@@ -338,3 +338,10 @@ def test_a_limit_that_ends_chains_is_named(limits, name):
     free = bbvi.fit(model, seed=1)
     assert free.kinds["chains"].cut == ""
     assert not any("ended the chains" in reason for reason in free.reasons)
+
+
+def test_moments_of_iterations_are_those_of_all_draws() -> None:
+    x = np.random.default_rng(1).standard_normal((7, 5, 3)) * [1.0, 1e-8, 1e100] + [1e6, 3.0, 0.0]
+    one, all_at_once = history.moments_of(x), history.moments(x)
+    np.testing.assert_allclose(one.mean, all_at_once.mean, rtol=1e-12)
+    np.testing.assert_allclose(one.sd, all_at_once.sd, rtol=1e-6)

@@ -145,8 +145,8 @@ def _policy(corrected: Corrected) -> ChainPolicy:
     policy = job.policy.chains
     if near_modes(corrected.modes):
         policy = replace(policy, fewest=max(policy.fewest, job.policy.draws_between_modes))
-    # Draws are held twice: flat, and as the quantities that are reported.
-    policy = replace(policy, numbers=int(min(policy.numbers, job.target.max_memory / 16)))
+    # Draws are held three times: as they came, as the quantities that are reported, and adjusted.
+    policy = replace(policy, numbers=int(min(policy.numbers, job.target.max_memory / 24)))
     return replace(policy, kick=job.policy.kick_of_many) if job.target.dim >= job.policy.many else policy
 
 

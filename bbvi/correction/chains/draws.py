@@ -17,7 +17,7 @@ from bbvi.correction.chains.agreement import (
     problems_of,
 )
 from bbvi.correction.chains.controls import Controls
-from bbvi.correction.chains.history import flattened, moments, unbounded
+from bbvi.correction.chains.history import moments, moments_of, unbounded
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.record import Measure, Record
@@ -271,16 +271,16 @@ def _chains(record: Record, density: Density, spent: int, interrupted: bool, cut
     """What was drawn, with what it shows of its own accuracy."""
     policy, labels, stand, drawn = record.policy, record.labels, record.stand, record.columns.rows
     found, bad = record.last_look(), unbounded(drawn)
-    draws, columns, values, errors = record.draws.rows, drawn, record.values.rows, found.errors
+    draws, values, errors = record.draws.rows, record.values.rows, found.errors
     # Chains that disagree are not stationary, of which Stein's identity says nothing; limits leave no evaluations.
     known = cut in ("", "memory") and values.size <= remaining and policy.agree(found)
     better = _adjusted(record, record.controls, density) if known and record.controls is not None else None
     if better is not None:
-        draws, columns, values = better
+        draws, values = better
         errors = record.errors()
     errors = enlarged(errors, drawn, policy)
     found = found._replace(mean_error=errors.mean, sd_error=errors.sd)
-    mean, sd = moments(columns)
+    mean, sd = moments(drawn) if better is None else moments_of(record.measure(u)[1] for u in draws)
     share, rates = float(np.mean(record.divergent)), np.mean(record.accepted, axis=0)
     return Chains(
         draws=np.moveaxis(draws, 0, 1),
@@ -310,14 +310,15 @@ def _chains(record: Record, density: Density, spent: int, interrupted: bool, cut
     )
 
 
-def _adjusted(record: Record, controls: Controls, density: Density) -> tuple[Array, Array, Array] | None:
-    """Draws (T, C, D) with the moments that control variates leave, what is reported of them, and their log densities.
+def _adjusted(record: Record, controls: Controls, density: Density) -> tuple[Array, Array] | None:
+    """Draws (T, C, D) with the moments that control variates leave, and their log densities (T, C).
 
     None where a log density is infinite.
     """
-    adjustment, stand = controls.adjustment(), record.stand
-    draws = np.stack([stand.at(adjustment(stand.coordinates(u, u)[0]))[0] for u in record.draws.rows])
-    values = density.values(flattened(draws)).reshape(draws.shape[:2])
-    if not np.isfinite(values).all():
-        return None
-    return draws, np.stack([record.measure(u)[1] for u in draws]), values
+    adjustment, stand, drawn = controls.adjustment(), record.stand, record.draws.rows
+    # One iteration after the other, since of many latents all draws are most of the memory there is.
+    draws, values = np.empty_like(drawn), np.empty(drawn.shape[:2])
+    for k, u in enumerate(drawn):
+        draws[k] = stand.at(adjustment(stand.coordinates(u, u)[0]))[0]
+        values[k] = density.values(draws[k])
+    return (draws, values) if np.isfinite(values).all() else None

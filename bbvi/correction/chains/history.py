@@ -75,6 +75,20 @@ def moments(x: Array) -> Moments:
     return Moments(*(np.concatenate(each) for each in zip(*found, strict=True)))
 
 
+def moments_of(rows: Iterable[Array]) -> Moments:
+    """Of quantities that come one iteration (C, R) after the other, and are not kept (Chan, Golub and LeVeque 1983)."""
+    count, mean, squares = 0, np.zeros(0), np.zeros(0)
+    for row in rows:
+        with np.errstate(invalid="ignore"):
+            x = np.where(np.abs(row) < HUGE, row, 0.0)
+        if not count:
+            mean, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+        both, step = count + len(x), x.mean(axis=0) - mean
+        squares += x.var(axis=0) * len(x) + step**2 * (count * len(x) / both)
+        mean, count = mean + step * (len(x) / both), both
+    return Moments(mean, np.sqrt(squares / max(count, 1)))
+
+
 def unbounded(x: Array) -> Array:
     """Which quantities (R,) are infinite, or no number, at some iteration."""
     with np.errstate(invalid="ignore"):

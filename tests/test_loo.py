@@ -12,7 +12,7 @@ from posteriors import exact_loo, exact_regression, regression, regression_data
 
 import bbvi
 from bbvi.result.loo import leave_one_out, loo
-from bbvi.stats import norm
+from bbvi.stats import bernoulli, norm
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def fit():
 
 def figure(result, name: str):
     """A figure under the name that it has in ArviZ 0.23 or 1.x."""
-    older = {"elpd": "elpd_loo", "elpd_i": "loo_i", "p": "p_loo"}
+    older = {"elpd": "elpd_loo", "elpd_i": "loo_i", "p": "p_loo", "pareto_k": "pareto_k"}
     return result[older[name]] if hasattr(result, "index") else getattr(result, name)
 
 
@@ -102,3 +102,23 @@ def test_draws_of_no_weight_do_not_count():
     spoiled[:10] = np.nan
     first = leave_one_out(spoiled, log_weights).elpd
     np.testing.assert_allclose(first, leave_one_out(log_likelihood[10:], np.zeros(390)).elpd, atol=0.01)
+
+
+def test_weights_of_a_gaussian_that_is_the_posterior_have_no_tail() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(8000, 3))
+    y = (rng.random(8000) < 1 / (1 + np.exp(-x @ [1.0, -0.5, 0.3]))).astype(float)
+    fit = bbvi.fit(
+        bbvi.Model(
+            log_prior=lambda z: anp.sum(norm.logpdf(z.beta, 0, 2)),
+            log_likelihood=lambda z, y: bernoulli.logpmf_logits(y, anp.dot(x, z.beta)),
+            latents={"beta": 3},
+            data={"y": y},
+        ),
+        seed=1,
+    )
+    assert fit.kinds[fit.kind].exact
+    khat = np.asarray(figure(loo(fit), "pareto_k"))
+    assert (khat < 0.5).all()
+    assert float(figure(loo(fit), "p")) == pytest.approx(3.0, abs=0.2)
+    assert np.isfinite(fit.sensitivity()[["prior", "likelihood", "khat"]]).all(axis=None)

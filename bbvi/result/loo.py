@@ -147,6 +147,9 @@ def weighted_draws(fit: FitRecord, kind: str = "best", *, evaluate: bool = False
             f"kind: the log joint was not evaluated at draws of {name}, which their weights need; say evaluate=True to "
             "call it there"
         )
+    if chosen.exact:
+        # What its weights vary by is nothing, but would pass for a tail: k-hat knows no scale.
+        return Weighted(u, np.zeros(len(u)), log_density)
     return Weighted(u, log_density - chosen.normal.log_density(u), log_density)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from bbvi.estimators.cost import Cost
+from bbvi.families.protocol import Distribution, Entropic
 
 Array = np.ndarray
 
@@ -31,7 +32,7 @@ class Estimate(NamedTuple):
 class Estimator(Protocol):
     """Anything that estimates the gradient of E_q[f]."""
 
-    def estimate(self, cost: Cost, q: Any, draws: int, rng: np.random.Generator) -> Estimate:
+    def estimate(self, cost: Cost, q: Distribution, draws: int, rng: np.random.Generator) -> Estimate:
         """Estimate from `draws` draws of q."""
 
 
@@ -46,11 +47,11 @@ def positive_int(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
-def entropy_gradient(q: Any) -> Array:
-    """Gradient of the entropy of q, for the ELBO of a model."""
-    if not (hasattr(q, "entropy") and hasattr(q, "entropy_gradient")):
+def entropic(q: Distribution) -> Entropic:
+    """The distribution itself, if its entropy is known, for the ELBO of a model."""
+    if not isinstance(q, Entropic):
         raise TypeError(
             "q: the ELBO of a model needs a MeanFieldGaussian, or another q with entropy and entropy_gradient; "
             f"got {type(q).__name__}"
         )
-    return np.asarray(q.entropy_gradient())
+    return q

@@ -13,6 +13,7 @@ from bbvi.estimators.cost import FunctionCost, TargetCost, as_cost
 from bbvi.estimators.gradient import as_estimator
 from bbvi.estimators.quadrature import exact_gradient
 from bbvi.estimators.score_function import ScoreFunction
+from bbvi.families.protocol import Distribution, Scored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ COLUMNS = ["estimator", "draws", "coordinate", "bias", "bias_se", "variance", "e
 
 def compare_estimators(
     cost_or_model: Any,
-    q: Any,
+    q: Distribution,
     estimators: Iterable[Any] = ("pathwise", "score"),
     draws: int | Iterable[int] = (10, 100),
     repeats: int = 200,
@@ -113,7 +114,7 @@ def unique_labels(estimators: list[Estimator]) -> list[str]:
 def _measure(
     estimator: Estimator,
     cost: FunctionCost | TargetCost,
-    q: Any,
+    q: Distribution,
     draws: int,
     repeats: int,
     rng: np.random.Generator,
@@ -134,9 +135,11 @@ def _summarize(gradients: Array, exact: Array | None) -> dict[str, Array]:
     return {"bias": bias, "bias_se": np.sqrt(variance / len(gradients)), "variance": variance}
 
 
-def _parameter_names(q: Any) -> list[str]:
+def _parameter_names(q: Distribution) -> list[str]:
     if hasattr(q, "parameters"):
         return list(q.parameters)
+    if not isinstance(q, Scored):
+        raise TypeError(f"q: expected an object with parameters or score, got {type(q).__name__}")
     return [f"parameter[{i}]" for i in range(np.shape(q.score(q.sample(1, np.random.default_rng(0))))[1])]
 
 

@@ -8,11 +8,12 @@ coefficients from all of them would depend on the draw they correct, and bias th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bbvi.families import MeanFieldGaussian
+from bbvi.families.protocol import Scored
 
 Array = np.ndarray
 
@@ -141,7 +142,7 @@ def gaussian_features(q: MeanFieldGaussian, z: Array, members: Array) -> Feature
     return Features(np.concatenate(values, axis=1), np.concatenate(rows))
 
 
-def score_features(q: Any, score: Array, columns: Array, rng: np.random.Generator) -> Features:
+def score_features(q: Scored, score: Array, columns: Array, rng: np.random.Generator) -> Features:
     """The constant and the score itself, for any q.
 
     E[h h'] comes from fresh draws of q, which cost no evaluation of f and, being independent of those the

@@ -9,6 +9,7 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 
+from bbvi.families.protocol import Distribution
 from bbvi.model.model import Model
 from bbvi.target.protocol import LogDensity
 from bbvi.target.target import Target
@@ -121,7 +122,7 @@ class TargetCost:
         return pair
 
 
-def as_cost(cost: Any, q: Any = None) -> FunctionCost | TargetCost:
+def as_cost(cost: Any, q: Distribution | None = None) -> FunctionCost | TargetCost:
     """Wrap a function of one draw, a model or a target.
 
     Raises
@@ -141,8 +142,9 @@ def as_cost(cost: Any, q: Any = None) -> FunctionCost | TargetCost:
         if not isinstance(cost, Model):
             raise TypeError(f"cost: expected a function of one draw or a Model, got {type(cost).__name__}")
         target = Target(cost)
-    if q is not None and getattr(q, "dim", target.dim) != target.dim:
-        raise ValueError(f"q: expected {target.dim} coordinates, as the model has, got {q.dim}")
+    dim = getattr(q, "dim", target.dim)
+    if dim != target.dim:
+        raise ValueError(f"q: expected {target.dim} coordinates, as the model has, got {dim}")
     return TargetCost(target)
 
 

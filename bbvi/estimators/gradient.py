@@ -11,6 +11,7 @@ from bbvi.estimators.base import Estimator, positive_int
 from bbvi.estimators.cost import as_cost
 from bbvi.estimators.pathwise import Pathwise
 from bbvi.estimators.score_function import ScoreFunction
+from bbvi.families.protocol import Distribution
 
 Array = np.ndarray
 
@@ -52,7 +53,9 @@ def as_estimator(estimator: Any) -> Estimator:
     return estimator
 
 
-def estimate_gradient(cost: Any, q: Any, estimator: Any, draws: int, rng: np.random.Generator | int | None) -> Array:
+def estimate_gradient(
+    cost: Any, q: Distribution, estimator: str | Estimator, draws: int, rng: np.random.Generator | int | None
+) -> Array:
     """Monte Carlo estimate of the gradient of an expectation in the parameters of q.
 
     Parameters

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from bbvi.estimators.base import Estimate, entropy_gradient
+from bbvi.estimators.base import Estimate, entropic
 from bbvi.estimators.cost import Cost
+from bbvi.families import MeanFieldGaussian
+from bbvi.families.protocol import Distribution, Reparameterized
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Pathwise:
         """Short name in tables."""
         return "pathwise (stick the landing)" if self.stick_the_landing else "pathwise"
 
-    def estimate(self, cost: Cost, q: Any, draws: int, rng: np.random.Generator) -> Estimate:
+    def estimate(self, cost: Cost, q: Distribution, draws: int, rng: np.random.Generator) -> Estimate:
         """Estimate from `draws` draws of q; one gradient of the cost each.
 
         Raises
@@ -51,7 +52,7 @@ class Pathwise:
         TypeError
             If q has no ``path``, or, for the ELBO of a model, no ``entropy`` and ``entropy_gradient``.
         """
-        if not hasattr(q, "path"):
+        if not isinstance(q, Reparameterized):
             raise TypeError(f"q: {type(q).__name__} has no path, which pathwise needs; use score")
         z = q.sample(draws, rng)
         values, gradients = cost.gradients(z)
@@ -60,9 +61,11 @@ class Pathwise:
         value = float(np.mean(values))
         if not cost.entropy:
             return Estimate(np.mean(q.path(z, gradients), axis=0), value)
-        by_entropy = entropy_gradient(q)
-        value += q.entropy()
+        known = entropic(q)
+        value += known.entropy()
         if self.stick_the_landing:
+            if not isinstance(q, MeanFieldGaussian):
+                raise TypeError(f"q: stick_the_landing needs a MeanFieldGaussian, got {type(q).__name__}")
             # The derivative of -log q in z; its mean along the path is the gradient of the entropy.
             return Estimate(np.mean(q.path(z, gradients + q.standardize(z) / q.sd), axis=0), value)
-        return Estimate(np.mean(q.path(z, gradients), axis=0) + by_entropy, value)
+        return Estimate(np.mean(q.path(z, gradients), axis=0) + known.entropy_gradient(), value)

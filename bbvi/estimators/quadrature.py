@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
-from bbvi.estimators.base import entropy_gradient
 from bbvi.estimators.cost import Cost
 from bbvi.families import MeanFieldGaussian
+from bbvi.families.protocol import Distribution
 
 Array = np.ndarray
 
@@ -19,7 +18,7 @@ _GRID = 20_000
 _NEGLIGIBLE = 1e-20
 
 
-def exact_gradient(cost: Cost, q: Any) -> Array | None:
+def exact_gradient(cost: Cost, q: Distribution) -> Array | None:
     """Gradient of the objective by Gauss-Hermite quadrature of f times the score; values of f only.
 
     Two orders must agree to 1e-6 of the gradient's size. In one dimension, a cost too steep for that (a step,
@@ -46,7 +45,7 @@ def _integrate(cost: Cost, q: MeanFieldGaussian, nodes: Array, weights: Array) -
         return np.full(2 * q.dim, np.nan)
     # Any constant may be taken from the cost; the mean leaves the least to cancel.
     gradient = (weight * (values - weight @ values)) @ q.score(z)
-    return np.asarray(gradient + entropy_gradient(q) if cost.entropy else gradient)
+    return np.asarray(gradient + q.entropy_gradient() if cost.entropy else gradient)
 
 
 def _hermite(order: int) -> tuple[Array, Array]:

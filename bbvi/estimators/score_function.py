@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, TypeGuard
 
 import numpy as np
 
-from bbvi.estimators.base import Estimate, entropy_gradient
+from bbvi.estimators.base import Estimate, entropic
 from bbvi.estimators.control_variates import (
     Features,
     gaussian_features,
@@ -20,6 +20,7 @@ from bbvi.estimators.control_variates import (
 from bbvi.estimators.cost import Cost
 from bbvi.estimators.rao_blackwell import changed_terms, guarded, probe_structure
 from bbvi.families import Independent, MeanFieldGaussian
+from bbvi.families.protocol import Distribution, Scored
 
 Array = np.ndarray
 
@@ -75,14 +76,14 @@ class ScoreFunction:
         options += [] if self.rao_blackwell else ["no Rao-Blackwellization"]
         return f"score ({', '.join(options)})" if options else "score"
 
-    def structure(self, cost: Cost, q: Any, rng: np.random.Generator) -> Array:
+    def structure(self, cost: Cost, q: Distribution, rng: np.random.Generator) -> Array:
         """Which terms each coordinate touches, bool (D, T); all true where there is nothing to leave out."""
         if not self._may_reduce(q):
             return np.ones((1, 1), dtype=bool)
         return self._probe(cost, q, cost.terms(q.sample(1, rng)).shape[1], rng)
 
     def estimate(
-        self, cost: Cost, q: Any, draws: int, rng: np.random.Generator, structure: Array | None = None
+        self, cost: Cost, q: Distribution, draws: int, rng: np.random.Generator, structure: Array | None = None
     ) -> Estimate:
         """Estimate from `draws` draws of q, one evaluation of the cost each.
 
@@ -97,7 +98,7 @@ class ScoreFunction:
         TypeError
             If q has no ``score``, or, for the ELBO of a model, no ``entropy`` and ``entropy_gradient``.
         """
-        if not hasattr(q, "score"):
+        if not isinstance(q, Scored):
             raise TypeError(f"q: {type(q).__name__} has no score, which the score function needs; use pathwise")
         z = q.sample(draws, rng)
         separate = self._may_reduce(q) and (structure is None or not np.all(structure))
@@ -107,22 +108,23 @@ class ScoreFunction:
             return Estimate(np.full(score.shape[1], np.nan), np.nan)
         values = np.sum(terms, axis=1)
         contributions = self._contributions(values[:, None], q, z, score, None, rng)
-        if separate and structure is None:
+        if separate and structure is None and self._may_reduce(q):
             structure = self._probe(cost, q, terms.shape[1], rng)
         if separate and structure is not None and not np.all(structure):
             own = terms @ structure.T.astype(float)
             reduced = self._contributions(own, q, z, score, structure, rng)
-            left_out = self._left_out(values[:, None] - own, q, z, score, rng)
+            left_out = self._left_out(values[:, None] - own, q, z, score, len(structure), rng)
             contributions = guarded(contributions, reduced, left_out)
         gradient, value = np.mean(contributions, axis=0), float(np.mean(values))
         if cost.entropy:
-            return Estimate(gradient + entropy_gradient(q), value + q.entropy())
+            known = entropic(q)
+            return Estimate(gradient + known.entropy_gradient(), value + known.entropy())
         return Estimate(gradient, value)
 
-    def _may_reduce(self, q: Any) -> bool:
+    def _may_reduce(self, q: Distribution) -> TypeGuard[Independent]:
         return self.rao_blackwell and isinstance(q, Independent) and q.dim > 1
 
-    def _probe(self, cost: Cost, q: Any, terms: int, rng: np.random.Generator) -> Array:
+    def _probe(self, cost: Cost, q: Independent, terms: int, rng: np.random.Generator) -> Array:
         if terms == 1:
             return np.ones((q.dim, 1), dtype=bool)
         if isinstance(q, MeanFieldGaussian):
@@ -130,11 +132,11 @@ class ScoreFunction:
         return changed_terms(cost.terms, *_moves(q, rng))
 
     def _contributions(
-        self, costs: Array, q: Any, z: Array, score: Array, structure: Array | None, rng: np.random.Generator
+        self, costs: Array, q: Scored, z: Array, score: Array, structure: Array | None, rng: np.random.Generator
     ) -> Array:
         # costs has one column for all parameters, or with a structure one for each coordinate.
         count = score.shape[1]
-        coordinate = np.zeros(count, dtype=int) if structure is None else np.arange(count) % q.dim
+        coordinate = np.zeros(count, dtype=int) if structure is None else np.arange(count) % len(structure)
         if self.control_variate == "none":
             return plain(costs[:, coordinate], score)
         if self.control_variate == "optimal":
@@ -142,28 +144,32 @@ class ScoreFunction:
         if self.control_variate == "leave-one-out":
             return regression(costs, score, coordinate, Features(np.ones((len(score), 1)), np.zeros((1, count))))
         if structure is None:
-            return regression(costs, score, coordinate, self._features(q, z, score, None, rng))
+            return regression(costs, score, coordinate, self._features(q, z, score, None, 1, rng))
         contributions = np.empty_like(score)
         for group, neighbours in groups((structure.astype(int) @ structure.T.astype(int)) > 0):
             columns = np.flatnonzero(np.isin(coordinate, group))
-            features = self._features(q, z, score, neighbours, rng)
+            features = self._features(q, z, score, neighbours, len(structure), rng)
             features = features._replace(moments=features.moments[:, columns])
             contributions[:, columns] = regression(costs, score[:, columns], coordinate[columns], features)
         return contributions
 
-    def _left_out(self, costs: Array, q: Any, z: Array, score: Array, rng: np.random.Generator) -> Array:
+    def _left_out(
+        self, costs: Array, q: Scored, z: Array, score: Array, dim: int, rng: np.random.Generator
+    ) -> Array:
         """Contributions of the terms that are left out; regression, whatever is used else, shows the least of
         them."""
-        features = self._features(q, z, score, None, rng)
-        return regression(costs, score, np.arange(score.shape[1]) % q.dim, features)
+        features = self._features(q, z, score, None, 1, rng)
+        return regression(costs, score, np.arange(score.shape[1]) % dim, features)
 
-    def _features(self, q: Any, z: Array, score: Array, members: Array | None, rng: np.random.Generator) -> Features:
-        """Features of the coordinates `members`, or of all."""
+    def _features(
+        self, q: Scored, z: Array, score: Array, members: Array | None, dim: int, rng: np.random.Generator
+    ) -> Features:
+        """Features of the coordinates `members` of `dim`, or of all."""
         if isinstance(q, MeanFieldGaussian):
             return gaussian_features(q, z, np.arange(q.dim) if members is None else members)
         columns = np.arange(score.shape[1])
         if members is not None:
-            columns = columns[np.isin(columns % q.dim, members)]
+            columns = columns[np.isin(columns % dim, members)]
         return score_features(q, score, columns, rng)
 
 

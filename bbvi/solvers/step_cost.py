@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bbvi.estimators.cost import TargetCost
 from bbvi.families import MeanFieldGaussian
+from bbvi.target.protocol import LogDensity
 
 Array = np.ndarray
 
@@ -28,7 +29,7 @@ class Anchored(TargetCost):
     the distance of z from a.
     """
 
-    def __init__(self, part: Any, anchor: Anchor) -> None:
+    def __init__(self, part: LogDensity, anchor: Anchor) -> None:
         super().__init__(part)
         self.anchor = anchor
 

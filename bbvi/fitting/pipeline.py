@@ -52,8 +52,8 @@ def run(job: Job) -> Fit:
     except Refuted as refuted:
         told = (
             f"The log joint is not what it was when it was recorded ({refuted}): it depends on more than its "
-            "arguments, or on their types. It was evaluated draw by draw instead, which takes longer; write it as a "
-            "function of its arguments alone."
+            "arguments, or on their types, or catches errors. It was evaluated draw by draw instead, which takes "
+            "longer; write it as a function of its arguments alone."
         )
         again = replace(job, target=job.target.unrecorded(str(refuted)))
         return _shown(again, (Finding(Verdict.CAUTION, told),))

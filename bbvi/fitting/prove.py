@@ -49,8 +49,8 @@ def prove_posterior(corrected: Corrected) -> Corrected:
 
 
 def posterior_calls(job: Job) -> int:
-    """Calls of the last proof: all that there may be where the log joint can ask for the types of its arguments."""
-    return ProofPolicy().calls(job.target.evaluations, wary=job.target.asks_for_types)
+    """Calls of the last proof: all that there may be where its recording is doubtful."""
+    return ProofPolicy().calls(job.target.evaluations, wary=job.target.doubtful)
 
 
 def _prove(job: Job, u: Array) -> None:

@@ -13,9 +13,9 @@ from autograd.tracer import getval
 
 from bbvi.batching.autodiff import columns
 from bbvi.batching.derivatives import equal, is_derivative, record_derivative, stack
+from bbvi.batching.doubts import doubt_of
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
-from bbvi.batching.types_asked import asks_for_types
 from bbvi.model.model import Model
 from bbvi.serial import digest
 from bbvi.target.allowance import Exhausted
@@ -221,20 +221,19 @@ class Evaluator:
             attempt()
 
     @property
-    def asks_for_types(self) -> bool:
-        """Whether code of the log joint can ask for the types of its arguments, in which a recording may differ."""
+    def doubtful(self) -> bool:
+        """Whether code of the log joint can learn what a recording of it cannot notice."""
         given = self.model.functions
-        return any(asks_for_types(given[name]) for name in _LOG_DENSITIES if name in given)
+        return any(doubt_of(given[name]) for name in _LOG_DENSITIES if name in given)
 
     def _attempt(self, name: str, first: dict[str, Array], draws: dict[str, Array]) -> str:
         """Why the function refuses to be recorded; empty where it does not, whether the recording is kept or not."""
         self._recordings[name] = None
-        word = "" if name in _OF_DENSITY else asks_for_types(self.model.functions[_GIVEN_AS[name]])
-        if word:
+        doubt = "" if name in _OF_DENSITY else doubt_of(self.model.functions[_GIVEN_AS[name]])
+        if doubt:
             # Its values are few, and nothing proves it later.
-            told = f"it may ask for the types of its arguments ({word})"
-            self._give_up(name, told)
-            return told
+            self._give_up(name, doubt)
+            return doubt
         spread = self._spread(draws)
         try:
             for recording, proven in self._candidates(name, first):

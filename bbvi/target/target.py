@@ -11,9 +11,9 @@ import numpy as np
 
 from bbvi.batching.autodiff import vjp
 from bbvi.batching.derivatives import equal, stack
+from bbvi.batching.doubts import doubt_of
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable, is_own_fault
-from bbvi.batching.types_asked import asks_for_types
 from bbvi.model.draw import Draw, describe_draw
 from bbvi.model.model import Model
 from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS
@@ -273,8 +273,9 @@ class Target(Uncounted):
 
             # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
             try:
-                if asks_for_types(function):
-                    raise NotRecordable("it may ask for the types of its arguments")
+                doubt = doubt_of(function)
+                if doubt:
+                    raise NotRecordable(doubt)
                 result = np.asarray(Recording(of_one, self._one(draws, 0))(draws))
             except (NotRecordable, *REPLAY_ERRORS) as error:
                 logger.info("a function is evaluated draw by draw: %s", error)

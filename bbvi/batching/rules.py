@@ -68,7 +68,7 @@ def _rule_of(fun: Callable[..., Any]) -> Rule | None:
 
 def _loop(operation: Operation) -> Callable[..., Batched]:
     if operation.shape is None:
-        raise TypeError(f"{getattr(operation.fun, '__name__', operation.fun)} has several results and no batching rule")
+        raise NoRule(f"{getattr(operation.fun, '__name__', operation.fun)} has several results and no batching rule")
     call = operation.caller()
 
     def apply(*operands: Batched) -> Batched:

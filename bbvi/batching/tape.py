@@ -18,6 +18,7 @@ from autograd.numpy import numpy_wrapper
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, Node, getval, isbox, new_box, trace_stack
 
+from bbvi.batching import in_place
 from bbvi.batching.autodiff import taken_at
 from bbvi.batching.operations import Operation
 from bbvi.threads import forks_wait_for
@@ -43,6 +44,8 @@ class Tape:
         Each with the slots of its varying arguments, and its own.
     values : list
         By slot, at the draw that was recorded.
+    memory : Memory
+        Whose memory the values have.
     refused : str
         Why the function cannot be recorded, and where it was when that showed; empty as long as it can.
     """
@@ -50,6 +53,7 @@ class Tape:
     def __init__(self) -> None:
         self.operations: list[tuple[Operation, tuple[int, ...], int]] = []
         self.values: list[Any] = []
+        self.memory = in_place.Memory()
         self.trace = -1
         self.refused = ""
         self._known: dict[Any, int] = {}
@@ -68,6 +72,7 @@ class Tape:
     def root(self, value: Any) -> Any:
         """A box for an input."""
         self.values.append(value)
+        self.memory.note(value)
         node = RecordNode.new_root(self, len(self.values) - 1)
         return new_box(value, self.trace, node)
 
@@ -111,8 +116,13 @@ class RecordNode(Node):
                 self.tape.refuse(f"{_name(fun)} hides a latent inside one of its arguments")
         if kwargs and any(map(_holds_box, kwargs.values())):
             self.tape.refuse(f"{_name(fun)} hides a latent inside one of its arguments")
+        if kwargs.get("out") is not None:
+            self.tape.refuse(f"{_name(fun)} writes what depends on a latent into an array of the function's own")
+        if fun in _VALUE_TYPED:
+            self.tape.refuse(f"the type of what {_name(fun)} gives depends on the values of a latent")
         if _shape_depends_on_values(fun, args, parent_argnums):
             self.tape.refuse(f"the shape of what {_name(fun)} gives depends on the values of a latent")
+        self.tape.memory.note(value)
         shape = None if isinstance(value, tuple) else getattr(value, "shape", ())
         operation = Operation(fun, tuple(args), kwargs, tuple(parent_argnums), shape)
         self.slot: int = self.tape.add(operation, tuple([parent.slot for parent in parents]), value)
@@ -133,6 +143,10 @@ _VALUE_SHAPED = frozenset(
         "trim_zeros", "union1d", "unique",
     )
 ) - {None}  # fmt: skip
+
+
+# What is complex for some values and real for others.
+_VALUE_TYPED = frozenset(getattr(anp.linalg, name, None) for name in ("eig", "eigvals")) - {None}
 
 
 def _outside(frame: FrameType) -> bool:
@@ -262,6 +276,22 @@ class RecordBox(ArrayBox):
 
     __rand__ = __and__
     __ror__ = __or__
+    __iand__, __ior__ = in_place.in_place(__and__), in_place.in_place(__or__)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._node.tape.refuse("the function writes into a latent, or into what depends on one")
+
+    def __delitem__(self, index: Any) -> None:
+        self._node.tape.refuse("the function deletes a part of a latent")
+
+    def __str__(self) -> str:
+        if _outside(sys._getframe(1)):
+            self._node.tape.refuse("the function makes a text of a latent")
+        return str(ArrayBox.__str__(self))
+
+
+for _operator, _change in in_place.OPERATORS.items():
+    setattr(RecordBox, _operator, _change)
 
 
 _RECORDED_TYPES = (np.ndarray, float, int, np.float64, np.float32, np.bool_, np.int64, np.int32, np.intp)

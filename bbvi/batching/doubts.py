@@ -1,4 +1,4 @@
-"""Whether a function's code can learn what a recording cannot notice: types, errors, what its own primitives see."""
+"""Whether a function's code can learn what a recording cannot notice: types, errors, plain values, a state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,13 @@ _WORDS = frozenset({value.__name__ for value in _ASKING}) | {
 _CATCHING = frozenset({"suppress", "catch_warnings", "seterrcall"})
 # Names between underscores that are asked of modules and functions rather than of values.
 _HARMLESS = frozenset({"__name__", "__file__", "__version__", "__debug__", "__init__", "__call__", "__main__"})
+# What stays what it is, or is looked into: functions and modules.
+_STILL = (
+    int, float, complex, str, bytes, range, type(None), np.ndarray, np.generic,
+    type, FunctionType, MethodType, BuiltinFunctionType, ModuleType, functools.partial, property, staticmethod,
+    classmethod,
+)  # fmt: skip
+_STILL_LIBRARIES = frozenset({"numpy", "scipy", "autograd", "bbvi"})
 _LIBRARIES = frozenset({"numpy", "autograd", "scipy", "bbvi", *sys.stdlib_module_names}) - {"__main__"}
 
 
@@ -36,39 +43,70 @@ def doubt_of(function: Callable[..., Any]) -> str:
     never meets a latent: what follows from it may cost time, but nothing else. A name that is put together while the
     function runs is not seen.
     """
+    for value, plain, _ in _reached(function):
+        if any(value is asking for asking in _ASKING):
+            return _of_types(value.__name__)
+        if plain is None:
+            continue
+        if _is_own_primitive(plain):
+            return f"it has a primitive of its own ({plain.__name__}), which is given plain values"
+        found = "" if _of_a_library(plain.__module__ or "") else _found_in(plain.__code__)
+        if found:
+            return found
+    return ""
+
+
+def may_keep_state(function: Callable[..., Any]) -> bool:
+    """Whether a function writes outside itself, or reads what others may change: a dict, a list, an object.
+
+    Arrays, numbers and texts are taken to stay what they are.
+    """
+    for _, plain, held in _reached(function):
+        if plain is not None and _of_a_library(plain.__module__ or ""):
+            continue
+        if any(map(_may_change, held)) or (plain is not None and _writes_outside(plain.__code__)):
+            return True
+    return False
+
+
+def _reached(function: Callable[..., Any]) -> Iterator[tuple[Any, FunctionType | None, list[Any]]]:
+    """Each value that a function can name, the Python function behind it where there is one, and what that holds."""
     waiting: list[Any] = [function]
     seen: set[FunctionType] = set()
     while waiting:
         value = waiting.pop()
-        if any(value is asking for asking in _ASKING):
-            return _of_types(value.__name__)
         if isinstance(value, functools.partial):
-            waiting += [value.func, *value.args, *value.keywords.values()]
+            given = [value.func, *value.args, *value.keywords.values()]
+            waiting += given
+            yield value, None, given
             continue
         plain, owner = _plain(value)
-        if plain is None or plain in seen:
-            continue
-        seen.add(plain)
-        if _is_own_primitive(plain):
-            return f"it has a primitive of its own ({plain.__name__}), which is given plain values"
-        for cell in plain.__closure__ or ():
-            # One that is not filled yet holds nothing.
-            with contextlib.suppress(ValueError):
-                waiting.append(cell.cell_contents)
-        waiting += [*(plain.__defaults__ or ()), *(plain.__kwdefaults__ or {}).values()]
-        if _of_a_library(plain.__module__ or ""):
-            continue
-        words = set(_words(plain.__code__))
-        found = _found_in(plain.__code__, words)
-        if found:
-            return found
-        known = [plain.__globals__[word] for word in words if word in plain.__globals__]
-        holders = [*(x for x in known if isinstance(x, ModuleType)), *owner]
-        waiting += known + [vars(holder)[word] for holder in holders for word in words & vars(holder).keys()]
-    return ""
+        if plain is None:
+            yield value, None, []
+        elif plain not in seen:
+            seen.add(plain)
+            held = _held_by(plain, owner)
+            waiting += held
+            yield value, plain, held
 
 
-def _found_in(code: CodeType, words: set[str]) -> str:
+def _held_by(function: FunctionType, owner: list[Any]) -> list[Any]:
+    """What is in a function's closure and its defaults, and the globals and the attributes that it names."""
+    held: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for cell in function.__closure__ or ():
+        # One that is not filled yet holds nothing.
+        with contextlib.suppress(ValueError):
+            held.append(cell.cell_contents)
+    if _of_a_library(function.__module__ or ""):
+        return held
+    words = set(_words(function.__code__))
+    known = [function.__globals__[word] for word in words if word in function.__globals__]
+    holders = [*(x for x in known if isinstance(x, ModuleType)), *owner]
+    return held + known + owner[:1] + [vars(holder)[word] for holder in holders for word in words & vars(holder).keys()]
+
+
+def _found_in(code: CodeType) -> str:
+    words = set(_words(code))
     asking = {word for word in words if word in _WORDS or _is_special(word)}
     if asking:
         return _of_types(min(asking))
@@ -91,6 +129,24 @@ def _handles_errors(code: CodeType) -> bool:
     if any(one == "PUSH_EXC_INFO" and then != "WITH_EXCEPT_START" for one, then in pairwise(names)):
         return True
     return any(_handles_errors(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _writes_outside(code: CodeType) -> bool:
+    """Whether a function binds a variable that is not its own, or an attribute of anything."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("STORE_GLOBAL", "STORE_ATTR"):
+            return True
+        if instruction.opname == "STORE_DEREF" and instruction.argval in code.co_freevars:
+            return True
+    return any(_writes_outside(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _may_change(value: Any) -> bool:
+    if isinstance(value, (tuple, frozenset)):
+        return any(map(_may_change, value))
+    if isinstance(value, (np.random.Generator, np.random.RandomState)):
+        return True
+    return not isinstance(value, _STILL) and type(value).__module__.partition(".")[0] not in _STILL_LIBRARIES
 
 
 def _is_own_primitive(function: FunctionType) -> bool:

@@ -13,7 +13,7 @@ from autograd.tracer import getval
 
 from bbvi.batching.autodiff import columns
 from bbvi.batching.derivatives import equal, is_derivative, record_derivative, stack
-from bbvi.batching.doubts import doubt_of
+from bbvi.batching.doubts import doubt_of, may_keep_state
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
@@ -223,8 +223,8 @@ class Evaluator:
     @property
     def doubtful(self) -> bool:
         """Whether code of the log joint can learn what a recording of it cannot notice."""
-        given = self.model.functions
-        return any(doubt_of(given[name]) for name in _LOG_DENSITIES if name in given)
+        given = [self.model.functions[name] for name in _LOG_DENSITIES if name in self.model.functions]
+        return any(map(doubt_of, given)) or any(map(may_keep_state, given))
 
     def _attempt(self, name: str, first: dict[str, Array], draws: dict[str, Array]) -> str:
         """Why the function refuses to be recorded; empty where it does not, whether the recording is kept or not."""

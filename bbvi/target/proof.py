@@ -18,9 +18,9 @@ class ProofPolicy:
     """How often the function is called to be compared with its recording.
 
     What a function learns of the values of its latents is refused while it is recorded, whichever way it takes; what is
-    left to the proof is a state that changes between calls, which shows at every draw, and code that asks for the type
-    of a value or catches errors, which is seen in it: then the proof is as strong as it gets. It finds a difference
-    over a share p of the posterior with probability 1 - (1 - p)^n.
+    left to the proof is a state that changes between calls, and code that asks for the type of a value or catches
+    errors. Where code is seen that may do any of these, the proof is as strong as it gets. It finds a difference over a
+    share p of the posterior with probability 1 - (1 - p)^n.
 
     Attributes
     ----------

@@ -79,7 +79,7 @@ def main():
         print(f"\n1 worker:  {alone:.1f} s, {1000 * alone / fit.evaluations:.1f} ms an evaluation")
 
         cluster.scale(2)
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=120)
         same, together = timed()
         print(f"2 workers: {together:.1f} s, {alone / together:.2f} times as fast, on {os.cpu_count()} cores")
 

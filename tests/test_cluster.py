@@ -64,7 +64,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def client(cluster: Any) -> Iterator[Any]:
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=120)
         yield client
 
 
@@ -145,7 +145,7 @@ def test_a_worker_that_joins_takes_its_share(cluster: Any, client: Any) -> None:
     before = shards.total("_raw_values", u)
     count = len(client.nthreads())
     cluster.scale(count + 1)
-    client.wait_for_workers(count + 1)
+    client.wait_for_workers(count + 1, timeout=120)
     shards.looked = -np.inf
     np.testing.assert_allclose(shards.total("_raw_values", u), before, rtol=1e-12)
     loads = [sum(at == address for at, _ in shards.held.values()) for address in client.nthreads()]

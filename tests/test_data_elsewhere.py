@@ -233,7 +233,7 @@ def test_a_worker_that_is_killed_reads_no_more_and_another_does(client: Any, tmp
     fit = bbvi.fit(model(of_parquet(tmp_path)), seed=1, init=START, cluster=client, callback=kill_one)
     assert killed
     assert_same(fit, alone)
-    client.wait_for_workers(2)
+    client.wait_for_workers(2, timeout=120)
 
 
 def test_some_rows_are_here_and_some_elsewhere(client: Any, alone: bbvi.Fit) -> None:

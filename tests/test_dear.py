@@ -9,7 +9,7 @@ import bbvi
 from bbvi.draws import orthogonal
 from bbvi.search import looks
 from bbvi.search.ascent import leads_home
-from bbvi.solvers import newton
+from bbvi.solvers.hessian import few_draws, hessian
 from bbvi.stats import bernoulli, norm
 from bbvi.target import evaluator
 from bbvi.target.target import Target
@@ -64,8 +64,8 @@ def test_the_hessian_of_few_draws_is_that_of_a_whole_design_for_a_gaussian(rng):
     precision = factor @ factor.T
     target = Target(bbvi.Model(lambda z: -0.5 * anp.dot(z, anp.dot(precision, z)), 5))
     mean, log_sd = np.zeros(5), -0.5 * np.log(np.diag(precision))
-    found, error = newton.few_draws(target, mean, log_sd, orthogonal(4, 5, rng))
-    whole = newton.hessian(target, mean[None], log_sd[None], orthogonal(12, 5, rng)[None])[2][0]
+    found, error = few_draws(target, mean, log_sd, orthogonal(4, 5, rng))
+    whole = hessian(target, mean[None], log_sd[None], orthogonal(12, 5, rng)[None])[2][0]
     assert error < 1e-10
     np.testing.assert_allclose(found, whole, atol=1e-9)
 
@@ -74,11 +74,11 @@ def test_the_error_of_a_hessian_of_few_draws_is_not_understated(rng):
     """Of a density with third and fourth derivatives. Balance makes the true error smaller than stated."""
     target = Target(bbvi.Model(lambda z: anp.sum(3 * z - anp.exp(z)) - 0.2 * anp.sum(z) ** 2, 4))
     mean, log_sd = np.full(4, 0.8), np.full(4, -0.5)
-    whole = newton.hessian(target, mean[None], log_sd[None], orthogonal(4096, 4, rng)[None])[2][0][:4, :4]
+    whole = hessian(target, mean[None], log_sd[None], orthogonal(4096, 4, rng)[None])[2][0][:4, :4]
     roots = np.linalg.inv(np.linalg.cholesky(whole))
     ratios = []
     for _ in range(40):
-        found, error = newton.few_draws(target, mean, log_sd, orthogonal(8, 4, rng))
+        found, error = few_draws(target, mean, log_sd, orthogonal(8, 4, rng))
         assert error > 0.05
         ratios.append(np.linalg.norm(roots @ (found[:4, :4] - whole) @ roots.T, 2) / error)
     assert np.quantile(ratios, 0.9) < 2.0

@@ -9,6 +9,7 @@ from bbvi.correction.chains.metric import MetricPolicy, curved, fitted
 from bbvi.draws import orthogonal
 from bbvi.solvers import newton
 from bbvi.solvers.curvature import coarse, mean_curvature, preconditioned
+from bbvi.solvers.trust_region import conjugate_gradient
 from bbvi.stats import nbinom
 from bbvi.target.target import Target
 
@@ -72,7 +73,7 @@ def test_preconditioned_steps_are_those_without_and_few():
     assert there
     assert products[0] < 60
     np.testing.assert_allclose(hx, rhs, atol=1e-7)
-    plain, _, interior = newton.conjugate_gradient(
+    plain, _, interior = conjugate_gradient(
         local.product, rhs, radius=np.array([np.inf]), tolerance=np.array([1e-8]), iterations=2000
     )
     assert interior.all()

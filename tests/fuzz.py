@@ -76,6 +76,35 @@ def asking(a: Any, b: Any, c: float) -> Any:
     return anp.sum(b) * (2.0 if isinstance(a, np.ndarray) else 3.0 if hasattr(a, "_value") else 2.0)
 
 
+def growing(a: Any, b: Any, c: float) -> Any:
+    x = anp.tanh(a)
+    alias = x
+    x += c
+    x *= 1.5
+    return alias
+
+
+def changing(a: Any, b: Any, c: float) -> Any:
+    """What it is given, for whoever else has it."""
+    a -= 0.1 * anp.tanh(a) + c
+    return anp.sum(b)
+
+
+def changing_a_view(a: Any, b: Any, c: float) -> Any:
+    view = flat(a)
+    view += 0.1 * anp.tanh(view)
+    return a
+
+
+def writing(a: Any, b: Any, c: float) -> Any:
+    x = flat(a) * 1.0
+    try:
+        x[0] = c
+    except TypeError:
+        return anp.sum(b)
+    return anp.sum(x)
+
+
 def guarded(function: Callable[[Any], Any]) -> Callable[[Any, Any, float], Any]:
     """Of sums that are bounded, so that nothing overflows."""
     return lambda a, b, c: function(anp.tanh(a) * 3.0)
@@ -102,7 +131,9 @@ OPERATIONS: dict[str, Callable[[Any, Any, float], Any]] = {
     "matmul": lambda a, b, c: flat(a) @ flat(a), "data": lambda a, b, c: anp.sum(a) * X, "loop": looping,
     "masked": lambda a, b, c: anp.sum(flat(a) * (flat(a) > c)), "counted": lambda a, b, c: anp.sum(a > c) + anp.sum(b),
     "comprehension": lambda a, b, c: sum([x * c for x in flat(a)]),
+    "grown": growing, "changed": changing, "written": writing,
     # What leaks values, or should not be recorded as it is.
+    "changed view": changing_a_view, "spoken": lambda a, b, c: anp.sum(b) + len(str(first(a))),
     "branch": branching, "length": counting, "while": whiling, "swallowed": swallowing, "asked": asking,
     "selected": lambda a, b, c: anp.sum(flat(a)[flat(a) > c]),
     "nonzero": lambda a, b, c: anp.sum(b) + len(np.nonzero(flat(a) > c)[0]),

@@ -251,6 +251,25 @@ def test_a_state_that_matters_for_one_per_cent_of_the_posterior_is_found(kind):
         assert fit.verdict != "reliable" and any("when it was recorded" in reason for reason in fit.reasons)
 
 
+@pytest.mark.parametrize("kind", ["number", "array"])
+def test_what_is_bound_anew_by_a_callback_is_found(kind):
+    """A difference over 1 % of the posterior, as above, in what a log joint only reads."""
+    lost, losses = 0.0, np.zeros(1)
+
+    def change(progress):
+        nonlocal lost
+        lost = losses[0] = 1.0
+
+    def log_joint(z):
+        return -anp.cosh(z[0]) - 0.1 * z[0] ** 4 - (lost if kind == "number" else losses[0]) * (z[0] > 1.6)
+
+    for seed in range(10):
+        lost = losses[0] = 0.0
+        fit = bbvi.fit(log_joint, 1, seed=seed, callback=change)
+        assert lost and fit.verdict != "reliable"
+        assert any("when it was recorded" in reason for reason in fit.reasons)
+
+
 def test_what_may_keep_a_state():
     data, scale, table = np.ones(3), 2.0, {"y": np.ones(3)}
     assert not may_keep_state(lambda z: -0.5 * scale * anp.sum((data - z) ** 2))

@@ -15,6 +15,8 @@ import numpy as np
 from autograd.numpy.numpy_boxes import ArrayBox
 from autograd.tracer import Box, isbox
 
+from bbvi.serial import digest
+
 # While it is recorded, a function sees a stand-in for each latent, which these tell from an array. What only asks
 # `isinstance` is answered as for an array.
 _ASKING = (type, repr, vars, dir, isbox, Box, ArrayBox, sys._getframe, sys.getsizeof, memoryview, np.shares_memory,
@@ -59,7 +61,7 @@ def doubt_of(function: Callable[..., Any]) -> str:
 def may_keep_state(function: Callable[..., Any]) -> bool:
     """Whether a function writes outside itself, or reads what others may change: a dict, a list, an object.
 
-    Arrays, numbers and texts are taken to stay what they are.
+    Of arrays, numbers and texts `what_is_read` tells whether they changed.
     """
     for _, plain, held in _reached(function):
         if plain is not None and _of_a_library(plain.__module__ or ""):
@@ -67,6 +69,22 @@ def may_keep_state(function: Callable[..., Any]) -> bool:
         if any(map(_may_change, held)) or (plain is not None and _writes_outside(plain.__code__)):
             return True
     return False
+
+
+def what_is_read(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """What a function reads beside its arguments, to be compared with what it reads later."""
+    return tuple(
+        _as_it_is(value)
+        for _, plain, held in _reached(function)
+        if plain is None or not _of_a_library(plain.__module__ or "")
+        for value in held
+    )
+
+
+def _as_it_is(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return digest(value)
+    return value if isinstance(value, (int, float, complex, str, bytes)) else id(value)
 
 
 def _reached(function: Callable[..., Any]) -> Iterator[tuple[Any, FunctionType | None, list[Any]]]:

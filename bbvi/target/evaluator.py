@@ -13,7 +13,7 @@ from autograd.tracer import getval
 
 from bbvi.batching.autodiff import columns
 from bbvi.batching.derivatives import equal, is_derivative, record_derivative, stack
-from bbvi.batching.doubts import doubt_of, may_keep_state
+from bbvi.batching.doubts import doubt_of, may_keep_state, what_is_read
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import NotRecordable
 from bbvi.model.model import Model
@@ -67,6 +67,7 @@ class Evaluator:
         self.evaluations = 0
         self._recordings: dict[str, Recording | None] = {}
         self.looped: dict[str, str] = {}
+        self._read: list[tuple[Any, ...]] | None = None
         self.log: Log | None = None
         self._salt = b""
         self._replay = replay and not model.vectorized
@@ -223,12 +224,23 @@ class Evaluator:
     @property
     def doubtful(self) -> bool:
         """Whether code of the log joint can learn what a recording of it cannot notice."""
-        given = [self.model.functions[name] for name in _LOG_DENSITIES if name in self.model.functions]
-        return any(map(doubt_of, given)) or any(map(may_keep_state, given))
+        given = self._given()
+        changed = self._read is not None and self._read != self._reads()
+        return changed or any(map(doubt_of, given)) or any(map(may_keep_state, given))
+
+    def _given(self) -> list[Callable[..., Any]]:
+        """The user's functions of which the log density is made."""
+        return [self.model.functions[name] for name in _LOG_DENSITIES if name in self.model.functions]
+
+    def _reads(self) -> list[tuple[Any, ...]]:
+        """What they read beside their arguments."""
+        return list(map(what_is_read, self._given()))
 
     def _attempt(self, name: str, first: dict[str, Array], draws: dict[str, Array]) -> str:
         """Why the function refuses to be recorded; empty where it does not, whether the recording is kept or not."""
         self._recordings[name] = None
+        if name == "density":
+            self._read = self._reads()
         doubt = "" if name in _OF_DENSITY else doubt_of(self.model.functions[_GIVEN_AS[name]])
         if doubt:
             # Its values are few, and nothing proves it later.

@@ -91,7 +91,9 @@ def test_a_halo_is_told(dim: int, share: float, times: float, seed: int) -> None
     fit = bbvi.fit(halo(dim, share, times), dim, seed=seed)
     right = np.sqrt(1 - share + share * times**2)
     assert abs(fit.summary()["sd"] / right - 1).max() > 0.1
-    assert fit.verdict == "unreliable" and "lie around all draws" in fit.reasons[0]
+    # Where weights failed their own checks nobody has to look.
+    told = any("lie around all draws" in reason or " sampling found: " in reason for reason in fit.reasons)
+    assert fit.verdict == "unreliable" and told
 
 
 def test_a_halo_of_some_latents_is_told() -> None:
@@ -99,7 +101,8 @@ def test_a_halo_of_some_latents_is_told() -> None:
         return halo(20, 0.3, 6.0)(z.a) + anp.sum(norm.logpdf(z.b, 0.3 * z.a[0], 1))
 
     fit = bbvi.fit(bbvi.Model(log_joint, {"a": 20, "b": 12}), seed=1)
-    assert fit.verdict == "unreliable" and any("lie around all draws" in reason for reason in fit.reasons)
+    told = any("lie around all draws" in reason or " sampling found: " in reason for reason in fit.reasons)
+    assert fit.verdict == "unreliable" and told
 
 
 @pytest.mark.parametrize("degrees", [3, 8])

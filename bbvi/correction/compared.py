@@ -13,6 +13,8 @@ Array = np.ndarray
 
 # Nats by which a surrogate is taken to be off at the most.
 MOST = 20.0
+# What is larger has no square that is a number.
+_HUGE = 1e150
 # What the errors of a surrogate are enlarged by that no evaluation has confirmed.
 UNSEEN = 3.0
 
@@ -48,7 +50,8 @@ class Compared:
     @property
     def plain(self) -> float:
         """Root mean square of the residuals, in nats."""
-        return float(np.sqrt(np.mean(self.residual**2))) if len(self.residual) else float("nan")
+        residual = np.clip(self.residual, -_HUGE, _HUGE)
+        return float(np.sqrt(np.mean(residual**2))) if len(residual) else float("nan")
 
     @property
     def standardized(self) -> float:

@@ -89,9 +89,11 @@ def _cut_short(found: Chains, job: Job) -> Chains:
 def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
     """Whether there is a funnel whose neck ejects the chains, which all of them then miss alike.
 
-    One trajectory of thousands is ejected by chance anywhere; where coordinates straighten the funnel, none is.
+    One trajectory of thousands is ejected by chance anywhere; where coordinates straighten the funnel, none is. A few
+    say little of their share, so that it counts with its standard error.
     """
-    if found.divergent <= policy.chains.careful:
+    trajectories = found.draws.shape[0] * found.draws.shape[1]
+    if found.divergent + np.sqrt(found.divergent / trajectories) <= policy.chains.careful:
         return ()
     u = found.draws.reshape(-1, found.draws.shape[-1])
     equal = np.full(len(u), 1.0 / len(u))

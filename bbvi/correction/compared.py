@@ -13,8 +13,8 @@ Array = np.ndarray
 
 # Nats by which a surrogate is taken to be off at the most.
 MOST = 20.0
-# What is larger has no square that is a number.
-_HUGE = 1e150
+# What is lower has no square that is a number, and is nothing to a surrogate.
+_ABYSS = -1e100
 # What the errors of a surrogate are enlarged by that no evaluation has confirmed.
 UNSEEN = 3.0
 
@@ -33,7 +33,7 @@ class Compared:
         if not len(fresh.u):
             return cls(process, np.empty(0), np.empty(0))
         e = process.frame.whiten(fresh.u)
-        residual = np.where(np.isfinite(fresh.log_density), fresh.log_density - process.mean(e), -MOST)
+        residual = np.where(usable(fresh.log_density), fresh.log_density - process.mean(e), -MOST)
         return cls(process, residual, residual / np.sqrt(process.variance(e) + process.noise_sd**2))
 
     @classmethod
@@ -50,13 +50,17 @@ class Compared:
     @property
     def plain(self) -> float:
         """Root mean square of the residuals, in nats."""
-        residual = np.clip(self.residual, -_HUGE, _HUGE)
-        return float(np.sqrt(np.mean(residual**2))) if len(residual) else float("nan")
+        return float(np.sqrt(np.mean(self.residual**2))) if len(self.residual) else float("nan")
 
     @property
     def standardized(self) -> float:
         """Root mean square of the standardized ones; what is taken for it where there are none."""
         return float(np.sqrt(np.mean(np.minimum(self.standard**2, 1e4)))) if len(self.standard) else UNSEEN
+
+
+def usable(log_density: Array) -> Array:
+    """Which log densities a surrogate may be compared with, and given."""
+    return np.isfinite(log_density) & (log_density > _ABYSS)
 
 
 def left_out(process: Process) -> float:

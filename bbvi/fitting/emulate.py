@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from bbvi.correction.compared import Compared
+from bbvi.correction.compared import Compared, usable
 from bbvi.correction.emulation import SurrogateKind, emulated
 from bbvi.correction.pool import Evaluated
 from bbvi.correction.tails import beyond, outermost, pushed, with_tails
@@ -86,7 +86,7 @@ def _with_fresh(
     values = corrected.job.target.values(u) if count else np.empty(0)
     u, values = np.concatenate([fresh.u, u]), np.concatenate([fresh.log_density, values])
     # Those that failed last, since no surrogate is given them.
-    order = np.argsort(~np.isfinite(values), kind="stable")
+    order = np.argsort(~usable(values), kind="stable")
     return Evaluated(u[order], values[order])
 
 
@@ -97,7 +97,7 @@ def _candidates(
 
     What the fresh values say of the first is plain; of the others, what each says that was left out.
     """
-    finite, further = np.isfinite(fresh.log_density), np.isfinite(outer.log_density)
+    finite, further = usable(fresh.log_density), usable(outer.log_density)
     if not further.any():
         yield Compared.of_others(before, fresh)
     u = np.concatenate([before.frame.restore(before.points), fresh.u[finite], outer.u[further]])

@@ -60,7 +60,7 @@ class Compared:
 
 def usable(log_density: Array) -> Array:
     """Which log densities a surrogate may be compared with, and given."""
-    return np.isfinite(log_density) & (log_density > _ABYSS)
+    return np.asarray(np.isfinite(log_density) & (log_density > _ABYSS))
 
 
 def left_out(process: Process) -> float:

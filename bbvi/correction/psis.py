@@ -173,7 +173,9 @@ def pareto_quantile(levels: Array, shape: Array, scale: Array) -> Array:
     """Quantiles (M, N) of the generalized Pareto distribution at levels (M,), for shapes and scales (N,)."""
     exponential = -np.log1p(-levels)[:, None]
     safe = np.where(np.abs(shape) < 1e-12, 1.0, shape)
-    return np.asarray(scale * np.where(np.abs(shape) < 1e-12, exponential, np.expm1(safe * exponential) / safe))
+    # Of the heaviest tails they are beyond all numbers.
+    with np.errstate(over="ignore"):
+        return np.asarray(scale * np.where(np.abs(shape) < 1e-12, exponential, np.expm1(safe * exponential) / safe))
 
 
 def _grid_size(size: int) -> int:

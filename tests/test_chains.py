@@ -107,7 +107,7 @@ def test_a_latent_that_does_not_move_is_neither_stretched_nor_lost():
     controls = Controls.begun(np.ones((64, 2)), np.ones(2))
     rows = [np.column_stack([np.ones(64), rng.standard_normal(64)]) for _ in range(8)]
     for e in rows:
-        controls.append(e, -e)
+        controls.append(e, -e, np.ones(2))
     adjustment = controls.adjustment()
     np.testing.assert_allclose(adjustment(rows[0])[:, 0], 1.0)
     np.testing.assert_allclose(adjustment.undone(adjustment(rows[0])), rows[0], atol=1e-12)

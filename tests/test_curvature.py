@@ -5,7 +5,8 @@ import pytest
 
 import bbvi
 from bbvi.batching.operations import _log_add_exp
-from bbvi.correction.chains.metric import MetricPolicy, curved, fitted
+from bbvi.correction.chains.conditional import Curvature
+from bbvi.correction.chains.metric import MetricPolicy, fitted
 from bbvi.draws import orthogonal
 from bbvi.solvers import newton
 from bbvi.solvers.curvature import coarse, mean_curvature, preconditioned
@@ -41,8 +42,10 @@ def test_a_metric_with_curvature_whitens(dim):
     covariance = np.linalg.inv(matrix)
     x = np.random.default_rng(2).multivariate_normal(np.zeros(dim), covariance, 200)
     g = target.gradients(x)[1]
-    base = curved(lambda u: target.gradients(u)[1], x[:2], g[:2], x.std(axis=0), MetricPolicy())
-    assert base is not None
+    policy = MetricPolicy(points=2)
+    measured = Curvature.at_draws(lambda u: target.gradients(u)[1], x, g, np.random.default_rng(9), policy)
+    assert measured is not None
+    base = measured.base
     np.testing.assert_allclose(base.factor @ base.inverse, np.eye(dim), atol=1e-6)
     metric = fitted(x, g, MetricPolicy(), base)
     whitened = metric.whiten(np.linalg.cholesky(covariance).T)

@@ -90,7 +90,7 @@ def test_a_fit_by_chains_is_stored_and_goes_on(tmp_path):
     fit.save(tmp_path / "fit.npz")
     loaded = bbvi.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(loaded.chains.draws, fit.chains.draws)
-    np.testing.assert_array_equal(loaded.chains.stand.metric.base.factor, fit.chains.stand.metric.base.factor)
+    np.testing.assert_array_equal(loaded.chains.stand.warp.shift, fit.chains.stand.warp.shift)
     longer = fit.extend(8)
     assert longer.chains.draws.shape[1] == fit.chains.draws.shape[1] + 8
     np.testing.assert_allclose(longer.chains.as_drawn[:, :-8], fit.chains.as_drawn, atol=1e-10)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bbvi.correction.chains.warp import Warp, found
+from bbvi.correction.chains.metric import Base
+from bbvi.correction.chains.warp import KNOTS, Turn, Warp, found
 
 
 def funnel(n: int, dim: int, slope: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -40,16 +41,27 @@ def test_coordinates_and_positions_are_inverses_of_each_other():
     np.testing.assert_allclose(warp.position(warp.coordinates(x)), x, rtol=1e-12, atol=1e-12)
 
 
+def turned(dim: int, steering: list[int], stretch: np.ndarray, rng: np.random.Generator) -> Turn:
+    """Some turn that leaves the steering latents alone."""
+    factor, others = np.eye(dim), np.setdiff1d(np.arange(dim), steering)
+    factor[np.ix_(others, others)] = rng.normal(size=(len(others), len(others)))
+    inside = np.where(np.isin(np.arange(dim), steering), 0.0, 0.3 * rng.normal(size=stretch.shape))
+    return Turn(Base(factor, np.linalg.inv(factor)), inside)
+
+
+@pytest.mark.parametrize("bends", [False, True])
+@pytest.mark.parametrize("turn", [False, True])
 @pytest.mark.parametrize("steering", [[0], [2, 0]])
-def test_gradients_are_those_of_the_density_in_the_coordinates(steering):
+def test_gradients_are_those_of_the_density_in_the_coordinates(steering, turn, bends):
     rng = np.random.default_rng(2)
     x, g = funnel(6, 5, 0.9, rng)
     count = 2 * len(steering) + 1
-    shift, stretch = 0.3 * rng.normal(size=(count, 5)), 0.3 * rng.normal(size=(count, 5))
+    more = (1 + len(KNOTS)) * len(steering) + 1 if bends else count
+    shift, stretch = 0.3 * rng.normal(size=(more, 5)), 0.3 * rng.normal(size=(count, 5))
     centre, scale = rng.normal(size=len(steering)), np.exp(0.2 * rng.normal(size=len(steering)))
     shift[:, steering] = stretch[:, steering] = 0.0
     shift[0, steering], stretch[0, steering] = centre, np.log(scale)
-    warp = Warp(np.array(steering), centre, scale, shift, stretch)
+    warp = Warp(np.array(steering), shift, stretch, turned(5, steering, stretch, rng) if turn else None)
     e = warp.coordinates(x)
     np.testing.assert_allclose(warp.position(e), x, rtol=1e-10)
 

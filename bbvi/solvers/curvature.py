@@ -38,15 +38,20 @@ def mean_curvature(gradients: Callable[[Array], Array], points: Array, slopes: A
         Where, and the gradients there.
     scale : ndarray, shape (D,)
     """
-    first, pattern, total = True, None, np.zeros((len(scale), len(scale)))
+    return np.asarray(curvatures(gradients, points, slopes, scale).mean(axis=0))
+
+
+def curvatures(gradients: Callable[[Array], Array], points: Array, slopes: Array, scale: Array) -> Array:
+    """Minus the Hessian at each of the points, (K, D, D); otherwise as `mean_curvature`."""
+    first, pattern, found = True, None, []
     for point, slope in zip(points, slopes, strict=True):
         curvature = None if pattern is None else _by_pattern(gradients, point, slope, scale, pattern)
         if curvature is None:
             curvature = _differences(gradients, point, slope, np.diag(scale)) * scale
         if first:
             first, pattern = False, pattern_of(curvature)
-        total += curvature
-    return np.asarray((total + total.T) / (2.0 * len(points)))
+        found.append((curvature + curvature.T) / 2.0)
+    return np.array(found)
 
 
 def _differences(gradients: Callable[[Array], Array], point: Array, slope: Array, moves: Array) -> Array:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from bbvi.correction.chains.metric import Base, MetricPolicy, curved, fitted
+from bbvi.correction.chains.conditional import Curvature, conditional
+from bbvi.correction.chains.metric import Base, Metric, fitted
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.trajectories import Density, Stand, steps_of, trajectory
 from bbvi.correction.chains.warp import found as warp_of
@@ -82,7 +83,7 @@ def _run(
         moved = trajectory(density, stand, rng, policy, rate=1.0 / math.sqrt(k))
         stand, spent = moved.stand, spent + moved.steps * len(stand.u)
         lengths.append(stand.log_length)
-        if k > length // 2:
+        if k > length // 3:
             draws.append(stand.u)
             slopes.append(stand.gradient)
             divergent.append(float(moved.divergent.mean()))
@@ -94,43 +95,66 @@ def _run(
 def _preconditioned(
     density: Density, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: ChainPolicy, look: bool
 ) -> tuple[Stand, int]:
-    """The stand with the metric that draws and gradients (N, D) ask for, and the gradients that it took.
+    """The stand with the coordinates and the metric that draws and gradients (N, D) ask for, and the gradients it took.
 
-    With a `look` funnels and curvature are sought anew; otherwise what was found before is kept.
+    With a `look` funnels and curvature are sought anew; otherwise what curvature showed before is kept.
     """
     base, spent = stand.metric.base, 0
-    if look or base is None:
-        stand, base = replace(stand, warp=warp_of(x, g, policy.warp)), None
     if look:
-        base, spent = _curved(density, stand, x, g, rng, policy.metric)
-    return replace(stand, metric=fitted(*stand.coordinates(x, g), policy.metric, base)), spent
+        stand, base, spent = _looked(density, stand, x, g, rng, policy)
+    elif base is None and (stand.warp is None or not stand.warp.measured):
+        stand = replace(stand, warp=warp_of(x, g, policy.warp))
+    e, slopes = stand.coordinates(x, g)
+    # A few that steer are correlated more than so many draws of so many others show.
+    together = None if stand.warp is None else stand.warp.steering
+    metric = fitted(e, slopes, policy.metric, base, together)
+    return replace(stand, metric=metric, even=_even(metric, e, slopes, policy)), spent
+
+
+def _even(metric: Metric, e: Array, slopes: Array, policy: ChainPolicy) -> bool:
+    """Whether all directions look like those of a standard normal: the sds of coordinate and gradient multiply to one.
+
+    Of any other density they multiply to more (the Cramer-Rao bound).
+    """
+    product = metric.whiten(e).std(axis=0) * metric.to_whitened(slopes).std(axis=0)
+    return bool(np.quantile(product, 0.9) <= policy.even and product.max() <= policy.odd)
+
+
+def _looked(
+    density: Density, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: ChainPolicy
+) -> tuple[Stand, Base | None, int]:
+    """The stand in coordinates that curvature shows, or draws and gradients (N, D), with a base for its metric.
+
+    Also the gradients that it took. The base is None where the coordinates leave none to be sought.
+    """
+    spent = 0
+
+    def slopes(at: Array) -> Array:
+        nonlocal spent
+        spent += len(at)
+        return density.slopes(at)
+
+    if x.shape[1] > policy.metric.curved:
+        return replace(stand, warp=warp_of(x, g, policy.warp)), None, spent
+    curvature = Curvature.at_draws(slopes, x, g, rng, policy.metric)
+    if curvature is not None:
+        warp = conditional(slopes, curvature, x, g, rng, policy.warp)
+        if warp is not None:
+            return replace(stand, warp=warp), None, spent
+    stand = replace(stand, warp=warp_of(x, g, policy.warp))
+    if stand.warp is None:
+        return stand, None if curvature is None else curvature.base, spent
+
+    def warped(at: Array) -> Array:
+        u, pull = stand.at(at)
+        return pull(slopes(u))
+
+    curvature = Curvature.at_draws(warped, *stand.coordinates(x, g), rng, policy.metric)
+    return stand, None if curvature is None else curvature.base, spent
 
 
 def _positive(sd: Array) -> Array:
     return np.asarray(np.maximum(sd, 1e-300))
-
-
-def _curved(
-    density: Density, stand: Stand, x: Array, g: Array, rng: np.random.Generator, policy: MetricPolicy
-) -> tuple[Base | None, int]:
-    """The inverse of the mean curvature at some of the draws (N, D), in the coordinates in which chains move.
-
-    Also the gradients that it took.
-    """
-    if x.shape[1] > policy.curved:
-        return None, 0
-    spent = 0
-    e, slopes = stand.coordinates(x, g)
-    scale = np.sqrt(_positive(e.std(axis=0)) / _positive(slopes.std(axis=0)))
-    some = rng.choice(len(e), policy.looks(e.shape[1]), replace=False)
-
-    def gradients(at: Array) -> Array:
-        nonlocal spent
-        spent += len(at)
-        u, pull = stand.at(at)
-        return pull(density.slopes(u))
-
-    return curved(gradients, e[some], slopes[some], scale, policy), spent
 
 
 def _chance(chains: int, count: int) -> float:

@@ -82,8 +82,6 @@ class Controls:
     origin, unit : (D,)
         By which coordinates are standardised; what is further than three units counts as three, so that far tails,
         which no stretch of all draws makes up for, move none.
-    variances : (D,)
-        Of the covariance that gradients are multiplied by, in these units.
     powers, controls : (2, C, D)
         Sums of coordinates and of their squares, and of the controls.
     steps : int
@@ -91,23 +89,22 @@ class Controls:
 
     origin: Array
     unit: Array
-    variances: Array
     powers: Array
     controls: Array
     steps: int = 0
 
     @classmethod
     def begun(cls, e: Array, variances: Array) -> Controls:
-        """None yet; chains stand at `e` (C, D), and the covariance has these `variances` (D,)."""
+        """None yet; chains stand at `e` (C, D), and the covariance has these `variances`, (D,) or (C, D)."""
         sd = e.std(axis=0)
-        unit = np.where(sd > 0, sd, np.sqrt(variances))
-        return cls(e.mean(axis=0), unit, variances / unit**2, np.zeros((2, *e.shape)), np.zeros((2, *e.shape)))
+        unit = np.where(sd > 0, sd, np.sqrt(variances).mean(axis=0) if variances.ndim > 1 else np.sqrt(variances))
+        return cls(e.mean(axis=0), unit, np.zeros((2, *e.shape)), np.zeros((2, *e.shape)))
 
-    def append(self, e: Array, h: Array) -> None:
-        """One iteration more: coordinates (C, D), and the covariance times the gradients there."""
+    def append(self, e: Array, h: Array, variances: Array) -> None:
+        """One iteration more: coordinates (C, D), the covariance times the gradients there, and its diagonal."""
         far, h = (e - self.origin) / self.unit, h / self.unit
         z = np.clip(far, -_FAR, _FAR)
-        second = z * h + np.where(z == far, self.variances, 0.0)
+        second = z * h + np.where(z == far, variances / self.unit**2, 0.0)
         for total, one in zip((*self.powers, *self.controls), (z, z * z, h, second), strict=True):
             total += one
         self.steps += 1

@@ -141,7 +141,7 @@ class Chains:
         if not self.adjusted or self.controls is None:
             return self.draws
         adjustment, stand = self.controls.adjustment(), self.stand
-        rows = [stand.at(adjustment.undone(stand.coordinates(u, u)[0]))[0] for u in np.moveaxis(self.draws, 1, 0)]
+        rows = [stand.of_frame(adjustment.undone(stand.to_frame(u))) for u in np.moveaxis(self.draws, 1, 0)]
         return np.stack(rows, axis=1)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
@@ -319,6 +319,6 @@ def _adjusted(record: Record, controls: Controls, density: Density) -> tuple[Arr
     # One iteration after the other, since of many latents all draws are most of the memory there is.
     draws, values = np.empty_like(drawn), np.empty(drawn.shape[:2])
     for k, u in enumerate(drawn):
-        draws[k] = stand.at(adjustment(stand.coordinates(u, u)[0]))[0]
+        draws[k] = stand.of_frame(adjustment(stand.to_frame(u)))
         values[k] = density.values(draws[k])
     return (draws, values) if np.isfinite(values).all() else None

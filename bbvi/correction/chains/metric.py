@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-
-from bbvi.solvers.curvature import mean_curvature
 
 Array = np.ndarray
 
@@ -41,8 +38,8 @@ class MetricPolicy:
     directions: int = 40
     kept: float = 1.3
     curved: int = 1500
-    points: int = 8
-    numbers: int = 4000
+    points: int = 24
+    numbers: int = 12000
     flattest: float = 1e-3
 
     def looks(self, dim: int) -> int:
@@ -129,32 +126,30 @@ class Base:
     factor: Array
     inverse: Array
 
+    @cached_property
+    def squares(self) -> Array:
+        """Of the factor, (D, D)."""
+        return np.asarray(self.factor**2)
 
-def curved(
-    gradients: Callable[[Array], Array], points: Array, at: Array, scale: Array, policy: MetricPolicy
-) -> Base | None:
-    """The inverse of the mean curvature at some draws, by differences of gradients; None where it is no number.
+    @classmethod
+    def of_curvature(cls, curvature: Array, scale: Array, policy: MetricPolicy) -> Base:
+        """The inverse of minus a mean Hessian (D, D), which is given in units of scales (D,).
 
-    Curvature at draws of the target has the covariance of the gradients as its mean, and where the target is near to a
-    Gaussian hardly any variance, so that a few draws tell more of it than thousands of gradients.
-
-    Parameters
-    ----------
-    gradients : callable, (S, D) -> (S, D)
-    points, at : ndarray, shape (K, D)
-        Draws, and the gradients there.
-    scale : ndarray, shape (D,)
-        Rough sds.
-    """
-    curvature = mean_curvature(gradients, points, at, scale)
-    if not np.isfinite(curvature).all():
-        return None
-    values, vectors = np.linalg.eigh(curvature)
-    sds = 1.0 / np.sqrt(np.maximum(np.abs(values), policy.flattest))
-    return Base(scale[:, None] * vectors * sds, (vectors / sds).T / scale)
+        Curvature at draws of the target has the covariance of the gradients as its mean, and where the target is near
+        to a Gaussian hardly any variance, so that a few draws tell more of it than thousands of gradients.
+        """
+        values, vectors = np.linalg.eigh(curvature)
+        sds = 1.0 / np.sqrt(np.maximum(np.abs(values), policy.flattest))
+        return cls(scale[:, None] * vectors * sds, (vectors / sds).T / scale)
 
 
-def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy(), base: Base | None = None) -> Metric:  # noqa: B008
+def fitted(
+    x: Array,
+    g: Array,
+    policy: MetricPolicy = MetricPolicy(),  # noqa: B008
+    base: Base | None = None,
+    together: Array | None = None,
+) -> Metric:
     """The metric that draws x (S, D) and the gradients g (S, D) of the log density there ask for.
 
     The matrix M that minimises the Fisher divergence of N(mean, M) solves ``M Cov(g) M = Cov(x)``: the geometric mean
@@ -168,7 +163,7 @@ def fitted(x: Array, g: Array, policy: MetricPolicy = MetricPolicy(), base: Base
     scale = np.sqrt(np.maximum(sx, 1e-300) / np.maximum(sg, 1e-300))
     x, g = (x - x.mean(axis=0)) / scale, (g - g.mean(axis=0)) * scale
     count, dim = x.shape
-    basis = np.eye(dim) if dim <= policy.dense else _leading(x, g, policy.directions)
+    basis = np.eye(dim) if dim <= policy.dense else _leading(x, g, policy.directions, together)
     x, g = x @ basis, g @ basis
     shrink = min(0.9, basis.shape[1] / (basis.shape[1] + 0.5 * count))
     of_x, of_g = (_shrunk(one.T @ one / count, shrink) for one in (x, g))
@@ -184,9 +179,12 @@ def _kept(values: Array, vectors: Array, policy: MetricPolicy) -> tuple[Array, A
     return vectors[:, kept], np.sqrt(values[kept])
 
 
-def _leading(x: Array, g: Array, count: int) -> Array:
-    """An orthonormal basis (D, <= 2 count) of the directions in which draws, and gradients, vary most."""
-    parts = []
+def _leading(x: Array, g: Array, count: int, together: Array | None) -> Array:
+    """An orthonormal basis (D, <= 2 count + C) of the directions in which draws, and gradients, vary most.
+
+    The coordinates `together` (C,) are in it.
+    """
+    parts = [] if together is None else [np.eye(x.shape[1])[:, together]]
     for one in (x, g):
         some = one[np.linspace(0, len(one) - 1, min(len(one), _ROWS)).astype(int)]
         rows = np.linalg.svd(some, full_matrices=False)[2]

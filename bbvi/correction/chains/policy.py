@@ -24,13 +24,17 @@ class ChainPolicy:
     windows : tuple of int
         Iterations of the windows of adaptation.
     looks : tuple of int
-        Windows after which funnels and curvature are looked for.
+        Windows after which curvature is looked at, and the latents that change it.
     still : float
         Move of a mean from window to window, in sds, below which adaptation ends; beyond the last window it goes on
         with further ones of that length, as many as `more_windows`.
     acceptance, highest, careful : float
         Mean acceptance that step sizes aim at: 0.8, above the optimum of 0.651 (Beskos et al. 2013) so that chains in
         narrow places move, too; higher, up to the second, while more than a share of the trajectories diverges.
+    even, odd : float
+        Product of the sds of a coordinate and of its gradient, which of a normal is one and of others more (the
+        Cramer-Rao bound): where it is at most the first for nine coordinates of ten, and the second for all, lengths
+        and step sizes of trajectories vary little.
     kick : float
         The first kick of a step of two stages, as a share of it: 0.1932 has the smallest error for short steps
         (McLachlan 1995), 0.2118 for long ones (Blanes, Casas and Sanz-Serna 2014), 1/4 is the leapfrog.
@@ -73,11 +77,13 @@ class ChainPolicy:
     superchains: int = 16
     size: int = 4
     windows: tuple[int, ...] = (5, 6, 8, 10, 12)
-    looks: tuple[int, ...] = (1, 3)
+    looks: tuple[int, ...] = (1, 4)
     still: float = 0.15
     more_windows: int = 6
     acceptance: float = 0.8
     highest: float = 0.95
+    even: float = 1.3
+    odd: float = 3.0
     careful: float = 0.001
     kick: float = 0.25
     longest: int = 96

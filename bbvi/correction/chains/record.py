@@ -42,8 +42,8 @@ class Record:
         self.divergent: list[Array] = []
         self.controls: Controls | None = None
         if earlier is None:
-            e, _ = stand.coordinates(stand.u, stand.gradient)
-            self.controls = Controls.begun(e, stand.metric.variances)
+            y, _, variances = stand.controls()
+            self.controls = Controls.begun(y, variances)
             return
         self.controls = copy.deepcopy(earlier.controls)
         for row, values in zip(np.moveaxis(earlier.as_drawn, 1, 0), earlier.log_density.T, strict=True):
@@ -54,8 +54,7 @@ class Record:
         self.stand = stand = moved.stand
         self._append(stand.u, stand.log_density)
         if self.controls is not None:
-            e, slope = stand.coordinates(stand.u, stand.gradient)
-            self.controls.append(e, stand.metric.velocity(slope))
+            self.controls.append(*stand.controls())
         self.accepted.append(moved.acceptance)
         self.divergent.append(moved.divergent)
 
@@ -91,9 +90,11 @@ class Record:
             return of_sds(self.mixing().errors, self.columns.rows)
         u, stand = flattened(self.draws.rows), self.stand
         some = u[np.linspace(0, len(u) - 1, POINTS).astype(int)]
-        points, _ = stand.coordinates(some, some)
         found = errors_of(
-            self.sums, self.controls.adjustment(), points, lambda e: np.asarray(self.measure(stand.at(e)[0])[1])
+            self.sums,
+            self.controls.adjustment(),
+            stand.to_frame(some),
+            lambda y: np.asarray(self.measure(stand.of_frame(y))[1]),
         )
         return of_sds(found, self.columns.rows)
 

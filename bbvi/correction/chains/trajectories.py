@@ -22,6 +22,11 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # A longer trajectory must gain by more than this power of its length: between the most that squares can change (0) and
 # the most of that per gradient (1), measured on hierarchies, walks and the horseshoe.
 _ELASTICITY = 0.5
+# Between which shares of the length trajectories end, and log step sizes of chains lie: wide where directions are of
+# several widths and places narrow; narrow where the coordinates have made them even, and one length serves all.
+_WIDE, _NARROW = ((0.3, 1.7), (-0.7, 0.2)), ((0.7, 1.3), (-0.3, 0.1))
+# There, too, so many trajectories have steps so much shorter, in logs, for narrow places that draws did not show.
+_CAREFUL, _SHORTER = 0.15, 0.9
 
 
 class Density(NamedTuple):
@@ -51,6 +56,7 @@ class Stand:
     turn: float = 0.5
     lean: float = 0.0
     warp: Warp | None = None
+    even: bool = False
 
     def coordinates(self, u: Array, g: Array) -> tuple[Array, Array]:
         """Positions, and gradients at them, in the coordinates in which chains move."""
@@ -62,6 +68,34 @@ class Stand:
     def at(self, e: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Latents at such coordinates, and what makes gradients there from those in the latents."""
         return (e, lambda g: g) if self.warp is None else self.warp.at(e)
+
+    @property
+    def frame(self) -> Warp | None:
+        """Of the coordinates in which control variates are taken and draws adjusted: one for each latent."""
+        return None if self.warp is None else replace(self.warp, turn=None)
+
+    def to_frame(self, u: Array) -> Array:
+        """Latents (S, D) in these."""
+        return u if self.frame is None else self.frame.coordinates(u)
+
+    def of_frame(self, y: Array) -> Array:
+        """Latents at such coordinates (S, D)."""
+        return y if self.frame is None else self.frame.position(y)
+
+    def controls(self) -> tuple[Array, Array, Array]:
+        """Of where chains stand: coordinates y (C, D), S grad log p there, and the diagonal of S, (D,) or (C, D).
+
+        S is the metric's covariance. Where coordinates are turned it is that of the turn, given the latents that steer,
+        under whose Gaussians E[(S grad log p)_j] and E[(y_j - o_j) (S grad log p)_j + S_jj] are zero as well.
+        """
+        e, slope = self.coordinates(self.u, self.gradient)
+        h, variances, warp = self.metric.velocity(slope), self.metric.variances, self.warp
+        if warp is None or warp.turn is None:
+            return e, h, variances
+        scales, steering = warp.turn.scales(e[:, warp.steering]), warp.steering
+        turned, spread = (scales * slope) @ warp.turn.basis.factor.T, scales**2 @ warp.turn.basis.squares.T
+        turned[:, steering], spread[:, steering] = h[:, steering], variances[steering]
+        return self.to_frame(self.u), turned, spread
 
     def log_jacobian(self, e: Array) -> Array | float:
         """Of the latents in the coordinates, up to a constant."""
@@ -93,8 +127,15 @@ def begun(density: Density, u: Array, metric: Metric, aim: float) -> Stand:
 
 def steps_of(stand: Stand, policy: ChainPolicy) -> int:
     """Gradients of the next trajectory, whole steps of the integrator: around the length, by the golden section."""
-    steps = math.exp(stand.log_length - stand.log_step) * (0.3 + 1.4 * ((stand.turn + _GOLDEN) % 1.0))
+    low, high = (_NARROW if stand.even else _WIDE)[0]
+    steps = math.exp(stand.log_length - stand.log_step) * (low + (high - low) * ((stand.turn + _GOLDEN) % 1.0))
     return policy.stages * int(np.clip(math.ceil(steps / policy.stages), 1, policy.longest // policy.stages))
+
+
+def _jitter(chains: int, even: bool, rng: np.random.Generator) -> Array:
+    """By how much each chain's log step size is off, (C, 1)."""
+    shift = rng.uniform(*(_NARROW if even else _WIDE)[1], (chains, 1))
+    return shift - _SHORTER * (rng.random((chains, 1)) < _CAREFUL) if even else shift
 
 
 def trajectory(
@@ -109,7 +150,7 @@ def trajectory(
     """
     chains, dim = stand.u.shape
     metric, steps = stand.metric, steps_of(stand, policy)
-    size = math.exp(stand.log_step) * np.exp(rng.uniform(-0.7, 0.2, (chains, 1)))
+    size = np.exp(stand.log_step + _jitter(chains, stand.even, rng))
     start = rng.standard_normal((chains, dim))
     before, slope = stand.coordinates(stand.u, stand.gradient)
     e, u, g = before, stand.u, stand.gradient
@@ -160,5 +201,7 @@ def _tuned(stand: Stand, before: Array, after: Array, p: Array, acceptance: Arra
         slope = float(np.mean(weight * growth * np.sum(new * p[good], axis=1)))
         gained = float(np.mean(weight * growth**2)) / 4.0
         lean = 0.6 * lean + 0.4 * np.sign(length * slope - _ELASTICITY * gained)
-    log_length = float(np.clip(stand.log_length + 0.12 * lean, log_step, math.log(8.0)))
+    # Of a standard normal a quarter of a turn leaves nothing of where it began.
+    least = math.log(math.pi / 2) if stand.even else log_step
+    log_length = float(np.clip(stand.log_length + 0.12 * lean, least, math.log(8.0)))
     return replace(stand, log_step=log_step, log_length=log_length, lean=lean)

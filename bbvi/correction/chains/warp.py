@@ -3,10 +3,11 @@
 A scale of a hierarchy squeezes the latents below it into a neck, in which Hamiltonian chains of one step size either
 crawl or diverge. Given a few steering latents t, the others are moved and stretched,
 
-    x_j = a_j + A_j f(t) + exp(c_j + C_j f(t)) e_j,    f(t) = (t, sqrt(1 + t^2) - 1),
+    x_j = a_j + A_j f(t) + exp(c_j + C_j f(t)) y_j,    f(t) = (t, sqrt(1 + t^2) - 1, ...),
 
-so that the e_j look alike wherever t is: a triangular transport map (Parno and Marzouk 2018) of which centred and
-non-centred hierarchies, and all between, are special cases.
+so that the y_j look alike wherever t is: a triangular transport map (Parno and Marzouk 2018) of which centred and
+non-centred hierarchies, and all between, are special cases. Where they depend on each other given t, as in walks and
+Gaussian processes, y = W (exp(s + S f(t)) e) in directions W of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bbvi.correction.chains.metric import Base
+
 Array = np.ndarray
+
+# Where means bend; log scales do at the first only, of which draws and curvature tell less.
+KNOTS = (0.0, -1.5, 1.5)
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,13 @@ class WarpPolicy:
     ----------
     most : int
         Steering latents at the most.
+    bends, crowd, followed : float
+        Where curvature is known: how much of it a latent changes as it moves by an sd, as the root of the summed
+        squares of what it does to half of each log curvature, from which it may steer; how many times as much as the
+        median latent; and how much of that the warp must follow.
     steers : float
-        Root of the summed squares of the slopes of log scales, beyond chance, from which a latent steers others. In a
-        neck that a scale makes of ten latents, it is the root of ten.
+        Where it is not: root of the summed squares of the slopes of log scales, beyond chance, from which a latent
+        steers others. In a neck that a scale makes of ten latents, it is the root of ten.
     significant : float
         Standard errors from which a slope counts.
     steps : int
@@ -42,10 +52,33 @@ class WarpPolicy:
 
     most: int = 6
     steers: float = 0.5
+    bends: float = 0.2
+    crowd: float = 2.0
+    followed: float = 0.2
     significant: float = 4.0
     steps: int = 16
     steepest: float = 1.5
     latents: int = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """What comes before the warp: y = W (exp(s + S f(t)) e), for latents that depend on each other.
+
+    Attributes
+    ----------
+    basis : Base
+        W with its inverse; those of the steering latents are left alone.
+    stretch : (2K + 1, D)
+        Coefficients of (1, f(t)) in the log scales.
+    """
+
+    basis: Base
+    stretch: Array
+
+    def scales(self, t: Array) -> Array:
+        """exp(s + S f(t)), (S, D)."""
+        return np.asarray(np.exp(features(t)[0][:, : len(self.stretch)] @ self.stretch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +88,22 @@ class Warp:
     Attributes
     ----------
     steering : (K,), their numbers
-    centre, scale : (K,), by which they are standardised
-    shift, stretch : (2K + 1, D)
-        Coefficients of (1, f(t)) in the means and log scales of all; those of steering latents are their own centre
-        and scale.
+    shift : (2K + 1, D) or (4K + 1, D)
+        Coefficients of (1, f(t)) in the means of all, of as many features as there are; of a steering latent itself,
+        its centre alone.
+    stretch : (2K + 1, D)
+        The same for the log scales.
+    turn : Turn, optional
+        Whether coordinates are turned first, so that they are no latents' own: u = a + A f(t) + exp(c + C f(t)) y(e).
+    measured : bool
+        Whether curvature at draws showed it, and not draws and gradients alone.
     """
 
     steering: Array
-    centre: Array
-    scale: Array
     shift: Array
     stretch: Array
+    turn: Turn | None = None
+    measured: bool = False
 
     def position(self, e: Array) -> Array:
         """Latents u (S, D)."""
@@ -73,33 +111,57 @@ class Warp:
 
     def at(self, e: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Latents u (S, D), and what makes gradients in e of the log density and the log Jacobian from those in u."""
-        f, slopes = _features(e[:, self.steering])
-        stretched = np.exp(f @ self.stretch)
-        count = len(self.steering)
+        steering, turn, few = self.steering, self.turn, len(self.stretch)
+        f, slopes = features(e[:, steering])
+        scales, y, before = np.exp(f[:, :few] @ self.stretch), e, None
+        if turn is not None:
+            before = np.exp(f[:, :few] @ turn.stretch)
+            y = (before * e) @ turn.basis.factor.T
 
         def pull(g: Array) -> Array:
-            own = g * stretched
+            own = g * scales
             # d u / d f, summed over the latents, and the Jacobian's own part.
-            through = g @ self.shift[1:].T + (own * e) @ self.stretch[1:].T + self.stretch[1:].sum(axis=1)
-            own[:, self.steering] += through[:, :count] * slopes[:, :count] + through[:, count:] * slopes[:, count:]
+            through = g @ self.shift[1:].T
+            through[:, : few - 1] += (own * y) @ self.stretch[1:].T + self.stretch[1:].sum(axis=1)
+            if turn is not None:
+                own = (own @ turn.basis.factor) * before
+                through[:, : few - 1] += (own * e) @ turn.stretch[1:].T + turn.stretch[1:].sum(axis=1)
+            through *= slopes[:, : through.shape[1]]
+            own[:, steering] += through.reshape(len(g), -1, len(steering)).sum(axis=1)
             return np.asarray(own)
 
-        return np.asarray(f @ self.shift + stretched * e), pull
+        return np.asarray(f[:, : len(self.shift)] @ self.shift + scales * y), pull
 
     def coordinates(self, u: Array) -> Array:
         """e (S, D) of latents u (S, D)."""
-        f, _ = _features((u[:, self.steering] - self.centre) / self.scale)
-        return np.asarray((u - f @ self.shift) * np.exp(-(f @ self.stretch)))
+        steering, few = self.steering, len(self.stretch)
+        f, _ = features((u[:, steering] - self.shift[0, steering]) * np.exp(-self.stretch[0, steering]))
+        y = (u - f[:, : len(self.shift)] @ self.shift) * np.exp(-(f[:, :few] @ self.stretch))
+        if self.turn is not None:
+            y = (y @ self.turn.basis.inverse.T) * np.exp(-(f[:, :few] @ self.turn.stretch))
+        return np.asarray(y)
 
     def log_jacobian(self, e: Array) -> Array:
         """log |du / de| (S,), up to a constant."""
-        return np.asarray(_features(e[:, self.steering])[0][:, 1:] @ self.stretch[1:].sum(axis=1))
+        few = len(self.stretch)
+        total = self.stretch[1:].sum(axis=1)
+        if self.turn is not None:
+            total = total + self.turn.stretch[1:].sum(axis=1)
+        return np.asarray(features(e[:, self.steering])[0][:, 1:few] @ total)
 
 
-def _features(t: Array) -> tuple[Array, Array]:
-    """(1, t, sqrt(1 + t^2) - 1), (S, 2K + 1), and the slopes (S, 2K) of all but the first."""
-    root = np.sqrt(1.0 + t**2)
-    return np.concatenate([np.ones((len(t), 1)), t, root - 1.0], axis=1), np.concatenate([np.ones_like(t), t / root], 1)
+def features(t: Array) -> tuple[Array, Array]:
+    """(1, t, bends of t at each knot), (S, 1 + K + 3K), and the slopes of all but the first, (S, K + 3K).
+
+    A bend is sqrt(1 + (t - knot)^2), less what it is at zero: linear far out, so that nothing there is extrapolated
+    but slopes.
+    """
+    bends, slopes = [np.ones((len(t), 1)), t], [np.ones_like(t)]
+    for knot in KNOTS:
+        root = np.sqrt(1.0 + (t - knot) ** 2)
+        bends.append(root - np.sqrt(1.0 + knot**2))
+        slopes.append((t - knot) / root)
+    return np.concatenate(bends, axis=1), np.concatenate(slopes, axis=1)
 
 
 def found(x: Array, g: Array, policy: WarpPolicy = WarpPolicy()) -> Warp | None:  # noqa: B008
@@ -126,7 +188,7 @@ def found(x: Array, g: Array, policy: WarpPolicy = WarpPolicy()) -> Warp | None:
 
 def _left(warp: Warp, t: Array, slopes: Array) -> tuple[Array, Array]:
     """What a warp leaves of draws and of gradients, each in units of its own spread."""
-    f, _ = _features(t[:, warp.steering])
+    f = features(t[:, warp.steering])[0][:, : len(warp.shift)]
     log_scale = f @ warp.stretch
     z, h = (t - f @ warp.shift) * np.exp(-log_scale), slopes * np.exp(log_scale)
     return z / np.maximum(z.std(axis=0), 1e-300), h / np.maximum(h.std(axis=0), 1e-300)
@@ -160,24 +222,24 @@ def _steering(t: Array, z: Array, h: Array, chosen: list[int], policy: WarpPolic
 
 def _fitted(t: Array, slopes: Array, steering: Array, policy: WarpPolicy) -> Warp:
     """Means by least squares and log scales by Fisher's scoring, given the steering latents, all standardised."""
-    f, _ = _features(t[:, steering])
+    f = features(t[:, steering])[0][:, : 2 * len(steering) + 1]
     gram = f.T @ f + 1e-6 * len(f) * np.eye(f.shape[1])
     shift = np.linalg.solve(gram, f.T @ t)
-    of_draws = _log_scales(f, t - f @ shift, gram, policy)
+    of_draws = log_scales(f, t - f @ shift, gram, policy)
     # Draws in the neck tell more about the means than those in the mouth.
     for _ in range(2):
         weights = np.exp(-2.0 * np.clip(f @ (of_draws - of_draws[0] * _first(f)), -12.0, 12.0))
         grams = np.einsum("nf,nd,ng->dfg", f, weights, f, optimize=True) + 1e-6 * gram
         shift = np.linalg.solve(grams, ((weights * t).T @ f)[:, :, None])[:, :, 0].T
-        of_draws = _log_scales(f, t - f @ shift, gram, policy, of_draws)
-    of_gradients = _log_scales(f, slopes, gram, policy)
+        of_draws = log_scales(f, t - f @ shift, gram, policy, of_draws)
+    of_gradients = log_scales(f, slopes, gram, policy)
     stretch = (of_draws - of_gradients) / 2.0
     stretch[1:] = np.clip(stretch[1:], -policy.steepest, policy.steepest)
     # What draws cannot tell from no slope is none.
     error = np.sqrt(np.diag(np.linalg.inv(gram)) / 4.0)[1:, None]
     stretch[1:] *= np.abs(stretch[1:]) > 2.0 * error
     shift[:, steering], stretch[:, steering] = 0.0, 0.0
-    return Warp(steering, np.zeros(len(steering)), np.ones(len(steering)), shift, stretch)
+    return Warp(steering, shift, stretch)
 
 
 def _first(f: Array) -> Array:
@@ -185,7 +247,7 @@ def _first(f: Array) -> Array:
     return np.eye(f.shape[1])[:, :1]
 
 
-def _log_scales(f: Array, residuals: Array, gram: Array, policy: WarpPolicy, start: Array | None = None) -> Array:
+def log_scales(f: Array, residuals: Array, gram: Array, policy: WarpPolicy, start: Array | None = None) -> Array:
     """Coefficients (F, D) of log scales that are linear in f (N, F), of centred normals (N, D)."""
     if start is None:
         start = np.log(np.maximum(residuals.std(axis=0), 1e-300)) * _first(f)
@@ -201,4 +263,4 @@ def _unscaled(warp: Warp, centre: Array, scale: Array) -> Warp:
     shift, stretch = warp.shift * scale, warp.stretch.copy()
     shift[0] += centre
     stretch[0] += np.log(scale)
-    return Warp(warp.steering, centre[warp.steering], scale[warp.steering], shift, stretch)
+    return Warp(warp.steering, shift, stretch)

@@ -177,7 +177,7 @@ class BudgetPolicy:
     chains: ChainPolicy = field(default_factory=ChainPolicy)
     many: int = 1000
     kick_of_many: float = 0.2118
-    draws_between_modes: int = 60
+    draws_between_modes: int = 120
     chain_candidates: int = 32
     fewest_chain_gradients: int = 4_000
     chain_gradients: int = 1_500_000

@@ -25,6 +25,8 @@ _ELASTICITY = 0.5
 # Between which shares of the length trajectories end, and log step sizes of chains lie: wide where directions are of
 # several widths and places narrow; narrow where the coordinates have made them even, and one length serves all.
 _WIDE, _NARROW = ((0.3, 1.7), (-0.7, 0.2)), ((0.7, 1.3), (-0.3, 0.1))
+# Lengths vary little up to so much of a turn, in radians.
+_SHORT = 2.2
 # There, too, so many trajectories have steps so much shorter, in logs, for narrow places that draws did not show.
 _CAREFUL, _SHORTER = 0.15, 0.9
 
@@ -127,7 +129,9 @@ def begun(density: Density, u: Array, metric: Metric, aim: float) -> Stand:
 
 def steps_of(stand: Stand, policy: ChainPolicy) -> int:
     """Gradients of the next trajectory, whole steps of the integrator: around the length, by the golden section."""
-    low, high = (_NARROW if stand.even else _WIDE)[0]
+    # Around a whole turn, or half of one, coordinates would come back to where they were.
+    short = stand.even and stand.log_length < math.log(_SHORT)
+    low, high = (_NARROW if short else _WIDE)[0]
     steps = math.exp(stand.log_length - stand.log_step) * (low + (high - low) * ((stand.turn + _GOLDEN) % 1.0))
     return policy.stages * int(np.clip(math.ceil(steps / policy.stages), 1, policy.longest // policy.stages))
 

@@ -455,7 +455,7 @@ def test_save_and_load(schools, tmp_path, suffix):
     path = tmp_path / f"fit{suffix}"
     schools.save(path)
     again = bbvi.load(path)
-    assert again.summary().equals(schools.summary()) or onp.allclose(again.summary(), schools.summary())
+    pd.testing.assert_frame_equal(again.summary(), schools.summary(), rtol=1e-9)
     assert (again.status, again.verdict, again.khat, again.elbo) == (
         schools.status, schools.verdict, schools.khat, schools.elbo,
     )  # fmt: skip

@@ -91,6 +91,12 @@ def test_a_fit_by_chains_is_stored_and_goes_on(tmp_path):
     loaded = bbvi.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(loaded.chains.draws, fit.chains.draws)
     np.testing.assert_array_equal(loaded.chains.stand.warp.shift, fit.chains.stand.warp.shift)
+    # Chains have no weights, and no k-hat.
+    assert "R-hat" in repr(fit) and "k-hat" not in repr(fit)
+    figure = fit.plot()
+    assert "R-hat" in figure.get_suptitle()
+    labels = [text.get_text() for axes in figure.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
+    assert not any(label.startswith("chains, k-hat") for label in labels)
     longer = fit.extend(8)
     assert longer.chains.draws.shape[1] == fit.chains.draws.shape[1] + 8
     np.testing.assert_allclose(longer.chains.as_drawn[:, :-8], fit.chains.as_drawn, atol=1e-10)

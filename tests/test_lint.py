@@ -251,6 +251,17 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
         ),
         "end-of-support", r"beta.logpdf: .*data 'y' are 0.* at \[12\], and 2 such values in all; .*hurdle",
     ),
+    "a scale with a prior of half the line": (
+        lambda: line(
+            lambda z, x, y: anp.sum(norm.logpdf(y, z.a + z.b * x, z.s + anp.abs(z.w))),
+            {"w": Real(prior=halfnorm(0, 1))},
+        ),
+        "narrower-prior", r"latent 'w': its prior halfnorm.* is zero below .*declare bbvi.Positive",
+    ),
+    "a probability with a prior on an interval": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) - z.p**2, {"p": Real(prior=beta(2, 2))}),
+        "narrower-prior", r"zero on both sides .*declare bbvi.Interval",
+    ),
     "a share of all, by mean and precision": (
         lambda: bbvi.Model(
             lambda z, y: beta.logpdf(z.m, 2, 2) + expon.logpdf(z.k) + anp.sum(beta.logpdf_mean(y, z.m, z.k)),

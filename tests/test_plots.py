@@ -72,6 +72,16 @@ def test_forest_against_a_reference(fits):
     # In units of the posterior sd the exact means are where the fit's are; 4,000 draws leave 0.016 of it.
     np.testing.assert_allclose(positions[0], 0, atol=0.1)
     np.testing.assert_allclose(positions[0], positions[1], atol=0.1)
+    # Values alone, as of a simulation: by latent or by row.
+    truth = {"beta": mean}, dict(zip(fits["regression"].model.labels, mean, strict=True))
+    for reference in truth:
+        ax = plots.plot_forest(fits["regression"], reference=reference)
+        ticks = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "|"]
+        np.testing.assert_allclose(ticks, positions[0], atol=1e-9)
+    faults = ({"bta": mean}, "did you mean 'beta'"), ({"beta": 1.0}, "3 values"), ({"beta": [[1.0]]}, "shape")
+    for wrong, told in faults:
+        with pytest.raises(ValueError, match=f"reference: .*{told}"):
+            plots.plot_forest(fits["regression"], reference=wrong)
     with pytest.raises(TypeError, match="reference"):
         plots.plot_forest(fits["regression"], reference=3)
 

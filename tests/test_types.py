@@ -21,6 +21,15 @@ import bbvi.numpy as np
 from bbvi.stats import halfcauchy, norm
 
 
+class Table:
+    """What a data frame is to the package, as pandas may come without types."""
+
+    columns = ["y", "sigma"]
+
+    def __getitem__(self, key: str) -> list[float]:
+        return [1.0, 2.0]
+
+
 def log_joint(z: bbvi.Draw, y: np.ndarray, sigma: np.ndarray) -> Any:
     theta = z.mu + z.tau * z.eta
     prior = norm.logpdf(z.mu, 0, 5) + halfcauchy.logpdf(z["tau"], 0, 5) + np.sum(norm.logpdf(z.eta))
@@ -40,6 +49,14 @@ shape: tuple[int, ...] = draws["mu"].shape
 probability = fit.expect(lambda z: z.tau > 5).value
 report = bbvi.check_model(model)
 ok: bool = report.ok
+def framed(frame: Table) -> bbvi.Model:
+    return bbvi.Model(log_joint, latents={"mu": 1, "tau": 1, "eta": 2}, data=frame)
+
+
+def batched(frames: list[Table]) -> bbvi.Model:
+    return bbvi.Model(log_joint, latents={"mu": 1, "tau": 1, "eta": 2}, data=iter(frames))
+
+
 flat = bbvi.fit(lambda z: -0.5 * np.sum((z - 3) ** 2), 10)
 np.linalg.norm(np.zeros(3))
 """

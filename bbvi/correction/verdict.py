@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 # What a row is said to have whose sd may not exist.
 HEAVY_TAIL = "heavy tail"
+# And one whose sd hangs on a few weighted draws, though it may well exist.
+FEW_IN_TAIL = "few draws in the tail"
 
 
 class Verdict(IntEnum):

@@ -15,7 +15,7 @@ from bbvi.correction.importance.assessment import is_funnel
 from bbvi.correction.importance.refit import tempered
 from bbvi.correction.importance.slices import steering
 from bbvi.correction.importance.weights import moments
-from bbvi.correction.verdict import HEAVY_TAIL, Finding, Verdict, gravest
+from bbvi.correction.verdict import FEW_IN_TAIL, HEAVY_TAIL, Finding, Verdict, gravest
 from bbvi.fitting.job import Job
 from bbvi.fitting.policy import BudgetPolicy
 from bbvi.fitting.records import Corrected
@@ -118,7 +118,7 @@ def _compared(corrected: Corrected, found: Chains) -> Chains:
     differs = change > np.maximum(apart, job.policy.contradicted)
     # Chains that did not go far out are too narrow together, which their errors do not know: where weights are wider
     # or see a heavy tail, it counts what they leave possible.
-    heavy = np.array([HEAVY_TAIL in doubt for doubt in weighed.doubts], dtype=bool)
+    heavy = np.array([HEAVY_TAIL in doubt or FEW_IN_TAIL in doubt for doubt in weighed.doubts], dtype=bool)
     short = wider + weighed.sd_error > job.policy.chains.sd_off
     differs |= short & (wider > job.policy.contradicted)
     heavy &= short

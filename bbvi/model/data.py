@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,17 @@ from bbvi.model.spool import Spool
 # Columns, indices and arrays of these are arrays; they are only imported by those who use them.
 _LIBRARIES = ("pandas", "polars", "xarray")
 _MISSING = "NoneType", "NAType", "NaTType"
+
+
+class Frame(Protocol):
+    """A data frame of pandas, Polars or Dask: its columns by name."""
+
+    @property
+    def columns(self) -> Any:
+        """Their names."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """One of them."""
 
 
 def is_frame(value: Any) -> bool:
@@ -244,7 +255,10 @@ def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
                 f"data[{name!r}]: expected numbers, got {item!r} at [{place}]; leave missing values out, or give a mask"
             )
         if isinstance(item, (str, bytes)):
-            raise TypeError(f"data[{name!r}]: expected numbers, got the text {item!r} at [{place}]")
+            raise TypeError(
+                f"data[{name!r}]: expected numbers, got the text {item!r} at [{place}]; make it a category, as by "
+                ".astype('category'), whose codes and labels are taken"
+            )
         if not hasattr(item, "__float__") or np.ndim(item):
             raise TypeError(
                 f"data[{name!r}]: expected numbers, got {type(item).__name__} at [{place}] of an array of objects; "

@@ -142,7 +142,10 @@ class Latent:
         for axis, dim in enumerate(dims):
             if dim is not None and dim not in coords:
                 known = ", ".join(map(repr, coords)) or "no dims"
-                raise ValueError(f"latent {name!r}: expected dims found in coords ({known}), got {dim!r}")
+                raise ValueError(
+                    f"latent {name!r}: expected dims found in coords ({known}), got {dim!r}; a column of text in data "
+                    "brings its own where it is a category, as by .astype('category')"
+                )
             if dim is None and not shape:
                 raise ValueError(f"latent {name!r}: expected shape= for unnamed axis {axis}, got dims {dims}")
             lengths.append(shape[axis] if dim is None else len(coords[dim]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
 
-from bbvi.model.data import coded
+from bbvi.model.data import Frame, coded
 from bbvi.model.draw import Draw
 from bbvi.model.labels import flat_labels
 from bbvi.model.latents import ResolvedLatent
@@ -83,7 +83,7 @@ class Model:
         self,
         log_joint: Function | None = None,
         latents: Mapping[str, Any] | int | None = None,
-        data: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | Frame | Iterable[Mapping[str, Any] | Frame] | None = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
         dims: Mapping[str, str | Sequence[str]] | None = None,
         *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
@@ -149,18 +150,38 @@ def known_rows(fit: FitRecord, reference: Any) -> dict[str, Known]:
         raise TypeError(
             f"reference: expected a dict of (mean, sd) or draws by name, got {type(reference).__name__}"
         )
-    known = {}
+    labels = [row.label for row in fit.rows()]
+    known: dict[str, Known] = {}
     for name, value in reference.items():
-        x = np.asarray(value, dtype=float)
-        if x.shape == (2,):
-            known[str(name)] = Known(x[0], x[1], x[0] - 1.598 * x[1], x[0] + 1.598 * x[1])
-            continue
-        latent = fit.model.latents.get(name)
-        labels = latent.labels if latent is not None else labels_of(fit.model, name, x.shape[1:])
-        for label, column in zip(labels, x.reshape(len(x), -1).T, strict=True):
-            low, high = np.quantile(column, [0.055, 0.945])
-            known[label] = Known(column.mean(), column.std(), low, high)
+        known.update(_known_of(fit, str(name), np.asarray(value, dtype=float), labels))
     return known
+
+
+def _known_of(fit: FitRecord, name: str, x: Array, labels: Sequence[str]) -> dict[str, Known]:
+    """What a reference says by one name: a value, a mean and an sd, or draws."""
+    own = [label for label in labels if label == name or label.startswith(f"{name}[")]
+    latent = fit.model.latents.get(name)
+    if not own and latent is None:
+        near = difflib.get_close_matches(name, [*fit.model.latents, *labels], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"reference: {name!r} is no row and no latent of this fit{hint}")
+    if name in labels and x.shape == (2,):
+        return {name: Known(x[0], x[1], x[0] - 1.598 * x[1], x[0] + 1.598 * x[1])}
+    shape = latent.shape if latent is not None else None
+    if x.ndim == 0 or x.shape == shape:
+        named = [name] if name in labels else latent.labels if latent is not None else own
+        if x.ndim == 0 and len(named) > 1:
+            raise ValueError(f"reference: {name} has {len(named)} values, got one")
+        return {label: Known(one, 0.0, one, one) for label, one in zip(named, x.ravel(), strict=True)}
+    named = latent.labels if latent is not None else labels_of(fit.model, name, x.shape[1:])
+    columns = x.reshape(len(x), -1).T
+    if len(columns) != len(named):
+        raise ValueError(f"reference: {name} expects shape {shape}, or draws of it, got {x.shape}")
+    found = {}
+    for label, column in zip(named, columns, strict=True):
+        low, high = np.quantile(column, [0.055, 0.945])
+        found[label] = Known(column.mean(), column.std(), low, high)
+    return found
 
 
 def short(label: str) -> str:
@@ -175,4 +196,4 @@ def in_figures(mean: float, sd: float) -> str:
     digits = int(np.clip(1 - np.floor(np.log10(sd)), 0, 8))
     if abs(mean) >= 1e6 or digits > 5:
         return f"{mean:.3g} ± {sd:.2g}"
-    return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+    return f"{mean:z.{digits}f} ± {sd:.{digits}f}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bbvi.correction.chains import Chains
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import psis
 from bbvi.output.comparison import plot_comparison
@@ -87,8 +88,9 @@ def plot(fit: FitRecord, reference: Any = None) -> Figure:
     else:
         _marginal(axes[2], fit, 0, known_rows(fit, reference))
     plot_forest(fit, reference=reference, ax=right.subplots())
+    agreement = f"R-hat {fit.rhat:.3f}" if fit.kind == "chains" else f"k-hat {fit.khat:z.2f}"
     figure.suptitle(
-        f"{fit.status}, {fit.verdict}    ELBO {fit.elbo:z.2f} ± {fit.elbo_se:.2f}    k-hat {fit.khat:z.2f}",
+        f"{fit.status}, {fit.verdict}    ELBO {fit.elbo:z.2f} ± {fit.elbo_se:.2f}    {agreement}",
         color=VERDICTS.get(fit.verdict), fontsize=12, x=0.01, ha="left",
     )  # fmt: skip
     return figure
@@ -134,14 +136,15 @@ def plot_trace(fit: FitRecord, ax: Axes | None = None) -> Axes:
 def plot_weights(fit: FitRecord, ax: Axes | None = None) -> Axes:
     """The largest importance weights, on log-log axes: a Pareto tail is a straight line, as steep as -1 / k.
 
-    Drawn for mean field and for the kind in use. Flat is good; the dotted line is k = 0.7, beyond which
-    estimates from the weights are not to be trusted.
+    Drawn for mean field and for the kind in use, if its draws are weighted. Flat is good; the dotted line is k = 0.7,
+    beyond which estimates from the weights are not to be trusted.
     """
     ax = new_axes(ax)
     kinds = {"mean-field": MEAN_FIELD, fit.kind: CORRECTED}
     for kind, colour in kinds.items():
         chosen = fit.kinds[kind]
-        if isinstance(chosen, GaussianKind) and chosen.evaluated is None:
+        # Draws of chains have no weights.
+        if isinstance(chosen, Chains) or (isinstance(chosen, GaussianKind) and chosen.evaluated is None):
             continue
         log_weights, found = psis(weighted_draws(fit, kind).log_weights)
         known = fit.kinds[kind].khat
@@ -183,8 +186,8 @@ def plot_forest(
     kind : str
         As for `Fit.summary`.
     reference : dict or object, optional
-        What is known: by row label a pair (mean, sd) or an array of draws, by latent an array of draws (S,
-        *shape), or a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
+        What is known: by row label a value or a pair (mean, sd), by latent its value (*shape) or an array of draws
+        (S, *shape), or a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
     rows : sequence of str, optional
         Labels of rows or names of latents; by default the first 40.
     ax : matplotlib Axes, optional

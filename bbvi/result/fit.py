@@ -172,7 +172,8 @@ class Fit(FitRecord):
         return str(way_out("text")(self))
 
     def __repr__(self) -> str:
-        return f"<bbvi.Fit: {self.status}, {self.verdict}, ELBO {self.elbo:z.2f}, k-hat {self.khat:z.2f}>"
+        agreement = f"R-hat {self.rhat:.3f}" if self.kind == "chains" else f"k-hat {self.khat:z.2f}"
+        return f"<bbvi.Fit: {self.status}, {self.verdict}, ELBO {self.elbo:z.2f}, {agreement}>"
 
     def _repr_html_(self) -> str:
         return str(way_out("html")(self))

@@ -105,9 +105,13 @@ def coarse(gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps:
     try:
         factor = np.linalg.cholesky(curvature)
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(curvature)
-        values = np.maximum(np.abs(values), 1e-6 * np.abs(values).max())
-        factor = np.linalg.cholesky((vectors * values) @ vectors.T)
+        try:
+            values, vectors = np.linalg.eigh(curvature)
+            values = np.maximum(np.abs(values), 1e-6 * np.abs(values).max())
+            factor = np.linalg.cholesky((vectors * values) @ vectors.T)
+        except np.linalg.LinAlgError:
+            # Numbers so large that nothing is left of the small ones.
+            return None
     return Coarse(factor, diagonal)
 
 

@@ -182,7 +182,10 @@ class FixedDraws:
         dense = target.dim <= DENSE_LIMIT
         if dense:
             hessian = _hessian(target, state, rng)
-            values, vectors = np.linalg.eigh(hessian)
+            try:
+                values, vectors = np.linalg.eigh(hessian)
+            except np.linalg.LinAlgError:
+                return _ended(state, "The curvature of the ELBO at its optimum is no number: it falls off nowhere.")
             if values[0] < -1e-6 and state.escapes < 5 and _falls(target, state, vectors[:, 0]):
                 return _moved(state, vectors[:, 0])
             state = replace(state, hessian=hessian)

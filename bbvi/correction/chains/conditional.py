@@ -55,13 +55,23 @@ class Curvature:
         """At some of the draws x (N, D) with gradients g (N, D); None where it is no number."""
         scale = np.sqrt(np.maximum(x.std(axis=0), 1e-300) / np.maximum(g.std(axis=0), 1e-300))
         some = rng.choice(len(x), min(policy.looks(x.shape[1]), len(x)), replace=False)
-        hessians = curvatures(slopes, x[some], g[some], scale)
-        return cls(x[some], hessians, scale, policy) if np.isfinite(hessians).all() else None
+        with np.errstate(all="ignore"):
+            hessians = curvatures(slopes, x[some], g[some], scale)
+        found = cls(x[some], hessians, scale, policy)
+        return found if np.isfinite(hessians).all() and found.usable else None
 
     @cached_property
     def mean(self) -> Array:
         """Over the draws, (D, D)."""
         return np.asarray(self.hessians.mean(axis=0))
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a base: not of numbers so large that nothing is left of the small ones."""
+        try:
+            return bool(np.isfinite(self.base.factor).all() and np.isfinite(self.base.inverse).all())
+        except np.linalg.LinAlgError:
+            return False
 
     @cached_property
     def base(self) -> Base:

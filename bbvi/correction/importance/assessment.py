@@ -14,7 +14,7 @@ from bbvi.correction.importance.proposals import Proposal
 from bbvi.correction.importance.slices import steering
 from bbvi.correction.importance.weights import ControlFunctions
 from bbvi.correction.psis import pareto_shape
-from bbvi.correction.verdict import HEAVY_TAIL
+from bbvi.correction.verdict import FEW_IN_TAIL, HEAVY_TAIL
 
 Array = np.ndarray
 
@@ -108,7 +108,8 @@ class Assessment:
         """
         checks = {
             "infinite": self.infinite,
-            HEAVY_TAIL: heavy | (self.tail_khat >= self.policy.khat_passing),
+            HEAVY_TAIL: heavy,
+            FEW_IN_TAIL: ~heavy & (self.tail_khat >= self.policy.khat_passing),
             "error of the sd": self.sd_error >= self.policy.passing,
             "error of the mean": self.mean_error >= self.policy.passing,
             "unsettled": moves > self.policy.moving,

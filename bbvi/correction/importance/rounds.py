@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -213,4 +214,17 @@ def extended(
     found = pool.assess()
     earlier = result.evaluations - len(result.draws)
     moves, rounds = found.moves(before), result.rounds + 1
-    return judged(pool, found, moves, result.initial_khat, rounds, result.start, False, earlier)
+    longer = judged(pool, found, moves, result.initial_khat, rounds, result.start, False, earlier)
+    # The further draws are independent of those that the evidence was known from.
+    log_evidence, error = _together((result, longer))
+    return replace(longer, log_evidence=log_evidence, log_evidence_se=error)
+
+
+def _together(results: Sequence[ImportanceResult]) -> tuple[float, float]:
+    """Log evidence and its standard error, of independent estimates weighted by their precisions."""
+    known = [(one.log_evidence, one.log_evidence_se) for one in results if one.log_evidence_se > 0]
+    if not known:
+        return results[-1].log_evidence, results[-1].log_evidence_se
+    precisions = np.array([error**-2 for _, error in known])
+    total = float(precisions.sum())
+    return float(precisions @ np.array([value for value, _ in known])) / total, total**-0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bbvi.target.lint import influence, shapes, slopes, supports
+from bbvi.target.lint import influence, priors, shapes, slopes, supports
 from bbvi.target.lint.directions import unidentified
 from bbvi.target.lint.finding import POLICY, Finding, LintPolicy
 from bbvi.target.lint.look import look
@@ -25,8 +25,8 @@ def lint(
 
     The codes: ``broadcast`` and ``counted-often`` (shapes that do not go together), ``forgotten-sum``,
     ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and ``data-not-finite`` (where the
-    log joint is not finite), ``nan-gradient``, ``saturates``, ``flat-start``, ``unused-latent``, ``prior-only`` and
-    ``prior-only-element``.
+    log joint is not finite), ``narrower-prior``, ``nan-gradient``, ``saturates``, ``flat-start``, ``unused-latent``,
+    ``prior-only`` and ``prior-only-element``.
 
     Parameters
     ----------
@@ -44,9 +44,10 @@ def lint(
     """
     point = np.asarray(point, dtype=float)
     first = look(target, point)
+    found = list(priors.narrower(target.model, rng))
     if not np.isfinite(first.value):
-        return tuple(supports.outside(first, latents_too=True))
-    found = list(shapes.shapes(first))
+        return (*found, *supports.outside(first, latents_too=True))
+    found += shapes.shapes(first)
     looks = [first] if first.steps else []
     if 0 < len(first.steps) <= policy.most_steps:
         looks.append(look(target, point + rng.uniform(-1.0, 1.0, target.dim), data_too=bool(first.data)))

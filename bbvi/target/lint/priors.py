@@ -1,0 +1,45 @@
+"""Priors whose support is smaller than that of the latent they are declared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bbvi.model.model import Model
+from bbvi.target.lint.finding import Finding
+
+# Draws that show where a prior lies, and how far beyond them it is asked for, in their widths.
+_DRAWS, _FAR = 64, 100.0
+
+
+def narrower(model: Model, rng: np.random.Generator) -> Iterator[Finding]:
+    """Latents on the whole line whose declared prior is zero on a part of it."""
+    for name, prior in _scalar(model.priors).items():
+        if not model.latents[name].transform.whole_line:
+            continue
+        drawn = np.asarray(prior.rvs(size=_DRAWS, random_state=rng), dtype=float)
+        reach = _FAR * max(float(np.ptp(drawn)), 1e-300)
+        with np.errstate(all="ignore"):
+            low, high = (bool(np.isneginf(prior.logpdf(x))) for x in (drawn.min() - reach, drawn.max() + reach))
+        if low or high:
+            declared = "Interval" if low and high else "Positive"
+            where = "on both sides" if low and high else "below" if low else "above"
+            yield Finding(
+                "narrower-prior",
+                "caution",
+                f"latent {name!r}: its prior {prior} is zero {where} of some value, and Real goes on there, which no "
+                f"Gaussian fits; declare bbvi.{declared}(..., prior=...)",
+            )
+
+
+def _scalar(priors: Mapping[str, Any]) -> dict[str, Any]:
+    """Priors of one number, with scalar parameters, that can be drawn from and asked for a density."""
+    chosen = {}
+    for name, prior in priors.items():
+        parameters = [*getattr(prior, "parameters", ()), *getattr(prior, "named", {}).values()]
+        own = getattr(getattr(prior, "density", None), "axes", 1) == 0
+        if own and getattr(prior, "drawable", False) and all(np.ndim(x) == 0 for x in parameters):
+            chosen[name] = prior
+    return chosen

@@ -22,8 +22,7 @@ from bbvi.stats import halfcauchy, norm
 
 
 class Table:
-    """What a data frame is to the package, as pandas may come without types."""
-
+    # What a data frame is to the package, as pandas may come without types.
     columns = ["y", "sigma"]
 
     def __getitem__(self, key: str) -> list[float]:

@@ -108,7 +108,8 @@ def _preconditioned(
     # A few that steer are correlated more than so many draws of so many others show.
     together = None if stand.warp is None else stand.warp.steering
     metric = fitted(e, slopes, policy.metric, base, together)
-    return replace(stand, metric=metric, even=_even(metric, e, slopes, policy)), spent
+    even = x.shape[1] >= policy.warp.fewest and _even(metric, e, slopes, policy)
+    return replace(stand, metric=metric, even=even), spent
 
 
 def _even(metric: Metric, e: Array, slopes: Array, policy: ChainPolicy) -> bool:
@@ -137,7 +138,7 @@ def _looked(
     if x.shape[1] > policy.metric.curved:
         return replace(stand, warp=warp_of(x, g, policy.warp)), None, spent
     curvature = Curvature.at_draws(slopes, x, g, rng, policy.metric)
-    if curvature is not None:
+    if curvature is not None and x.shape[1] >= policy.warp.fewest:
         warp = conditional(slopes, curvature, x, g, rng, policy.warp)
         if warp is not None:
             return replace(stand, warp=warp), None, spent

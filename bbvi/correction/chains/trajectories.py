@@ -22,13 +22,12 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # A longer trajectory must gain by more than this power of its length: between the most that squares can change (0) and
 # the most of that per gradient (1), measured on hierarchies, walks and the horseshoe.
 _ELASTICITY = 0.5
-# Between which shares of the length trajectories end, and log step sizes of chains lie: wide where directions are of
-# several widths and places narrow; narrow where the coordinates have made them even, and one length serves all.
-_WIDE, _NARROW = ((0.3, 1.7), (-0.7, 0.2)), ((0.7, 1.3), (-0.3, 0.1))
-# Lengths vary little up to so much of a turn, in radians.
-_SHORT = 2.2
-# There, too, so many trajectories have steps so much shorter, in logs, for narrow places that draws did not show.
-_CAREFUL, _SHORTER = 0.15, 0.9
+# Between which shares of the length trajectories end: wide where directions are of several widths, narrow where the
+# coordinates have made them even, and one length serves all, which is up to so much of a turn, in radians: around a
+# whole turn, or half of one, coordinates would come back to where they were.
+_WIDE, _NARROW, _SHORT = (0.3, 1.7), (0.7, 1.3), 2.2
+# Between which log step sizes of chains lie, in part shorter, so that some get through narrow places.
+_STEPS = (-0.7, 0.2)
 
 
 class Density(NamedTuple):
@@ -129,17 +128,9 @@ def begun(density: Density, u: Array, metric: Metric, aim: float) -> Stand:
 
 def steps_of(stand: Stand, policy: ChainPolicy) -> int:
     """Gradients of the next trajectory, whole steps of the integrator: around the length, by the golden section."""
-    # Around a whole turn, or half of one, coordinates would come back to where they were.
-    short = stand.even and stand.log_length < math.log(_SHORT)
-    low, high = (_NARROW if short else _WIDE)[0]
+    low, high = _NARROW if stand.even and stand.log_length < math.log(_SHORT) else _WIDE
     steps = math.exp(stand.log_length - stand.log_step) * (low + (high - low) * ((stand.turn + _GOLDEN) % 1.0))
     return policy.stages * int(np.clip(math.ceil(steps / policy.stages), 1, policy.longest // policy.stages))
-
-
-def _jitter(chains: int, even: bool, rng: np.random.Generator) -> Array:
-    """By how much each chain's log step size is off, (C, 1)."""
-    shift = rng.uniform(*(_NARROW if even else _WIDE)[1], (chains, 1))
-    return shift - _SHORTER * (rng.random((chains, 1)) < _CAREFUL) if even else shift
 
 
 def trajectory(
@@ -154,7 +145,7 @@ def trajectory(
     """
     chains, dim = stand.u.shape
     metric, steps = stand.metric, steps_of(stand, policy)
-    size = np.exp(stand.log_step + _jitter(chains, stand.even, rng))
+    size = np.exp(stand.log_step + rng.uniform(*_STEPS, (chains, 1)))
     start = rng.standard_normal((chains, dim))
     before, slope = stand.coordinates(stand.u, stand.gradient)
     e, u, g = before, stand.u, stand.gradient

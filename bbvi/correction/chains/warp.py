@@ -33,6 +33,8 @@ class WarpPolicy:
     ----------
     most : int
         Steering latents at the most.
+    fewest : int
+        Latents from which curvature is asked for it: of fewer, what chains are run for is tails, and draws are cheap.
     bends, crowd, followed : float
         Where curvature is known: how much of it a latent changes as it moves by an sd, as the root of the summed
         squares of what it does to half of each log curvature, from which it may steer; how many times as much as the
@@ -51,6 +53,7 @@ class WarpPolicy:
     """
 
     most: int = 6
+    fewest: int = 50
     steers: float = 0.5
     bends: float = 0.2
     crowd: float = 2.0

@@ -320,11 +320,11 @@ def test_an_interrupt_leaves_the_draws_up_to_then():
 
 @pytest.mark.parametrize(
     ("limits", "name"),
-    [({"max_memory": 3_000_000}, "max_memory"), ({"max_evaluations": 30_000}, "max_evaluations")],
+    [({"max_memory": 2_000_000}, "max_memory"), ({"max_evaluations": 30_000}, "max_evaluations")],
 )
 def test_a_limit_that_ends_chains_is_named(limits, name):
     rng = np.random.default_rng(0)
-    y = rng.poisson(np.exp(1.0 + rng.normal(0, 0.7, 120)))
+    y = rng.poisson(np.exp(0.2 + rng.normal(0, 0.2, 120)))
 
     def log_joint(z, y):
         prior = norm.logpdf(z.mu, 0, 2) + halfnorm.logpdf(z.tau, 0, 1) + anp.sum(norm.logpdf(z.e))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from bbvi.correction.chains.conditional import Curvature, conditional
-from bbvi.correction.chains.metric import Base, Metric, fitted
+from bbvi.correction.chains.metric import Base, fitted
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.trajectories import Density, Stand, steps_of, trajectory
 from bbvi.correction.chains.warp import found as warp_of
@@ -100,24 +100,37 @@ def _preconditioned(
     With a `look` funnels and curvature are sought anew; otherwise what curvature showed before is kept.
     """
     base, spent = stand.metric.base, 0
+    held = base is not None or (stand.warp is not None and stand.warp.measured)
+    many = x.shape[1] >= policy.warp.fewest
+    tried = [(stand, base)] if held and (many or not look) else []
     if look:
-        stand, base, spent = _looked(density, stand, x, g, rng, policy)
-    elif base is None and (stand.warp is None or not stand.warp.measured):
-        stand = replace(stand, warp=warp_of(x, g, policy.warp))
+        found, base, spent = _looked(density, stand, x, g, rng, policy)
+        tried.append((found, base))
+    elif not held:
+        tried.append((replace(stand, warp=warp_of(x, g, policy.warp)), None))
+    # What is found anew may be worse, where draws or curvatures are odd.
+    made = [_measured(one, x, g, by, policy) for one, by in tried]
+    best = min(made, key=lambda pair: float(np.log(pair[1]).sum()))
+    return replace(best[0], even=many and _even(best[1], policy)), spent
+
+
+def _measured(stand: Stand, x: Array, g: Array, base: Base | None, policy: ChainPolicy) -> tuple[Stand, Array]:
+    """The stand with the metric that draws and gradients (N, D) ask for in its coordinates, and how straight these are.
+
+    That is, the product (D,) of the sds of each coordinate and of its gradient, whitened: one for a standard normal,
+    and more for any other density (the Cramer-Rao bound).
+    """
     e, slopes = stand.coordinates(x, g)
     # A few that steer are correlated more than so many draws of so many others show.
     together = None if stand.warp is None else stand.warp.steering
     metric = fitted(e, slopes, policy.metric, base, together)
-    even = x.shape[1] >= policy.warp.fewest and _even(metric, e, slopes, policy)
-    return replace(stand, metric=metric, even=even), spent
+    with np.errstate(all="ignore"):
+        product = metric.whiten(e).std(axis=0) * metric.to_whitened(slopes).std(axis=0)
+    return replace(stand, metric=metric), np.where(np.isfinite(product) & (product > 0), product, np.inf)
 
 
-def _even(metric: Metric, e: Array, slopes: Array, policy: ChainPolicy) -> bool:
-    """Whether all directions look like those of a standard normal: the sds of coordinate and gradient multiply to one.
-
-    Of any other density they multiply to more (the Cramer-Rao bound).
-    """
-    product = metric.whiten(e).std(axis=0) * metric.to_whitened(slopes).std(axis=0)
+def _even(product: Array, policy: ChainPolicy) -> bool:
+    """Whether all directions look like those of a standard normal."""
     return bool(np.quantile(product, 0.9) <= policy.even and product.max() <= policy.odd)
 
 

@@ -44,7 +44,7 @@ def lint(
     """
     point = np.asarray(point, dtype=float)
     first = look(target, point)
-    found = list(priors.narrower(target.model, rng))
+    found = list(priors.narrower(target.model))
     if not np.isfinite(first.value):
         return (*found, *supports.outside(first, latents_too=True))
     found += shapes.shapes(first)

@@ -14,12 +14,12 @@ from bbvi.target.lint.finding import Finding
 _DRAWS, _FAR = 64, 100.0
 
 
-def narrower(model: Model, rng: np.random.Generator) -> Iterator[Finding]:
+def narrower(model: Model) -> Iterator[Finding]:
     """Latents on the whole line whose declared prior is zero on a part of it."""
     for name, prior in _scalar(model.priors).items():
         if not model.latents[name].transform.whole_line:
             continue
-        drawn = np.asarray(prior.rvs(size=_DRAWS, random_state=rng), dtype=float)
+        drawn = np.asarray(prior.rvs(size=_DRAWS, random_state=np.random.default_rng(0)), dtype=float)
         reach = _FAR * max(float(np.ptp(drawn)), 1e-300)
         with np.errstate(all="ignore"):
             low, high = (bool(np.isneginf(prior.logpdf(x))) for x in (drawn.min() - reach, drawn.max() + reach))

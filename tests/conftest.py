@@ -6,7 +6,9 @@ import ipaddress
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -81,3 +83,19 @@ def close_figures() -> Iterator[None]:
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Any]:
+    """A Dask cluster of two processes on this machine, for the tests of one file."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    settings = {"distributed.comm.timeouts.connect": "10s", "distributed.scheduler.allowed-failures": 10}
+    with (
+        warnings.catch_warnings(),
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+    ):
+        warnings.simplefilter("ignore")
+        yield cluster

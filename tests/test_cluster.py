@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,25 +44,9 @@ def regression() -> bbvi.Model:
     )
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    import dask
-
-    settings = {"distributed.comm.timeouts.connect": "10s", "distributed.scheduler.allowed-failures": 10}
-    with (
-        warnings.catch_warnings(),
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
-    ):
-        warnings.simplefilter("ignore")
-        yield cluster
-
-
 @pytest.fixture
-def client(cluster: Any) -> Iterator[Any]:
-    with distributed.Client(cluster) as client:
+def client(two_workers: Any) -> Iterator[Any]:
+    with distributed.Client(two_workers) as client:
         client.wait_for_workers(2, timeout=120)
         yield client
 
@@ -139,18 +122,18 @@ def test_workers_that_are_lost_again_and_again_end_the_fit(client: Any, monkeypa
         sharded.values(np.zeros((1, 4)))
 
 
-def test_a_worker_that_joins_takes_its_share(cluster: Any, client: Any) -> None:
+def test_a_worker_that_joins_takes_its_share(two_workers: Any, client: Any) -> None:
     shards = Shards(regression(), client, replay=True)
     u = RNG.normal(size=(3, 4))
     before = shards.total("_raw_values", u)
     count = len(client.nthreads())
-    cluster.scale(count + 1)
+    two_workers.scale(count + 1)
     client.wait_for_workers(count + 1, timeout=120)
     shards.looked = -np.inf
     np.testing.assert_allclose(shards.total("_raw_values", u), before, rtol=1e-12)
     loads = [sum(at == address for at, _ in shards.held.values()) for address in client.nthreads()]
     assert min(loads) >= 1 and max(loads) - min(loads) <= 1
-    cluster.scale(count)
+    two_workers.scale(count)
 
 
 def test_an_error_of_the_model_is_the_users_own(client: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +101,19 @@ def test_rows_beyond_the_room_go_to_disk(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(fit.model.data["X"], np.memmap)
 
 
+def test_a_checkpoint_is_of_these_rows(tmp_path: Path) -> None:
+    """Of what is read here, one number of 9,003 tells; a fit goes on from rows that come by another way."""
+    path = tmp_path / "fit.part"
+    fit = bbvi.fit(model(of_dask()), seed=1, init=START, checkpoint=path)
+    again = bbvi.fit(model({"X": X, "y": Y}), seed=1, init=START, checkpoint=path)
+    assert again.evaluations == fit.evaluations
+    changed = X.copy()
+    changed[7, 1] += 0.1
+    other = {"X": da.from_array(changed, chunks=(700, 2)), "y": da.from_array(Y, chunks=901)}
+    with pytest.raises(ValueError, match=r"checkpoint: .*data\['X'\]"):
+        bbvi.fit(model(other), seed=1, init=START, checkpoint=path)
+
+
 def test_mini_batches_of_lazy_rows_are_those_of_arrays() -> None:
     solver = bbvi.Stochastic(batch_size=200)
     fits = [
@@ -187,20 +199,20 @@ def test_a_check_of_the_model_reads_all_rows() -> None:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    import dask
-
-    settings = {"distributed.comm.timeouts.connect": "10s", "distributed.scheduler.allowed-failures": 10}
-    with (
-        warnings.catch_warnings(),
-        dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        warnings.simplefilter("ignore")
+def client(two_workers: Any) -> Iterator[Any]:
+    with distributed.Client(two_workers) as client:
         yield client
+
+
+def test_a_checkpoint_on_a_cluster_tells_rows_apart_and_reads_none_here(client: Any, tmp_path: Path) -> None:
+    path, made = tmp_path / "fit.part", model(of_dask())
+    fit = bbvi.fit(made, seed=1, init=START, cluster=client, checkpoint=path)
+    assert all("array" not in value.__dict__ for value in made.lazy.values())
+    again = bbvi.fit(model(of_dask()), seed=1, init=START, cluster=client, checkpoint=path)
+    assert again.evaluations == fit.evaluations
+    other = {"X": da.from_array(X + 0.1, chunks=(700, 2)), "y": da.from_array(Y, chunks=901)}
+    with pytest.raises(ValueError, match=r"checkpoint: .*data\['X'\]"):
+        bbvi.fit(model(other), seed=1, init=START, cluster=client, checkpoint=path)
 
 
 def assert_same(fit: bbvi.Fit, alone: bbvi.Fit) -> None:

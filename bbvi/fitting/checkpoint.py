@@ -21,6 +21,7 @@ from bbvi.estimators.gradient import name_of
 from bbvi.fitting import arguments
 from bbvi.fitting.job import Given, Method
 from bbvi.model.model import Model
+from bbvi.model.rows import Rows
 from bbvi.target.log import REMEDY, Log
 from bbvi.target.target import Target
 
@@ -137,6 +138,9 @@ def _parts(value: Any, depth: int = 0) -> Iterator[Any]:
     yield type(value).__name__
     if isinstance(value, np.ndarray):
         yield [*map(str, value.flat)] if value.dtype.kind == "O" else value
+    elif isinstance(value, Rows):
+        # On a cluster rows are not read here; Dask's name for them is of where they come from.
+        yield [value.token, *map(str, value.shape)]
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
         yield repr(value)
     elif depth > _DEPTH:

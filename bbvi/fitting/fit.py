@@ -111,7 +111,7 @@ def fit(
     target = arguments.as_target(model, executor, cluster, threads, room)
     target.kept = []
     given = arguments.start_of(target, init)
-    known_by = partial(identity, model, method, given, tolerance)
+    known_by = partial(identity, model if cluster is not None else target.model, method, given, tolerance)
     with keeping(limits.checkpoint, target, known_by, seed) as chosen:
         # Evaluated on plain arrays first, so that an error in a user's function shows as itself.
         target.values(np.zeros((1, target.dim)) if given is None else given.mean[None])

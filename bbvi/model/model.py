@@ -120,6 +120,7 @@ class Model:
         if self.priors:
             self.functions = with_priors(self.functions, self.priors, self.latents, self.vectorized)
         self.data = checked_data(data, self.functions, self.coords)
+        # As many rows in one as in another.
         rows_of(self.data)
         self.dims = checked_dims(dims, self.coords)
         check_lengths(self.dims, self.coords, self.data)

@@ -56,18 +56,19 @@ class Spool:
             )
         if self.like.dtype != block.dtype:
             # What was a whole number in every row so far may be none in this one.
-            self._retyped(np.result_type(self.like, block))
+            self.like = self._retyped(self.like, np.result_type(self.like, block))
         self.count += len(block)
         self.bytes += block.nbytes
         if self.file is None and self.bytes > self.room:
             self.file = tempfile.TemporaryFile()
             earlier, self.blocks = self.blocks, []
             for one in earlier:
-                self._write(one)
+                self._write(self.file, one)
+        rows = np.array(block, dtype=self.like.dtype, order="C")
         if self.file is None:
-            self.blocks.append(np.array(block, dtype=self.like.dtype))
+            self.blocks.append(rows)
         else:
-            self._write(block)
+            self._write(self.file, rows)
 
     def array(self) -> Array:
         """All rows so far, not to be written into."""
@@ -81,27 +82,25 @@ class Spool:
         rows.flags.writeable = False
         return rows
 
-    def _write(self, block: Array) -> None:
-        assert self.file is not None and self.like is not None
+    def _write(self, file: IO[bytes], rows: Array) -> None:
         try:
-            self.file.write(np.ascontiguousarray(block, dtype=self.like.dtype).data)
+            file.write(rows.data)
         except OSError as error:
             raise OSError(
                 f"data[{self.name!r}]: {self.bytes / 1e9:.3g} GB of rows do not fit into the temporary folder "
                 f"{tempfile.gettempdir()} ({error}); point TMPDIR to another"
             ) from error
 
-    def _retyped(self, dtype: np.dtype[Any]) -> None:
-        assert self.like is not None
-        if dtype == self.like.dtype:
-            return
-        if self.file is not None:
-            raise ValueError(
-                f"data[{self.name!r}]: expected batches of one type, {self.like.dtype} as the first ones have, got "
-                f"{dtype} later; convert them"
-            )
-        self.like = self.like.astype(dtype)
-        self.blocks = [block.astype(dtype) for block in self.blocks]
+    def _retyped(self, like: Array, dtype: np.dtype[Any]) -> Array:
+        """What rows are like, and those so far, of another type."""
+        if dtype != like.dtype:
+            if self.file is not None:
+                raise ValueError(
+                    f"data[{self.name!r}]: expected batches of one type, {like.dtype} as the first ones have, got "
+                    f"{dtype} later; convert them"
+                )
+            self.blocks = [block.astype(dtype) for block in self.blocks]
+        return like.astype(dtype)
 
 
 def fits(size: float) -> bool:

@@ -12,6 +12,7 @@ from posteriors import exact_regression, regression, regression_data, schools, s
 import bbvi
 from bbvi.output import plots
 from bbvi.output.density import density
+from bbvi.stats import lkj_cholesky, norm
 
 
 def many(rows: int) -> bbvi.Model:
@@ -161,3 +162,16 @@ def test_density_of_a_constant_whose_spread_is_rounding_is_a_spike():
 def _overlapping(labels, figure) -> bool:
     boxes = [label.get_window_extent(figure.canvas.get_renderer()) for label in labels]
     return any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+def test_constants_of_a_factor_are_in_no_picture():
+    """The first row of a Cholesky factor is (1, 0): nobody asks for it, and the summary on screen is without it."""
+
+    def log_joint(z):
+        return lkj_cholesky.logpdf(z.L, 2.0) + norm.logpdf(z.a)
+
+    fit = bbvi.fit(log_joint, {"L": bbvi.CholeskyCorrelation(shape=(2, 2)), "a": bbvi.Real()}, seed=1)
+    ax = plots.plot_forest(fit)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["L[1, 0]", "L[1, 1]", "a"]
+    assert "more rows" not in ax.get_xlabel()
+    assert len(plots.plot_marginals(fit).axes) == 3

@@ -88,10 +88,11 @@ def handles_of(*colours: str, kind: str) -> list[Any]:
 
 
 def chosen_rows(fit: FitRecord, rows: Sequence[str] | None) -> list[int]:
-    """Indices of rows by label, or by the name of a latent or derived quantity."""
+    """Indices of rows by label, or by the name of a latent or derived quantity; without, those that no one fixed."""
     labels = fit.posterior().columns[0]
     if rows is None:
-        return list(range(len(labels)))
+        shown = {row.label for row in fit.table()}
+        return [i for i, label in enumerate(labels) if label in shown]
     chosen = []
     for wanted in [rows] if isinstance(rows, str) else rows:
         found = [i for i, label in enumerate(labels) if label == wanted or label.startswith(f"{wanted}[")]

@@ -197,7 +197,8 @@ def plot_forest(
     matplotlib Axes
     """
     known = known_rows(fit, reference)
-    chosen = chosen_rows(fit, rows)[: None if rows is not None else 40]
+    everything = chosen_rows(fit, rows)
+    chosen = everything[: None if rows is not None else 40]
     table, plain = fit.rows(kind, CI_PROB), fit.rows("mean-field", CI_PROB)
     ax = new_axes(ax, height=1.3 + 0.24 * len(chosen))
     shift = 0.17 if known else 0.11
@@ -227,7 +228,7 @@ def plot_forest(
     beside.tick_params(axis="y", length=0, labelcolor=FAINT)
     beside.spines["right"].set_visible(False)
     ax.axvline(0, color=FAINT, lw=0.6, zorder=0)
-    more = len(table) - len(chosen) if rows is None else 0
+    more = len(everything) - len(chosen)
     ax.set_xlabel("posterior sds from the mean" + (f"; {more} more rows are not shown" if more > 0 else ""))
     colours = (CORRECTED, MEAN_FIELD, REFERENCE) if known else (CORRECTED, MEAN_FIELD)
     handles = handles_of(*colours, kind=fit.kind if kind == "best" else kind)

@@ -164,12 +164,12 @@ def test_control_variates_of_turned_coordinates_have_mean_zero():
 
 def test_chains_of_a_walk_with_a_scale_are_exact():
     """Moments of a walk of 120 against 400,000 exact draws, to the errors that chains state."""
-    draws, slopes = walk(120, 0.4)
+    draws, slopes = walk(120, 0.2)
     x = draws(400_000, np.random.default_rng(8))
     mean, sd = x.mean(axis=0), x.std(axis=0)
 
     def gradients(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        t, scale = u[:, 0], np.exp(-0.4 * u[:, 0])
+        t, scale = u[:, 0], np.exp(-0.2 * u[:, 0])
         differences = np.eye(120) - np.eye(120, k=-1)
         values, vectors = np.linalg.eigh(differences.T @ differences)
         z = (u[:, 1:] - 3.0 * scale[:, None] * np.sin(np.arange(120))) @ vectors

@@ -105,6 +105,9 @@ def log_evidence_of(u: Array, weights: Array, log_density: Array) -> tuple[float
     log_g = np.log(2.0) - 0.5 * squares - log_scale - 0.5 * dim * np.log(2 * np.pi)
     log_ratio = np.where(inside, log_g - log_density, -np.inf)
     highest = log_ratio.max()
+    if not np.isfinite(highest):
+        # Of a shell, or a ring, no draw is near the mean.
+        return np.nan, np.inf
     ratio = np.exp(log_ratio - highest)
     mean = float(weights @ ratio)
     error = np.sqrt(weights**2 @ (ratio - mean) ** 2) / mean

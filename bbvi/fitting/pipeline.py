@@ -16,6 +16,7 @@ from bbvi.fitting.measure import measure
 from bbvi.fitting.mirror import mirror
 from bbvi.fitting.mix import mix
 from bbvi.fitting.optimise import optimise
+from bbvi.fitting.outskirts import outskirts
 from bbvi.fitting.prove import Refuted, prove_optimum, prove_posterior
 from bbvi.fitting.records import Corrected, Judged, Optimum
 from bbvi.fitting.respond import respond
@@ -37,6 +38,7 @@ CORRECTIONS: dict[Callable[[Corrected], Corrected], str] = {
     weigh: "weighting draws",
     mix: "running chains",
     surround: "looking around the draws",
+    outskirts: "trying the outermost draws",
     prove_posterior: "checking the recording",
 }
 

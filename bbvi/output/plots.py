@@ -186,8 +186,8 @@ def plot_forest(
     kind : str
         As for `Fit.summary`.
     reference : dict or object, optional
-        What is known: by row label a value or a pair (mean, sd), by latent its value (*shape) or an array of draws
-        (S, *shape), or a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
+        What is known: by row label a value or a pair (mean, sd), by latent its value or an array of draws
+        ``(S, *shape)``, or a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
     rows : sequence of str, optional
         Labels of rows or names of latents; by default the first 40.
     ax : matplotlib Axes, optional

@@ -150,7 +150,8 @@ def _looked(
 
     if x.shape[1] > policy.metric.curved:
         return replace(stand, warp=warp_of(x, g, policy.warp)), None, spent
-    curvature = Curvature.at_draws(slopes, x, g, rng, policy.metric)
+    known = [] if stand.warp is None else stand.warp.steering.tolist()
+    curvature = Curvature.at_draws(slopes, x, g, rng, policy.metric, known)
     if curvature is not None and x.shape[1] >= policy.warp.fewest:
         warp = conditional(slopes, curvature, x, g, rng, policy.warp)
         if warp is not None:

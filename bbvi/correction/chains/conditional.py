@@ -13,7 +13,7 @@ as those of Kleppe (2019) are rescaled at each point.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -50,11 +50,23 @@ class Curvature:
 
     @classmethod
     def at_draws(
-        cls, slopes: Slopes, x: Array, g: Array, rng: np.random.Generator, policy: MetricPolicy
+        cls,
+        slopes: Slopes,
+        x: Array,
+        g: Array,
+        rng: np.random.Generator,
+        policy: MetricPolicy,
+        steering: Sequence[int] = (),
     ) -> Curvature | None:
-        """At some of the draws x (N, D) with gradients g (N, D); None where it is no number."""
+        """At some of the draws x (N, D) with gradients g (N, D); None where it is no number.
+
+        Half of these draws are the outermost ones of latents that are known to steer, so that little is extrapolated.
+        """
         scale = np.sqrt(np.maximum(x.std(axis=0), 1e-300) / np.maximum(g.std(axis=0), 1e-300))
         some = rng.choice(len(x), min(policy.looks(x.shape[1]), len(x)), replace=False)
+        each = len(some) // (4 * max(len(steering), 1))
+        ends = [np.argsort(x[:, latent])[[*range(each), *range(-each, 0)]] for latent in steering]
+        some = np.unique(np.concatenate([*ends, some])[: len(some)])
         with np.errstate(all="ignore"):
             hessians = curvatures(slopes, x[some], g[some], scale)
         found = cls(x[some], hessians, scale, policy)

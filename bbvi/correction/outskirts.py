@@ -39,8 +39,8 @@ def acceptance(
 ) -> float:
     """Mean acceptance of short Hamiltonian trajectories from the outermost of weighted draws u (S, D).
 
-    Steps are a twentieth of an sd of the draws: where these are of one piece nearly all are accepted, however skewed it is
-    or heavy its tails. In arms that bend and get thin none is, and there weighted draws may end before the posterior
+    Steps are a twentieth of an sd of the draws: where these are of one piece nearly all are accepted, however skewed it
+    is or heavy its tails. In arms that bend and get thin none is, and there weighted draws may end before the posterior
     does, which their weights do not show.
     """
     mean = weights @ u

@@ -90,15 +90,15 @@ def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
     """Whether there is a funnel whose neck ejects the chains, which all of them then miss alike.
 
     One trajectory of thousands is ejected by chance anywhere; where coordinates straighten the funnel, none is. A few
-    say little of their share, so that it counts with its standard error.
+    say little of their share, so that it counts with its standard error. Of many latents the widths may follow one so
+    closely that chains turn back before the neck, and none is ejected.
     """
-    trajectories = found.draws.shape[0] * found.draws.shape[1]
-    if found.divergent + np.sqrt(found.divergent / trajectories) <= policy.chains.careful:
-        return ()
     u = found.draws.reshape(-1, found.draws.shape[-1])
     equal = np.full(len(u), 1.0 / len(u))
     steers = float(np.max(steering(u, equal)[0]))
-    if not is_funnel(steers, u.shape[1]):
+    ejected = found.divergent + np.sqrt(found.divergent / len(u)) > policy.chains.careful
+    closely = u.shape[1] >= policy.chains.warp.fewest and steers >= policy.neck
+    if not closely and not (ejected and is_funnel(steers, u.shape[1])):
         return ()
     return (f"one latent steers the widths of the others (correlation {steers:.2f}), as in a funnel: non-centre it",)
 

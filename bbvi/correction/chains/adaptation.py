@@ -56,7 +56,7 @@ def adapted(
 
 
 class _Window(NamedTuple):
-    """Where chains stand after it, their draws and gradients (N, D) in its second half, and its mean log length."""
+    """Where chains stand after it, their draws and gradients (N, D) after its first third, and mean log length."""
 
     stand: Stand
     draws: Array

@@ -154,8 +154,8 @@ def fitted(
 
     The matrix M that minimises the Fisher divergence of N(mean, M) solves ``M Cov(g) M = Cov(x)``: the geometric mean
     of the draws' covariance and of the inverse of the gradients' (Seyboldt, Carlson and Carpenter 2026). On the
-    diagonal that is sd(x) / sd(g); correlations are shrunk by as much as so many draws of so many latents leave
-    unknown.
+    diagonal that is sd(x) / sd(g); the coordinates `together` are among those whose correlations count.
+    Correlations are shrunk by as much as so many draws of so many latents leave unknown.
     """
     if base is not None:
         x, g = x @ base.inverse.T, g @ base.factor

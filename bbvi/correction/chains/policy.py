@@ -34,7 +34,7 @@ class ChainPolicy:
     even, odd : float
         Product of the sds of a coordinate and of its gradient, which of a normal is one and of others more (the
         Cramer-Rao bound): where it is at most the first for nine coordinates of ten, and the second for all, lengths
-        and step sizes of trajectories vary little.
+        of trajectories vary little.
     kick : float
         The first kick of a step of two stages, as a share of it: 0.1932 has the smallest error for short steps
         (McLachlan 1995), 0.2118 for long ones (Blanes, Casas and Sanz-Serna 2014), 1/4 is the leapfrog.

@@ -23,8 +23,8 @@ class OutskirtsPolicy:
     step, steps : float, int
         Size of the steps of the leapfrog, in sds, and how many make a trajectory.
     acceptance : float
-        Mean acceptance below which weights are in doubt. Of the 140 calibrated posteriors that weights make reliable none
-        is below 0.9; of bananas whose arms weighted draws cut short it is 0.0.
+        Mean acceptance below which weights are in doubt. Of the 140 calibrated posteriors that weights make reliable
+        none is below 0.9; of bananas whose arms weighted draws cut short it is 0.0.
     """
 
     draws: int = 64

@@ -36,7 +36,7 @@ def _scattered(operation: Operation) -> Callable[..., Batched]:
     for i, index in enumerate(indices):
         if 2 * i + 2 not in operation.positions:
             np.add.at(start, index, pairs[2 * i + 1])
-    puts = [_put(operation.args[position - 1]) for position in operation.positions]
+    puts = [_put(operation.args[position - 1], shape) for position in operation.positions]
 
     def apply(*parts: Batched) -> Batched:
         total = np.empty((len(parts[0]), *shape))
@@ -83,32 +83,35 @@ def _laid_out(operation: Operation, spans: list[slice]) -> Callable[..., Batched
     return apply
 
 
-def _by_segments(index: np.ndarray) -> Put:
-    """Adds what has the same position by sorted segments, many times faster than one by one."""
-    order = np.argsort(index, kind="stable")
-    positions, starts = np.unique(index[order], return_index=True)
-    sorted_already = bool(np.all(order[1:] > order[:-1]))
+def _summed_at(places: np.ndarray) -> Put:
+    """Adds what has the same place, given for each element of a part: a product with a sparse matrix of ones.
+
+    Many times faster than one by one, and three times faster than sorted segments.
+    """
+    # SciPy's sparse matrices take as long to import as the rest of the package, and few models need them.
+    from scipy.sparse import csr_array
+
+    targets, rows = np.unique(places.ravel(), return_inverse=True)
+    count = rows.size
+    ones = csr_array((np.ones(count), (rows.ravel(), np.arange(count))), shape=(targets.size, count))
 
     def put(total: np.ndarray, part: Batched) -> None:
-        total[:, positions] += np.add.reduceat(part if sorted_already else part[:, order], starts, axis=1)
+        flat = total.reshape(len(total), -1)
+        flat[:, targets] += (ones @ part.reshape(len(part), count).T).T
 
     return put
 
 
-def _put(index: Any) -> Put:
-    """Adds to one part of an array with a draws axis."""
+def _put(index: Any, shape: tuple[int, ...]) -> Put:
+    """Adds to one part of an array of a shape, with a draws axis before it."""
     full = batched_index(index)
     arrays = [np.asarray(part) for part in full[1:] if np.ndim(part) > 0]
     # Boolean masks and distinct positions can be assigned to; repeated ones have to be accumulated.
-    repeats = any(a.dtype != bool and np.unique(a % (1 << 62)).size < a.size for a in arrays)
-    if repeats and len(full) == 2 and arrays[0].ndim == 1 and (arrays[0] >= 0).all():
-        return _by_segments(arrays[0])
+    if any(a.dtype != bool and np.unique(a % (1 << 62)).size < a.size for a in arrays):
+        return _summed_at(np.arange(math.prod(shape)).reshape(shape)[full[1:]])
 
     def put(total: np.ndarray, part: Batched) -> None:
-        if repeats:
-            np.add.at(total, full, part)
-        else:
-            total[full] += part
+        total[full] += part
 
     return put
 
@@ -121,7 +124,7 @@ def _taken_at(operation: Operation) -> Callable[..., Batched]:
 
 def _put_at(operation: Operation) -> Callable[..., Batched]:
     operation.only(0)
-    shape, put = operation.args[1], _put(operation.args[2:])
+    shape, put = operation.args[1], _put(operation.args[2:], operation.args[1])
 
     def apply(part: Batched) -> Batched:
         total = np.zeros((len(part), *shape))

@@ -43,6 +43,14 @@ class Density(NamedTuple):
         return cls(gradients, lambda u: gradients(u)[1], lambda u: gradients(u)[0])
 
 
+class Known(NamedTuple):
+    """Positions and gradients (C, D) in the coordinates of a warp, as the last trajectory left them."""
+
+    warp: Warp
+    e: Array
+    slope: Array
+
+
 @dataclass(frozen=True, eq=False)
 class Stand:
     """Where chains stand: positions (C, D) with log density and gradient, and what their moves are made with."""
@@ -58,6 +66,14 @@ class Stand:
     lean: float = 0.0
     warp: Warp | None = None
     even: bool = False
+    known: Known | None = None
+
+    @property
+    def here(self) -> tuple[Array, Array]:
+        """Where chains stand, and the gradients there, in the coordinates in which they move."""
+        if self.warp is not None and self.known is not None and self.known.warp is self.warp:
+            return self.known.e, self.known.slope
+        return self.coordinates(self.u, self.gradient)
 
     def coordinates(self, u: Array, g: Array) -> tuple[Array, Array]:
         """Positions, and gradients at them, in the coordinates in which chains move."""
@@ -89,7 +105,7 @@ class Stand:
         S is the metric's covariance. Where coordinates are turned it is that of the turn, given the latents that steer,
         under whose Gaussians E[(S grad log p)_j] and E[(y_j - o_j) (S grad log p)_j + S_jj] are zero as well.
         """
-        e, slope = self.coordinates(self.u, self.gradient)
+        e, slope = self.here
         h, variances, warp = self.metric.velocity(slope), self.metric.variances, self.warp
         if warp is None or warp.turn is None:
             return e, h, variances
@@ -147,8 +163,8 @@ def trajectory(
     metric, steps = stand.metric, steps_of(stand, policy)
     size = np.exp(stand.log_step + rng.uniform(*_STEPS, (chains, 1)))
     start = rng.standard_normal((chains, dim))
-    before, slope = stand.coordinates(stand.u, stand.gradient)
-    e, u, g = before, stand.u, stand.gradient
+    before, first = stand.here
+    e, u, g, slope = before, stand.u, stand.gradient, first
     outer = 2.0 * policy.kick
     p = metric.momentum(start) + outer * size * slope
     gain = -stand.log_jacobian(before)
@@ -181,6 +197,9 @@ def trajectory(
         log_density=np.where(taken, values, stand.log_density),
         gradient=np.where(taken[:, None], g, stand.gradient),
     )
+    if stand.warp is not None:
+        there = (np.where(taken[:, None], new, old) for new, old in ((e, before), (slope, first)))
+        moved = replace(moved, known=Known(stand.warp, *there))
     return Trajectory(moved, acceptance, gain < -policy.diverged, steps)
 
 

@@ -119,7 +119,7 @@ class Warp:
         scales, y, before = np.exp(f[:, :few] @ self.stretch), e, None
         if turn is not None:
             before = np.exp(f[:, :few] @ turn.stretch)
-            y = (before * e) @ turn.basis.factor.T
+            y = turn.basis.outward(before * e)
 
         def pull(g: Array) -> Array:
             own = g * scales
@@ -127,7 +127,7 @@ class Warp:
             through = g @ self.shift[1:].T
             through[:, : few - 1] += (own * y) @ self.stretch[1:].T + self.stretch[1:].sum(axis=1)
             if turn is not None:
-                own = (own @ turn.basis.factor) * before
+                own = turn.basis.inward(own) * before
                 through[:, : few - 1] += (own * e) @ turn.stretch[1:].T + turn.stretch[1:].sum(axis=1)
             through *= slopes[:, : through.shape[1]]
             own[:, steering] += through.reshape(len(g), -1, len(steering)).sum(axis=1)

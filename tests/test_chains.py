@@ -320,7 +320,7 @@ def test_an_interrupt_leaves_the_draws_up_to_then():
 
 @pytest.mark.parametrize(
     ("limits", "name"),
-    [({"max_memory": 2_000_000}, "max_memory"), ({"max_evaluations": 30_000}, "max_evaluations")],
+    [({"max_memory": 2_000_000}, "max_memory"), ({"max_evaluations": 40_000}, "max_evaluations")],
 )
 def test_a_limit_that_ends_chains_is_named(limits, name):
     rng = np.random.default_rng(0)

@@ -75,6 +75,20 @@ def test_gradients_are_those_of_the_density_in_the_coordinates(steering, turn, b
         np.testing.assert_allclose(pulled[:, j], (density(e + step) - density(e - step)) / 2e-5, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("narrowest", "single"), [(1.0, True), (1e-2, True), (1e-6, False)])
+def test_products_are_in_single_precision_where_no_direction_is_too_narrow_for_it(narrowest, single):
+    """Seven digits of positions are many of sds, unless one direction is a millionth of the others."""
+    rng = np.random.default_rng(6)
+    axes = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    sds = np.geomspace(narrowest, 1.0, 300)
+    base = Base(axes * sds, (axes / sds).T)
+    assert (base.quick.dtype == np.float32) == single
+    e = rng.normal(size=(50, 300))
+    assert np.max(np.abs(base.outward(e) @ base.inverse.T - e)) < 1e-3
+    np.testing.assert_allclose(base.inward(e), e @ base.factor, atol=1e-4)
+    assert base.outward(e).dtype == base.inward(e).dtype == float
+
+
 def test_the_jacobian_is_that_of_the_positions():
     x, g = funnel(300, 4, 0.9, np.random.default_rng(3))
     warp = found(x, g)

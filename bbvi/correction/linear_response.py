@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dpocon, dpotrf, dpotri
 
 from bbvi.solvers import newton
 from bbvi.solvers.trust_region import conjugate_gradient
@@ -37,14 +38,17 @@ def from_hessian(hessian: Array, log_sd: Array) -> LinearResponse:
     dim = len(log_sd)
     if not np.isfinite(hessian).all():
         return LinearResponse(None, "the Hessian of the ELBO is not finite at the optimum")
-    eigenvalues = np.linalg.eigvalsh(hessian)
-    if eigenvalues[0] <= 0:
+    # With the scales first, the factor's last block is that of the means' own precision (the Schur complement).
+    order = np.concatenate([np.arange(dim, 2 * dim), np.arange(dim)])
+    factor, failed = dpotrf(hessian[np.ix_(order, order)], lower=True)
+    if failed:
         return LinearResponse(None, "the optimum of the ELBO is a saddle point or a ridge: its Hessian is not definite")
-    if eigenvalues[0] < _CONDITION * eigenvalues[-1]:
+    if dpocon(factor, np.abs(hessian).sum(axis=0).max(), uplo="L")[0] < _CONDITION:
         return LinearResponse(None, "the Hessian of the ELBO is too ill-conditioned to be inverted")
-    inverse = np.linalg.inv(hessian)[:dim, :dim]
+    inverse = np.tril(dpotri(factor[dim:, dim:], lower=True)[0])
+    inverse += np.tril(inverse, -1).T
     sd = np.exp(log_sd)
-    covariance = sd[:, None] * (inverse + inverse.T) / 2 * sd
+    covariance = sd[:, None] * inverse * sd
     return LinearResponse(covariance, "")
 
 

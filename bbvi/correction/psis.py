@@ -159,7 +159,9 @@ def fit_generalized_pareto(excess: Array) -> tuple[Array, Array]:
     grid = _grid_size(size)
     steps = 1.0 - np.sqrt(grid / (np.arange(grid) + 0.5))
     b = 1.0 / excess[-1] + steps[:, None] / (3.0 * excess[_quartile(size)])  # (grid, N)
-    shapes = np.log1p(-b[:, None] * excess).mean(axis=1)
+    # One point of the grid after the other: all at once would be more memory than the processor keeps at hand.
+    room = np.empty_like(excess)
+    shapes = np.array([np.log1p(np.multiply(-one, excess, out=room), out=room).mean(axis=0) for one in b])
     profile = size * (np.log(-b / shapes) - shapes - 1.0)
     posterior = np.exp(profile - profile.max(axis=0))
     posterior /= posterior.sum(axis=0)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from bbvi.solvers.sparsity import Pattern, pattern_of, probe_of
+from bbvi.solvers.trust_region import to_boundary
 
 Array = np.ndarray
 
@@ -43,15 +44,24 @@ def mean_curvature(gradients: Callable[[Array], Array], points: Array, slopes: A
 
 def curvatures(gradients: Callable[[Array], Array], points: Array, slopes: Array, scale: Array) -> Array:
     """Minus the Hessian at each of the points, (K, D, D); otherwise as `mean_curvature`."""
-    first, pattern, found = True, None, []
-    for point, slope in zip(points, slopes, strict=True):
+    return _curvatures(gradients, points, slopes, scale, None)[0]
+
+
+def _curvatures(
+    gradients: Callable[[Array], Array], points: Array, slopes: Array, scale: Array, pattern: Pattern | None
+) -> tuple[Array, Pattern | None]:
+    """Minus the Hessian at each of the points, and where it is not zero, as was known before or is by now."""
+    sought, dim = pattern is None, len(scale)
+    found = np.empty((len(points), dim, dim))
+    for k, (point, slope) in enumerate(zip(points, slopes, strict=True)):
         curvature = None if pattern is None else _by_pattern(gradients, point, slope, scale, pattern)
         if curvature is None:
             curvature = _differences(gradients, point, slope, np.diag(scale)) * scale
-        if first:
-            first, pattern = False, pattern_of(curvature)
-        found.append((curvature + curvature.T) / 2.0)
-    return np.array(found)
+            if sought:
+                sought, pattern = False, pattern_of(curvature)
+        np.add(curvature, curvature.T, out=found[k])
+        found[k] /= 2.0
+    return found, pattern
 
 
 def _differences(gradients: Callable[[Array], Array], point: Array, slope: Array, moves: Array) -> Array:
@@ -72,11 +82,19 @@ def _by_pattern(
 
 class Coarse(NamedTuple):
     """An approximate Hessian of F in natural coordinates: a Cholesky factor of the means' block, a diagonal for the
-    scales'.
+    scales'; the log sds of q that it is in units of; and where second derivatives are not zero, if few are not.
     """
 
     factor: Array
     diagonal: Array
+    log_sd: Array
+    pattern: Pattern | None = None
+
+    def at(self, log_sd: Array) -> Coarse:
+        """The same curvature in units of other sds, whose share of the scales' block is one half at any optimum."""
+        ratio = np.exp(log_sd - self.log_sd)
+        diagonal = np.maximum(ratio**2 * (self.diagonal - 0.5) + 0.5, _SMALLEST)
+        return self._replace(factor=ratio[:, None] * self.factor, diagonal=diagonal, log_sd=log_sd)
 
     def solve(self, rhs: Array) -> Array:
         """``H^-1 rhs`` for rows (K, 2D), roughly."""
@@ -90,7 +108,14 @@ class Coarse(NamedTuple):
         return np.asarray(np.diag(inverse))
 
 
-def coarse(gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps: Array) -> Coarse | None:
+def cost(dim: int, pattern: Pattern | None) -> int:
+    """Gradients that `coarse` takes."""
+    return few_of(dim) * (dim if pattern is None else 1 + len(pattern.directions))
+
+
+def coarse(
+    gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps: Array, pattern: Pattern | None = None
+) -> Coarse | None:
     """Of F at mean and log sds (D,), from a few of its mirrored draws eps (S, D); None where it is no number."""
     half, few = len(eps) // 2, few_of(eps.shape[1])
     some = eps[np.concatenate([np.arange(few // 2), half + np.arange(few // 2)]) if len(eps) > few else slice(None)]
@@ -98,7 +123,8 @@ def coarse(gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps:
     points = mean + sd * some
     with np.errstate(all="ignore"):
         slopes = gradients(points)
-        curvature = mean_curvature(gradients, points, slopes, sd)
+        each, pattern = _curvatures(gradients, points, slopes, sd, pattern)
+        curvature = each.mean(axis=0)
     if not np.isfinite(curvature).all():
         return None
     diagonal = np.maximum((np.diag(curvature) - (some * sd * slopes).mean(axis=0)) / 2.0, _SMALLEST)
@@ -112,15 +138,22 @@ def coarse(gradients: Callable[[Array], Array], mean: Array, log_sd: Array, eps:
         except np.linalg.LinAlgError:
             # Numbers so large that nothing is left of the small ones.
             return None
-    return Coarse(factor, diagonal)
+    return Coarse(factor, diagonal, log_sd, pattern)
 
 
 def preconditioned(
-    product: Callable[[Array], Array], rhs: Array, x: Array, hx: Array, by: Coarse, tolerance: float, iterations: int
+    product: Callable[[Array], Array],
+    rhs: Array,
+    x: Array,
+    hx: Array,
+    by: Coarse,
+    tolerance: float,
+    iterations: int,
+    radius: float = np.inf,
 ) -> tuple[Array, Array, bool]:
     """Go on with conjugate gradients for ``H x = rhs`` (1, P), now preconditioned; whether it got there.
 
-    Ends without getting there where curvature is not positive.
+    Where curvature is not positive, or x (1, P) grows beyond the radius, it ends there.
     """
     residual = rhs - hx
     z = by.solve(residual)
@@ -130,9 +163,10 @@ def preconditioned(
             return x, hx, True
         h = product(direction)
         curved = float(np.sum(direction * h))
-        if not curved > 0:
-            return x, hx, False
-        alpha = squared / curved
+        reach = float(to_boundary(x, direction, np.array([radius]))[0])
+        alpha = squared / curved if curved > 0 else np.inf
+        if not alpha < reach:
+            return (x + reach * direction, hx + reach * h, False) if np.isfinite(reach * curved) else (x, hx, False)
         x, hx, residual = x + alpha * direction, hx + alpha * h, residual - alpha * h
         z = by.solve(residual)
         fresh = float(np.sum(residual * z))

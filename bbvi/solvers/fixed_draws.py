@@ -13,7 +13,7 @@ from bbvi.draws import orthogonal, several
 from bbvi.estimators.pathwise import Pathwise
 from bbvi.solvers import newton
 from bbvi.solvers.base import Traits
-from bbvi.solvers.curvature import MOST, coarse
+from bbvi.solvers.curvature import MOST, Coarse, coarse
 from bbvi.solvers.hessian import ROWS, few_draws
 from bbvi.solvers.hessian import hessian as hessian_of
 from bbvi.solvers.state import Knowledge, State
@@ -58,6 +58,7 @@ class FixedDrawsState(State):
     escapes: int = 0
     hessian: Array = field(default_factory=lambda: np.empty((0, 0)))
     fresh: Array = field(default_factory=lambda: np.empty((0, 0)))
+    by: Coarse | None = None
 
     @property
     def reserve(self) -> int:
@@ -131,7 +132,8 @@ class FixedDraws:
         self, target: LogDensity, state: FixedDrawsState, rng: np.random.Generator, tolerance: float
     ) -> FixedDrawsState:
         """One Newton step, or, where the last one found the optimum, the check of its Monte Carlo error."""
-        step = newton.iterate(target, state.mean[None], state.log_sd[None], state.eps[None], np.array([state.radius]))
+        radius = np.array([state.radius])
+        step = newton.iterate(target, state.mean[None], state.log_sd[None], state.eps[None], radius, by=state.by)
         state = replace(
             state,
             mean=step.mean[0],
@@ -141,6 +143,7 @@ class FixedDraws:
             step_size=float(step.length[0]) if step.accepted[0] else 0.0,
             radius=float(step.radius[0]),
             steps=state.steps + 1,
+            by=step.by,
         )
         if step.accepted[0] and step.newton[0] and step.length[0] < _NEWTON_TOLERANCE:
             return self._at_optimum(target, state, rng, tolerance)
@@ -194,7 +197,8 @@ class FixedDraws:
         else:
             by = None
             if target.dim <= MOST:
-                by = coarse(lambda u: target.gradients(u)[1], state.mean, state.log_sd, state.eps)
+                pattern = None if state.by is None else state.by.pattern
+                by = coarse(lambda u: target.gradients(u)[1], state.mean, state.log_sd, state.eps, pattern)
             unit = np.ones(target.dim) if by is None else np.sqrt(np.maximum(by.variances, 1.0))
             solve = partial(_iterated, target, state) if by is None else by.solve
         fresh = state.fresh if state.fresh.size else _fresh_gradients(target, state, rng, _designs(target))

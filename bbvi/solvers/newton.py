@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bbvi.solvers.curvature import MOST, coarse, few_of, preconditioned
+from bbvi.solvers.curvature import MOST, Coarse, coarse, cost, few_of, preconditioned
 from bbvi.solvers.hessian import ROWS, hessian
 from bbvi.solvers.trust_region import FINEST, conjugate_gradient, solve_dense
 from bbvi.target.protocol import LogDensity, hints_of
@@ -27,6 +27,8 @@ Array = np.ndarray
 _ROOT2 = np.sqrt(2.0)
 # One step may change a scale by no more than this factor's logarithm: exp(r) is far from linear beyond.
 _MAX_LOG_SD_STEP = 2.0
+# Hessian products of all draws that curvature at a few of them may take in gradients to be measured at once.
+_AT_ONCE = 8
 
 
 class Local(NamedTuple):
@@ -52,6 +54,8 @@ class Step(NamedTuple):
         Natural norm of the gradient before the step.
     accepted, newton : (K,) of bool
         Whether the step was taken; whether it was a full Newton step, which says how far the optimum is.
+    by : Coarse, optional
+        What it was preconditioned by, where one problem of many draws is.
     """
 
     mean: Array
@@ -62,6 +66,7 @@ class Step(NamedTuple):
     gradient_norm: Array
     accepted: Array
     newton: Array
+    by: Coarse | None = None
 
 
 def objective(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> Array:
@@ -101,13 +106,21 @@ def localize(target: LogDensity, mean: Array, log_sd: Array, eps: Array) -> Loca
 
 @np.errstate(all="ignore")
 def iterate(
-    target: LogDensity, mean: Array, log_sd: Array, eps: Array, radius: Array, *, precision: float = 1e-2
+    target: LogDensity,
+    mean: Array,
+    log_sd: Array,
+    eps: Array,
+    radius: Array,
+    *,
+    precision: float = 1e-2,
+    by: Coarse | None = None,
 ) -> Step:
     """One trust-region Newton-CG iteration of each of K problems.
 
-    mean, log_sd (K, D), eps (K, S, D), radius (K,). Small problems form their Hessians and solve for the step exactly;
-    large ones use truncated conjugate gradients, whose forcing term is the gradient's norm (Nocedal and Wright 2006,
-    eq. 7.3) within bounds: convergence is superlinear at first, then fast enough.
+    mean, log_sd (K, D), eps (K, S, D), radius (K,), and what the step before was preconditioned by. Small problems form
+    their Hessians and solve for the step exactly; large ones use truncated conjugate gradients, whose forcing term is
+    the gradient's norm (Nocedal and Wright 2006, eq. 7.3) within bounds: convergence is superlinear at first, then fast
+    enough.
     """
     k, s, d = eps.shape
     dense = k * s * d * max(hints_of(target).width, d) <= ROWS
@@ -124,21 +137,12 @@ def iterate(
         norm = np.linalg.norm(gradient, axis=1)
         gradient = np.where(finite[:, None], gradient, 0.0)
         forcing = np.where(finite, np.clip(norm, FINEST, precision) * norm, np.inf)
-        few = few_of(d)
-        helped = k == 1 and few < s and d <= MOST
-        iterations = few * d // s + 10 if helped else 4 * d + 10
-        x, hx, interior = conjugate_gradient(
-            local.product, -gradient, radius=radius, tolerance=forcing, iterations=iterations
-        )
-        # Iterations that cost as much as a preconditioner were not enough, and nothing but their number ended them.
-        if helped and finite[0] and np.linalg.norm(x) < 0.99 * radius[0] and np.linalg.norm(gradient + hx) > forcing[0]:
-            by = coarse(lambda u: target.gradients(u)[1], mean[0], log_sd[0], eps[0])
-            if by is not None:
-                x, hx, there = preconditioned(local.product, -gradient, x, hx, by, float(forcing[0]), 4 * d + 10)
-                interior = np.array([there])
-                beyond = np.linalg.norm(x) / radius[0]
-                if beyond > 1.0:
-                    x, hx, interior = x / beyond, hx / beyond, np.array([False])
+        if k == 1 and few_of(d) < s and d <= MOST and finite[0]:
+            x, hx, interior, by = _by_curvature(target, local, mean, log_sd, eps, radius, forcing, by)
+        else:
+            x, hx, interior = conjugate_gradient(
+                local.product, -gradient, radius=radius, tolerance=forcing, iterations=4 * d + 10
+            )
     largest = np.abs(x[:, d:]).max(axis=1) / (_ROOT2 * _MAX_LOG_SD_STEP)
     clipped = largest > 1
     predicted = -np.sum(x * (gradient + hx / 2), axis=1)
@@ -176,6 +180,44 @@ def iterate(
         gradient_norm=norm,
         accepted=good,
         newton=interior & ~clipped,
+        by=by,
     )
 
 
+def _by_curvature(
+    target: LogDensity,
+    local: Local,
+    mean: Array,
+    log_sd: Array,
+    eps: Array,
+    radius: Array,
+    forcing: Array,
+    by: Coarse | None,
+) -> tuple[Array, Array, Array, Coarse | None]:
+    """The step of one problem of many draws, preconditioned by the curvature at a few of them.
+
+    That is measured where it takes no more than some products do; else what is known from a step before serves, or
+    none, until it has taken as many iterations.
+    """
+    rhs, (_, s, d) = -local.gradient, eps.shape
+    pattern = None if by is None else by.pattern
+    x, hx, interior, reach = np.zeros_like(rhs), np.zeros_like(rhs), np.array([False]), float(radius[0])
+    if by is not None and pattern is None or cost(d, pattern) > _AT_ONCE * s:
+        few = few_of(d) * d // s + 10
+        if by is None:
+            x, hx, interior = conjugate_gradient(local.product, rhs, radius=radius, tolerance=forcing, iterations=few)
+        else:
+            by = by.at(log_sd[0])
+            x, hx, there = preconditioned(local.product, rhs, x, hx, by, float(forcing[0]), few, reach)
+            interior = np.array([there])
+        # Where nothing but their number ended them, more are needed.
+        if np.linalg.norm(x) >= 0.99 * reach or np.linalg.norm(rhs - hx) <= forcing[0]:
+            return x, hx, interior, by
+    fresh = coarse(lambda u: target.gradients(u)[1], mean[0], log_sd[0], eps[0], pattern)
+    if fresh is not None:
+        x, hx, there = preconditioned(local.product, rhs, x, hx, fresh, float(forcing[0]), 4 * d + 10, reach)
+        interior = np.array([there])
+    elif not x.any():
+        most = 4 * d + 10
+        x, hx, interior = conjugate_gradient(local.product, rhs, radius=radius, tolerance=forcing, iterations=most)
+    return x, hx, interior, fresh or by

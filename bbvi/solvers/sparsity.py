@@ -83,14 +83,17 @@ def _coloured(filled: Array, alone: Array) -> Array:
     others = np.ones(len(filled), dtype=bool)
     others[alone] = False
     inner = (filled & np.outer(others, others)).astype(np.float32)
-    meet = inner.T @ inner > 0
-    colours = np.full(len(filled), -1)
-    for column in np.flatnonzero(others):
-        taken = np.unique(colours[meet[column]])
-        taken = taken[taken >= 0]
-        free = np.flatnonzero(taken != np.arange(len(taken)))
-        colours[column] = free[0] if len(free) else len(taken)
-    return colours
+    meet, before = np.nonzero(np.tril(inner.T @ inner, -1))
+    firsts = np.searchsorted(meet, np.arange(len(filled) + 1)).tolist()
+    neighbours = before.tolist()
+    colours = [-1] * len(filled)
+    for column in np.flatnonzero(others).tolist():
+        taken = 0
+        for neighbour in neighbours[firsts[column] : firsts[column + 1]]:
+            taken |= 1 << colours[neighbour]
+        # The lowest bit that is not set.
+        colours[column] = (~taken & (taken + 1)).bit_length() - 1
+    return np.array(colours)
 
 
 def _pattern(filled: Array, alone: Array, colours: Array) -> Pattern:

@@ -87,7 +87,7 @@ def conjugate_gradient(
         curvature = np.sum(direction * h, axis=1)
         with np.errstate(all="ignore"):
             alpha = np.where(curvature > 0, squared / curvature, np.inf)
-            reach = _to_boundary(x, direction, radius)
+            reach = to_boundary(x, direction, radius)
             # A NaN in the product ends that system where it is.
             broken = active & ~np.isfinite(curvature)
             ends = active & ((alpha >= reach) | broken)
@@ -107,7 +107,7 @@ def conjugate_gradient(
     return x, hx, interior & ~active
 
 
-def _to_boundary(x: Array, direction: Array, radius: Array) -> Array:
+def to_boundary(x: Array, direction: Array, radius: Array) -> Array:
     """The positive t with |x + t direction| = radius, (K,)."""
     a = np.sum(direction**2, axis=1)
     b = np.sum(x * direction, axis=1)

@@ -158,14 +158,18 @@ def _looked(
             return replace(stand, warp=warp), None, spent
     stand = replace(stand, warp=warp_of(x, g, policy.warp))
     if stand.warp is None:
-        return stand, None if curvature is None else curvature.base, spent
+        return stand, _base_of(curvature), spent
 
     def warped(at: Array) -> Array:
         u, pull = stand.at(at)
         return pull(slopes(u))
 
     curvature = Curvature.at_draws(warped, *stand.coordinates(x, g), rng, policy.metric)
-    return stand, None if curvature is None else curvature.base, spent
+    return stand, _base_of(curvature), spent
+
+
+def _base_of(curvature: Curvature | None) -> Base | None:
+    return curvature.base if curvature is not None and curvature.usable else None
 
 
 def _positive(sd: Array) -> Array:

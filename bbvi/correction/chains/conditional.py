@@ -69,8 +69,7 @@ class Curvature:
         some = np.unique(np.concatenate([*ends, some])[: len(some)])
         with np.errstate(all="ignore"):
             hessians = curvatures(slopes, x[some], g[some], scale)
-        found = cls(x[some], hessians, scale, policy)
-        return found if np.isfinite(hessians).all() and found.usable else None
+        return cls(x[some], hessians, scale, policy) if np.isfinite(hessians).all() else None
 
     @cached_property
     def mean(self) -> Array:
@@ -112,6 +111,8 @@ def conditional(
     hubs = _hubs(curvature.mean, policy.most)
     if hubs is not None:
         return _given(np.array(hubs), curvature, x, g, policy) if hubs else None
+    if not curvature.usable:
+        return None
     some = rng.choice(len(x), min(_DRAWS, len(x)), replace=False)
     chosen = np.array(steering(slopes, x[some], curvature.base.factor, rng, policy), dtype=int)
     while len(chosen):
@@ -201,15 +202,16 @@ def _given(chosen: Array, curvature: Curvature, x: Array, g: Array, policy: Warp
     shift, stretch = np.zeros((f.shape[1], dim)), np.zeros((size, dim))
     shift[0, chosen], stretch[0, chosen] = centre, np.log(sd)
     # Of each latent by itself, and of the directions in which they then depend on each other.
-    hessians = curvature.hessians[:, others[:, None], others]
-    own = _log_scales(of_points, np.diagonal(hessians, axis1=1, axis2=2), policy)
-    along = np.exp(of_points @ own)
-    hessians = hessians * along[:, :, None] * along[:, None, :]
+    own = _log_scales(of_points, np.diagonal(curvature.hessians, axis1=1, axis2=2)[:, others], policy)
     stretch[:, others] = own
     stretch[0, others] += np.log(curvature.scale[others])
     scales, turn = np.exp(few @ stretch[:, others]), None
     newton = g[:, others] * scales
-    if _meet(hessians.mean(axis=0)):
+    if _meet(curvature.mean[np.ix_(others, others)]):
+        along = np.exp(of_points @ own)
+        hessians = curvature.hessians[:, others[:, None], others]
+        hessians *= along[:, :, None]
+        hessians *= along[:, None, :]
         inner = _diagonalising(hessians, of_points[:, 1 : len(chosen) + 1], curvature.policy)
         before = _log_scales(of_points, np.stack([_along(h, inner.factor) for h in hessians]), policy)
         newton = ((newton @ inner.factor) * np.exp(2.0 * (few @ before))) @ inner.factor.T

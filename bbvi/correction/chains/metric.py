@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import eigh
 
 Array = np.ndarray
 
@@ -13,6 +14,8 @@ Array = np.ndarray
 _ROWS = 1024
 # Errors of positions, in sds of the narrowest directions, that no acceptance notices.
 _LITTLE = 1e-4
+# Latents from which products of matrices are most of what turned coordinates cost.
+_LARGE = 100
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,12 @@ class Base:
 
     @cached_property
     def quick(self) -> Array:
-        """The factor in single precision, with which products take half as long, or itself where digits count.
+        """The factor in single precision, with which products of many latents take half as long, or itself.
 
-        That is where errors of positions, in units of the narrowest directions, would be more than a little.
+        Itself where errors of positions, in units of the narrowest directions, would be more than a little.
         """
+        if len(self.factor) < _LARGE:
+            return self.factor
         single = self.factor.astype(np.float32)
         e = np.cos(np.arange(8.0 * len(single)) ** 2).reshape(8, -1)
         off = (e.astype(np.float32) @ single.T - e @ self.factor.T) @ self.inverse.T
@@ -208,9 +213,20 @@ def _leading(x: Array, g: Array, count: int, together: Array | None) -> Array:
     parts = [] if together is None else [np.eye(x.shape[1])[:, together]]
     for one in (x, g):
         some = one[np.linspace(0, len(one) - 1, min(len(one), _ROWS)).astype(int)]
-        rows = np.linalg.svd(some, full_matrices=False)[2]
-        parts.append(rows[:count].T)
+        parts.append(_principal(some, count))
     return np.asarray(np.linalg.qr(np.concatenate(parts, axis=1))[0])
+
+
+def _principal(rows: Array, count: int) -> Array:
+    """The leading right singular vectors of rows (N, D), as columns (D, <= count), from the smaller square."""
+    wide = rows.shape[0] < rows.shape[1]
+    square = rows @ rows.T if wide else rows.T @ rows
+    first = max(len(square) - count, 0)
+    values, vectors = eigh(square, subset_by_index=[first, len(square) - 1])
+    # Of what is nothing but rounding there is no direction.
+    vectors = vectors[:, values > 1e-12 * values[-1]]
+    found = rows.T @ vectors if wide else vectors
+    return np.asarray(found / np.linalg.norm(found, axis=0))
 
 
 def _shrunk(covariance: Array, shrink: float) -> Array:

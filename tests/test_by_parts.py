@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import bbvi
-from bbvi.result.by_parts import draw_parts, row_parts
+from bbvi.result.by_parts import by_observations, draw_parts
 from bbvi.stats import norm, poisson
 
 RNG = np.random.default_rng(2)
@@ -58,12 +58,51 @@ def figures(loo: Any) -> np.ndarray:
 def test_observations_in_parts_give_the_same_figures(fit: bbvi.Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     loo, sensitivity = fit.loo(), fit.sensitivity()
     monkeypatch.setattr(fit.target, "max_memory", TINY)
-    parts = list(row_parts(fit.target, 1000))
-    assert len(parts) == 193 and sum(part.model.observations() for part in parts) == 401
+    parts = list(by_observations(fit.target, np.zeros((1000, 2))))
+    assert len(parts) == 193 and sum(part["y"].shape[1] for part in parts) == 401
     np.testing.assert_allclose(figures(fit.loo()), figures(loo), rtol=1e-10)
     assert str(fit.loo()) == str(loo)
     columns = ["prior", "likelihood", "khat"]
     np.testing.assert_allclose(fit.sensitivity()[columns], sensitivity[columns], rtol=1e-6, atol=1e-9)
+
+
+def centred(z: Any, x: Any, y: Any) -> Any:
+    return norm.logpdf(y, z.a + z.b * (x - anp.mean(x)), 1)
+
+
+def lagged(z: Any, x: Any, y: Any) -> Any:
+    return norm.logpdf(y[1:], z.a + z.b * y[:-1], 1)
+
+
+def by_item(z: Any, x: Any, y: Any) -> Any:
+    return norm.logpdf(y[:, None] + np.zeros(3), z.rows[:, None] + z.b, 1)
+
+
+TIED = {
+    "a mean over the data": (centred, {"a": bbvi.Real(prior=norm()), "b": bbvi.Real(prior=norm())}),
+    "the value before": (lagged, {"a": bbvi.Real(prior=norm()), "b": bbvi.Real(prior=norm())}),
+    "a latent for each row": (by_item, {"rows": bbvi.Real(shape=401, prior=norm()), "b": bbvi.Real(prior=norm())}),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_observations_that_depend_on_each_other_are_not_torn_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function, latents = TIED[name]
+    tied = bbvi.Model(log_likelihood=function, latents=latents, data={"x": X, "y": Y})
+    fit = bbvi.fit(tied, seed=1)
+    loo, sensitivity = fit.loo(), fit.sensitivity()
+    monkeypatch.setattr(fit.target, "max_memory", TINY)
+    np.testing.assert_allclose(figures(fit.loo()), figures(loo), rtol=1e-10)
+    columns = ["prior", "likelihood", "khat"]
+    np.testing.assert_allclose(fit.sensitivity()[columns], sensitivity[columns], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_mini_batches_of_observations_that_depend_on_each_other_are_refused(name: str) -> None:
+    function, latents = TIED[name]
+    tied = bbvi.Model(log_likelihood=function, latents=latents, data={"x": X, "y": Y})
+    with pytest.raises(ValueError, match="mini-batches: expected a log_likelihood whose value for an observation"):
+        bbvi.fit(tied, solver=bbvi.Stochastic(batch_size=50), seed=1)
 
 
 def test_what_does_not_fit_is_left_out_and_told(tight: bbvi.Fit) -> None:

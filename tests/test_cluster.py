@@ -138,7 +138,7 @@ def test_a_worker_that_joins_takes_its_share(two_workers: Any, client: Any) -> N
 
 def test_an_error_of_the_model_is_the_users_own(client: Any) -> None:
     def fails(z: Any, y: Any) -> Any:
-        if len(y) < 30:
+        if len(y) < 15:
             raise RuntimeError("too few rows for me")
         return {"y": norm.logpdf(y, z.m, 1)}
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.begin import begin
+from bbvi.fitting.beyond import look_beyond
 from bbvi.fitting.emulate import emulate
 from bbvi.fitting.job import Job
 from bbvi.fitting.judge import judge
@@ -39,6 +40,7 @@ CORRECTIONS: dict[Callable[[Corrected], Corrected], str] = {
     mix: "running chains",
     surround: "looking around the draws",
     outskirts: "trying the outermost draws",
+    look_beyond: "looking beyond the draws",
     prove_posterior: "checking the recording",
 }
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
 
+from bbvi.target.apart import tied
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -14,21 +17,42 @@ Array = np.ndarray
 _HELD = 12
 
 
-def row_parts(target: Target, draws: int) -> Iterator[Target]:
-    """Targets of consecutive observations, few enough that so many draws of them fit into `max_memory`.
+def by_observations(target: Target, u: Array) -> Iterator[dict[str, Array]]:
+    """Pointwise log likelihoods at all draws u (S, D), of consecutive observations: by variable (S, n, ...).
 
-    The target itself where they all do, or where observations have no common length.
+    As few at a time as fit into `max_memory`. Where the log likelihood of an observation is the same without the
+    others, these are left out; else all are evaluated at some of the draws after the others, and kept in a temporary
+    file.
     """
-    model = target.model
-    lengths = {np.shape(model.data[name])[:1] for name in model.observed if name in model.data}
-    if elements(target) * draws * _HELD * 8.0 <= target.max_memory or len(lengths) != 1 or not all(lengths):
-        yield target
+    model, most = target.model, target.max_memory / (len(u) * _HELD * 8.0)
+    if elements(target) <= most:
+        yield target.quantities("pointwise", u)
         return
-    count = model.observations()
-    parts = int(np.ceil(elements(target) * draws * _HELD * 8.0 / target.max_memory))
-    ends = np.linspace(0, count, min(parts, count) + 1).astype(int)
-    for start, stop in zip(ends, ends[1:], strict=False):
-        yield Target(model.subset(slice(start, stop)), threads=target.threads, max_memory=target.max_memory)
+    lengths = {np.shape(model.data[name])[:1] for name in model.observed if name in model.data}
+    if len(lengths) == 1 and all(lengths) and not tied(model):
+        count = model.observations()
+        for rows in _spans(count, elements(target) / most):
+            yield Target(model.subset(rows), threads=target.threads, max_memory=target.max_memory).quantities(
+                "pointwise", u
+            )
+        return
+    with ExitStack() as files:
+        held: dict[str, Array] = {}
+        for part in draw_parts(target, len(u)):
+            for name, x in target.quantities("pointwise", u[part]).items():
+                if name not in held:
+                    file = files.enter_context(tempfile.TemporaryFile())
+                    held[name] = np.memmap(file, x.dtype, "w+", shape=(len(u), *x.shape[1:]))
+                held[name][part] = x
+        for name, x in held.items():
+            for rows in _spans(x.shape[1], x[0].size / most) if x.ndim > 1 else [slice(None)]:
+                yield {name: np.array(x[:, rows] if x.ndim > 1 else x)}
+
+
+def _spans(count: int, parts: float) -> list[slice]:
+    """So many consecutive parts of `count`, or each by itself."""
+    ends = np.linspace(0, count, min(int(np.ceil(parts)), count) + 1).astype(int)
+    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
 
 
 def draw_parts(target: Target, draws: int) -> list[slice]:

@@ -9,7 +9,7 @@ import numpy as np
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import pareto_khat_threshold, psis
 from bbvi.model.model import dims_of, labels_of
-from bbvi.result.by_parts import row_parts
+from bbvi.result.by_parts import by_observations
 from bbvi.target.target import Target
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def _of_parts(target: Target, u: Array, log_weights: Array) -> tuple[Pointwise, 
     """The figures of all observations, laid end to end by variable, and the shape of each variable."""
     figures: dict[str, list[Pointwise]] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    for part in row_parts(target, len(u)):
-        for name, x in part.quantities("pointwise", u).items():
+    for part in by_observations(target, u):
+        for name, x in part.items():
             figures.setdefault(name, []).append(leave_one_out(x.reshape(len(u), -1), log_weights))
             before = shapes.get(name, (0, *x.shape[2:]))
             shapes[name] = (before[0] + x.shape[1], *before[1:]) if x.ndim > 1 else ()

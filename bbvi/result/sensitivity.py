@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bbvi.correction.psis import psis
-from bbvi.result.by_parts import row_parts
+from bbvi.result.by_parts import draw_parts
 from bbvi.result.loo import weighted_draws
 from bbvi.result.posterior import Reported
 from bbvi.result.standin import Absent
@@ -115,9 +115,9 @@ def split_density(fit: FitRecord, u: Array, log_density: Array) -> tuple[Array, 
         with np.errstate(invalid="ignore"):
             return prior, log_density - fit.target.constrain(u)[1] - prior
     likelihood = np.zeros(len(u))
-    for rows in row_parts(fit.target, len(u)):
-        for part in rows.quantities("pointwise", u).values():
-            likelihood = likelihood + part.reshape(len(u), -1).sum(axis=1)
+    for some in draw_parts(fit.target, len(u)):
+        for part in fit.target.quantities("pointwise", u[some]).values():
+            likelihood[some] += part.reshape(len(part), -1).sum(axis=1)
     with np.errstate(invalid="ignore"):
         prior = log_density - fit.target.constrain(u)[1] - likelihood
     return np.where(np.isfinite(prior), prior, -np.inf), likelihood

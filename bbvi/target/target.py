@@ -288,8 +288,11 @@ class Target(Uncounted):
     def minibatch(self, size: int, rng: np.random.Generator) -> Target:
         """An unbiased target of `size` random observations, whose log likelihood is weighted by N / size."""
         # A batch is a target, too, so that its module needs this one first.
+        from bbvi.target.apart import apart
         from bbvi.target.minibatch import MiniBatch
 
+        if not self._batches:
+            apart(self.model, "mini-batches")
         return MiniBatch(self, size, rng)
 
     def fresh(self) -> Target:

@@ -1,0 +1,122 @@
+"""What lies beyond the outermost draws: along rays through them the density shows how much of an sd they miss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class BeyondPolicy:
+    """How rays are followed.
+
+    Attributes
+    ----------
+    far : float
+        Sds from the mean at which an outermost draw is worth a look: of five thousand draws of a normal none is so far.
+    quantities : int
+        The most that are looked at, those with the furthest draws.
+    outer, fewest : float, int
+        Share of the weight on each side that counts as outermost, and draws at least.
+    within, further, reach : int, int, float
+        Points of a ray up to the outermost draws, and beyond them, up to so many times their distance.
+    missing : float
+        By how much an sd may be too small by that. On simulated posteriors (Student-t of 3 to 7 degrees of freedom,
+        separated logistic regressions with such priors, inverse gamma, lognormal) it is within 0.03 of what is missing;
+        where sds are right it is below 0.04, but for chains of Student-t 4 and 5 (0.06, where they are 4 % small).
+    dear : float
+        Of the evaluations so far, which rays may take where each counts.
+    """
+
+    far: float = 5.0
+    quantities: int = 8
+    outer: float = 0.005
+    fewest: int = 5
+    within: int = 40
+    further: int = 40
+    reach: float = 64.0
+    missing: float = 0.07
+    dear: float = 0.05
+
+    @property
+    def points(self) -> int:
+        """Evaluations for one quantity."""
+        return 2 * (self.within + self.further)
+
+
+def beyond(
+    values: Callable[[Array], Array],
+    reported: Callable[[Array], Array],
+    u: Array,
+    weights: Array,
+    most: int,
+    policy: BeyondPolicy,
+) -> Array:
+    """By how much the sds (R,) of reported quantities are too small, relatively, by what no draw has seen.
+
+    On each side of the mean m a ray ``u(r) = m + r (v - m)`` leads through the mean v of the outermost draws. Along it
+    the ratio of the integrals of ``(c(r) - c)^2 p(u(r))`` beyond r = 1 and up to it, by the trapezoidal rule, says what
+    the draws up to there leave to be found further out. Where a density falls off as a power that is a large part of a
+    variance, of which few draws show little, and their weights or chains do not show that they do.
+
+    Parameters
+    ----------
+    values : callable, (S, D) -> (S,)
+        The log density.
+    reported : callable, (S, D) -> (S, R)
+        What is reported.
+    u, weights : ndarray, shapes (S, D) and (S,)
+        Draws, and weights that sum to one.
+    most : int
+        Quantities that may be looked at.
+    """
+    columns = reported(u)
+    mean = weights @ columns
+    variances = weights @ (columns - mean) ** 2
+    with np.errstate(all="ignore"):
+        furthest = np.abs(columns[weights > 0] - mean).max(axis=0) / np.sqrt(variances)
+    furthest = np.where(np.isfinite(furthest), furthest, 0.0)
+    found = np.zeros(len(mean))
+    for row in np.argsort(-furthest, kind="stable")[:most]:
+        if furthest[row] > policy.far:
+            above, below = (partial(_one_side, reported, int(row), float(mean[row]), sign) for sign in (1.0, -1.0))
+            both = sum(_second_moment(values, side, u, weights, policy) for side in (above, below))
+            found[row] = np.sqrt(both / variances[row]) - 1.0
+    return found
+
+
+def _one_side(reported: Callable[[Array], Array], row: int, mean: float, sign: float, u: Array) -> Array:
+    """How far one quantity (S,) at draws u (S, D) is to one side of its mean; zero on the other."""
+    return np.asarray(np.maximum(sign * (reported(u)[:, row] - mean), 0.0))
+
+
+def _second_moment(
+    values: Callable[[Array], Array],
+    side: Callable[[Array], Array],
+    u: Array,
+    weights: Array,
+    policy: BeyondPolicy,
+) -> float:
+    """The second moment of what is positive on one side: of the draws up to the outermost, and further out of a ray."""
+    x = side(u)
+    order = np.argsort(-x)
+    count = max(int(np.searchsorted(np.cumsum(weights[order]), policy.outer)) + 1, policy.fewest)
+    outermost = order[:count]
+    start, end = weights @ u, weights[outermost] @ u[outermost] / weights[outermost].sum()
+    inner, outer = np.linspace(0.0, 1.0, policy.within) ** 2, np.geomspace(1.0, policy.reach, policy.further + 1)
+    r = np.concatenate([inner, outer[1:]])
+    points = start + r[:, None] * (end - start)
+    density, reached = values(points), side(points)
+    with np.errstate(all="ignore"):
+        terms = np.exp(density - density[np.isfinite(density)].max(initial=-np.inf)) * reached**2
+        pieces = np.nan_to_num(0.5 * (terms[1:] + terms[:-1]) * np.diff(r), posinf=0.0)
+        ratio = pieces[policy.within - 1 :].sum() / pieces[: policy.within - 1].sum()
+    if not np.isfinite(ratio):
+        return float(weights @ x**2)
+    within = x <= reached[policy.within - 1]
+    return float(weights[within] @ x[within] ** 2 * (1.0 + ratio))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from bbvi.correction.border import with_border
 from bbvi.correction.compared import Compared, usable
 from bbvi.correction.emulation import SurrogateKind, emulated
 from bbvi.correction.pool import Evaluated
@@ -41,6 +42,7 @@ def emulate(corrected: Corrected) -> Corrected:
             kind = emulated(best, fresh, process, measure, optimum.places, rng)
             if not kind.problems:
                 kind, outer = _tails(job, kind, best.process, measure, optimum.knowledge.noise_sd)
+                kind = with_border(kind, job.target.evaluated, best.process.frame.whiten)
     except np.linalg.LinAlgError:
         return corrected
     return corrected if kind is None else corrected.with_kind(kind)

@@ -20,7 +20,7 @@ Array = np.ndarray
 # What the log joint does at some places, which a fit got past if its weights or chains agree: told, and no more.
 _OF_A_PLACE = frozenset({"saturates", "flat-start"})
 # Evaluations that a look takes as a rule.
-_COST = 4
+_COST = 5
 # How many times as many a fit must have left.
 _SMALL_PART = 20
 
@@ -33,9 +33,12 @@ def look(optimum: Optimum) -> Optimum:
     job = optimum.job
     if not optimum.begun or optimum.status is Status.INTERRUPTED or job.late() or job.left < _COST:
         return optimum
-    point = optimum.start.points[0] if optimum.status is Status.DIVERGED else optimum.approximation.mean
     findings = []
     try:
+        point = optimum.approximation.mean
+        # Where there is no density, there is nothing to see, and a simulator may raise.
+        if optimum.status is Status.DIVERGED or not np.isfinite(job.target.values(point[None])[0]):
+            point = optimum.start.points[0]
         seen = lint(job.target, point, job.rng("lint"))
     except Exhausted:
         return optimum

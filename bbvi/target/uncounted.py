@@ -58,7 +58,7 @@ class Uncounted(Evaluator):
         self.threads = threads
         self.tolerant = False
         self.failures: list[str] = []
-        self._in_a_row = 0
+        self._in_a_row, self._worked = 0, 0
 
     @property
     def elsewhere(self) -> bool:
@@ -83,11 +83,11 @@ class Uncounted(Evaluator):
             if len(u) == 1:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 self._in_a_row += not isinstance(error, NUMERICAL)
-                if self._in_a_row > _IN_A_ROW:
+                if self._in_a_row > max(_IN_A_ROW, self._worked):
                     raise
                 return np.array([np.nan])
             return np.concatenate([self._guarded_values(part) for part in self._smaller(u)])
-        self._in_a_row = 0
+        self._in_a_row, self._worked = 0, self._worked + len(u)
         return values
 
     def _raw_gradients(self, u: Array) -> Array:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 HEAVY_TAIL = "heavy tail"
 # And one whose sd hangs on a few weighted draws, though it may well exist.
 FEW_IN_TAIL = "few draws in the tail"
+# What is said of a latent that steers the widths of others, which more draws do not mend.
+FUNNEL = "as in a funnel"
 
 
 class Verdict(IntEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from bbvi.correction import chains
 from bbvi.correction.chains import ChainPolicy, Chains, Density
 from bbvi.correction.chains.metric import Metric
 from bbvi.correction.importance import ImportanceResult
-from bbvi.correction.importance.assessment import is_funnel
+from bbvi.correction.importance.assessment import funnel, is_funnel
 from bbvi.correction.importance.refit import tempered
 from bbvi.correction.importance.slices import steering
 from bbvi.correction.importance.weights import moments
@@ -67,7 +68,7 @@ def mix(corrected: Corrected) -> Corrected:
 def examined(corrected: Corrected, found: Chains, job: Job) -> Chains:
     """The chains with what else is known against them: by weights, of a funnel, and which limits ended them."""
     found = _compared(corrected, found)
-    squeezed = _squeezed(found, job.policy)
+    squeezed = _squeezed(found, job.target.labels, job.policy)
     # What a neck hides, all rows miss.
     found = replace(found, problems=(*found.problems, *squeezed), shared=(*found.shared, *squeezed))
     return _cut_short(found, job)
@@ -86,7 +87,7 @@ def _cut_short(found: Chains, job: Job) -> Chains:
     return replace(found, problems=(*found.problems, f"{by[found.cut]} ended the chains"))
 
 
-def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
+def _squeezed(found: Chains, labels: Sequence[str], policy: BudgetPolicy) -> tuple[str, ...]:
     """Whether there is a funnel whose neck ejects the chains, which all of them then miss alike.
 
     One trajectory of thousands is ejected by chance anywhere; where coordinates straighten the funnel, none is. A few
@@ -95,12 +96,13 @@ def _squeezed(found: Chains, policy: BudgetPolicy) -> tuple[str, ...]:
     """
     u = found.draws.reshape(-1, found.draws.shape[-1])
     equal = np.full(len(u), 1.0 / len(u))
-    steers = float(np.max(steering(u, equal)[0]))
+    strength = steering(u, equal)[0]
+    latent, steers = int(np.argmax(strength)), float(np.max(strength))
     ejected = found.divergent + np.sqrt(found.divergent / len(u)) > policy.chains.careful
     closely = u.shape[1] >= policy.chains.warp.fewest and steers >= policy.neck
     if not closely and not (ejected and is_funnel(steers, u.shape[1])):
         return ()
-    return (f"one latent steers the widths of the others (correlation {steers:.2f}), as in a funnel: non-centre it",)
+    return (funnel(labels[latent], steers),)
 
 
 def _compared(corrected: Corrected, found: Chains) -> Chains:

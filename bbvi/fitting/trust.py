@@ -8,7 +8,7 @@ from bbvi.correction.chains import Chains
 from bbvi.correction.emulation import SurrogateKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind
-from bbvi.correction.verdict import Finding, Verdict, gravest
+from bbvi.correction.verdict import FUNNEL, Finding, Verdict, gravest
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _of_chains(chains: Chains, policy: VerdictPolicy) -> Finding:
             f"{text} They have not reached the posterior: reparameterize (non-centre hierarchical latents), use "
             "tighter priors, or break what makes several modes; or run longer chains with fit.extend().",
         )
-    if any("funnel" in problem for problem in chains.problems):
+    if any(FUNNEL in problem for problem in chains.problems):
         return Finding(Verdict.CAUTION, f"{text} Longer chains would miss the same: reparameterize.")
     return Finding(Verdict.CAUTION, f"{text} Run longer chains with fit.extend(), or reparameterize.")
 

@@ -14,7 +14,7 @@ from bbvi.correction.importance.proposals import Proposal
 from bbvi.correction.importance.slices import steering
 from bbvi.correction.importance.weights import ControlFunctions
 from bbvi.correction.psis import pareto_shape
-from bbvi.correction.verdict import FEW_IN_TAIL, HEAVY_TAIL
+from bbvi.correction.verdict import FEW_IN_TAIL, FUNNEL, HEAVY_TAIL
 
 Array = np.ndarray
 
@@ -140,12 +140,28 @@ def is_funnel(steering: float, dim: int, policy: CheckPolicy = CHECKS) -> bool:
     return steering >= (policy.funnel if dim <= policy.many else policy.funnel_of_many)
 
 
-def steered(found: Assessment) -> tuple[str, ...]:
-    """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach."""
-    strongest = float(np.max(found.steering[0]))
-    if not is_funnel(strongest, found.u.shape[1], found.policy):
+def steered(found: Assessment, columns: Array, labels: Sequence[str]) -> tuple[str, ...]:
+    """Whether one latent sets the widths of many others so strongly that the neck of the funnel may be out of reach.
+
+    It has the name of the reported quantity, of columns (S, R), that goes with it most closely.
+    """
+    strength = found.steering[0]
+    latent = int(np.argmax(strength))
+    if not is_funnel(float(strength[latent]), found.u.shape[1], found.policy):
         return ()
-    return (f"one latent steers the widths of the others (correlation {strongest:.2f}), as in a funnel: non-centre it",)
+    x = found.u[:, latent] - found.weights @ found.u[:, latent]
+    centred = columns - found.weights @ columns
+    with np.errstate(all="ignore"):
+        alike = np.abs((found.weights * x) @ centred) / np.sqrt(found.weights @ centred**2)
+    return (funnel(labels[int(np.argmax(np.nan_to_num(alike)))], float(strength[latent])),)
+
+
+def funnel(label: str, strength: float) -> str:
+    """A latent that steers the widths of others, in words."""
+    return (
+        f"{label} steers the widths of other latents (correlation {strength:.2f}), {FUNNEL}: non-centre these, as "
+        "deviations in units of it"
+    )
 
 
 def few(found: Assessment) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ class _Told(NamedTuple):
 def _told(pool: WeightedPool, found: Assessment, moves: Array) -> _Told:
     heavy = heavy_tailed(found, pool.columns)
     own = found.problems(pool.labels)
-    shared = (*few(found), *steered(found), *valleys(found))
+    shared = (*few(found), *steered(found, pool.columns, pool.labels), *valleys(found))
     of_rows = (*unsettled(found, float(moves.max())), *heavy_tails(heavy, pool.labels))
     khat = own[: found.khat >= found.policy.khat_passing]
     return _Told((*own, *shared, *of_rows), (*khat, *shared), found.doubts(heavy, moves))

@@ -100,6 +100,31 @@ def eigenvalues(z):
     return -0.5 * z[0] ** 2 - 1.0 * anp.iscomplexobj(found)
 
 
+def arithmetic(z):
+    with np.errstate(all="raise"):
+        try:
+            return smooth(z) - 0.0 * anp.log(1.45 - z[0])
+        except FloatingPointError:
+            return rarely(z)
+
+
+def validated(z):
+    """Outside of the support where there is no Cholesky factor, which nobody needs."""
+    anp.linalg.cholesky(anp.array([[1.45 - z[0]]]))
+    return -0.5 * z[0] ** 2
+
+
+def validated_and_inverted(z):
+    anp.linalg.inv(anp.array([[anp.maximum(1.45 - z[0], 0.0)]]))
+    return -0.5 * z[0] ** 2
+
+
+def strict(z):
+    """An error where ``where`` needs no root."""
+    with np.errstate(all="raise"):
+        return -0.5 * z[0] ** 2 + anp.where(z[0] > 1.45, 0.0, 0.0 * anp.sqrt(1.45 - z[0]))
+
+
 DOORS = {
     "length of a selection": lambda z: -0.5 * z[0] ** 2 - 1.0 * len(z[z > 1.45]),
     "size of a selection": lambda z: -0.5 * z[0] ** 2 - 1.0 * z[z > 1.45].size,
@@ -128,6 +153,7 @@ DOORS = {
     "an element that is written": written,
     "an array that is given for the result": given_out,
     "a type that depends on values": eigenvalues,
+    "an error of arithmetic that is caught": arithmetic,
     "item": lambda z: -0.5 * z[0].item() ** 2 - float(z[0].item() > 1.45),
 }
 
@@ -154,6 +180,33 @@ def test_no_door_leads_to_a_frozen_value(name):
     # A wrong value that was frozen would move the mean by a tenth of an sd, or double the sd.
     assert abs(row["mean"] - mean) < 0.05 * sd and abs(row["sd"] / sd - 1) < 0.05
     assert fit.looped or name in RECORDED
+
+
+@pytest.mark.parametrize("function", [validated, validated_and_inverted, strict])
+def test_errors_of_what_nobody_needs_are_the_edge_of_the_support(function):
+    """Replayed without the factor, a log joint would be finite, and the fit reliable, where there is no posterior."""
+    target, plain = (Target(bbvi.Model(function, 1), replay=replay) for replay in (True, False))
+    u = np.random.default_rng(1).normal(size=(50, 1))
+    target.values(u[:3])
+    np.testing.assert_array_equal(target.values(u), plain.values(u))
+    assert np.isneginf(plain.values(u)).any() and target.recorded == (function is not strict)
+    assert np.array_equal(np.isnan(target.gradients(u)[1]), np.isnan(plain.gradients(u)[1]))
+    fit = bbvi.fit(function, 1, seed=1)
+    assert fit.verdict == "unreliable" and "not finite" in fit.reasons[0]
+
+
+def test_a_recording_that_does_not_fail_where_the_function_does_is_told():
+    def log_joint(z):
+        if failing and z[0] > 1.45:
+            raise ZeroDivisionError
+        return -0.5 * z[0] ** 2
+
+    failing = False
+    target = Target(bbvi.Model(log_joint, 1))
+    target.values(np.zeros((2, 1)))
+    failing = True
+    u = np.array([[0.0], [2.0]])
+    assert target.recorded and prove(target, u[:1]).difference == "" and "z = [2.]" in prove(target, u).difference
 
 
 def test_what_is_plain_is_recorded_still():
@@ -357,14 +410,6 @@ def suppressed(z):
     return value
 
 
-def arithmetic(z):
-    with np.errstate(all="raise"):
-        try:
-            return smooth(z) - 0.0 * anp.log(1.45 - z[0])
-        except FloatingPointError:
-            return rarely(z)
-
-
 def warned(z):
     with warnings.catch_warnings(record=True) as caught, np.errstate(all="warn"):
         warnings.simplefilter("always")
@@ -407,7 +452,6 @@ TYPES = {
     "an error that is caught": caught,
     "an error where it was recorded": caught_by_a_bare_except,
     "an error that is suppressed": suppressed,
-    "an error of arithmetic": arithmetic,
     "a warning": warned,
     "a primitive of its own": by_its_own_primitive,
     "a partial function": functools.partial(lambda is_it, z: rarely(z) if is_it(z) else smooth(z), is_plain),

@@ -303,13 +303,15 @@ class Evaluator:
         return self._recordings[name]
 
     def _agrees(self, recording: Recording, name: str, draws: dict[str, Array]) -> bool:
-        """Whether a recording gives what the function gives, at each draw where the function gives anything."""
+        """Whether a recording gives what the function gives, at each draw, and fails where the function fails."""
         function, given, expected = self._function(name), [], []
         with np.errstate(all="ignore"):
             for s in range(len(next(iter(draws.values())))):
                 try:
                     expected.append(function(self._one(draws, s)))
                 except NUMERICAL:
+                    if not _fails(recording, {key: x[s : s + 1] for key, x in draws.items()}):
+                        return False
                     continue
                 given.append(s)
             if not given:
@@ -333,6 +335,15 @@ class Evaluator:
     def _spread(self, draws: dict[str, Array]) -> dict[str, Array]:
         """A few draws for comparing: those at hand, and moved ones, so that another course of the function shows."""
         return self._plain_draws(self._some(self.unconstrain_safely({name: x[:4] for name, x in draws.items()}), 4))
+
+
+def _fails(recording: Recording, draw: Mapping[str, Array]) -> bool:
+    """Whether replaying gives an error, or no number, at one draw."""
+    try:
+        found = recording(draw)
+    except REPLAY_ERRORS:
+        return True
+    return not all(np.isfinite(part).all() for part in (found.values() if isinstance(found, dict) else [found]))
 
 
 def _check_leading_axis(name: str, out: Any, count: int) -> Any:

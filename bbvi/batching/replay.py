@@ -18,6 +18,9 @@ from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, may_raise, rec
 
 __all__ = ["NotRecordable", "Recording"]
 
+# Elements that could be computed in the time that a call of NumPy takes for none.
+_OVERHEAD = 1000
+
 
 class Recording:
     """A function of one draw in the form that evaluates many draws in one call.
@@ -45,6 +48,8 @@ class Recording:
         Names of what makes a draw.
     largest : int
         Elements of the largest result of an operation, for one draw.
+    work : int
+        Elements of all results, for one draw, and what it takes to carry the operations out at all.
 
     Raises
     ------
@@ -87,7 +92,8 @@ class Recording:
         self.recorded: Any = values if self._is_dict else values[""]
         self._sort(tape, late)
         shapes = [entry.operation.shape for entry in (*self._first, *self._second) if entry.operation.shape is not None]
-        self.largest = max([1, *(math.prod(shape) for shape in shapes)])
+        sizes = [math.prod(shape) for shape in shapes]
+        self.largest, self.work = max([1, *sizes]), sum(sizes) + _OVERHEAD * max(len(sizes), 1)
         try:
             self._plain = self._steps(plain=True)
         except NoRule as error:

@@ -111,7 +111,7 @@ class Posterior:
         """Draws of the derived quantities, (S, *shape)."""
         if "derived" not in self.target.model.functions:
             return {}
-        return self.target.quantities("derived", self.u)
+        return self.target.quantities("derived", self.u, weights=self.weights)
 
     def moments(self, x: Array) -> tuple[Array, Array, Array]:
         """Weighted mean, sd and standard error of the mean of columns x, (S, R) -> three times (R,)."""
@@ -212,10 +212,13 @@ class Posterior:
 
 
 class Reported:
-    """What a summary reports, as a function of draws; the labels are written once."""
+    """What a summary reports, as a function of draws; the labels are written once.
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    It is not `thorough` where figures are not reported yet; see `bbvi.target.of_draws`.
+    """
+
+    def __init__(self, target: Target, *, thorough: bool = False) -> None:
+        self.target, self.thorough = target, thorough
         self._labels: list[str] = []
 
     def __call__(self, u: Array) -> tuple[list[str], Array]:
@@ -223,7 +226,10 @@ class Reported:
         target = self.target
         with np.errstate(all="ignore"):
             latents = {name: np.asarray(x) for name, x in target.constrain(u)[0].items()}
-        derived = target.quantities("derived", u) if "derived" in target.model.functions else {}
+        if "derived" in target.model.functions:
+            derived = target.quantities("derived", u, thorough=self.thorough)
+        else:
+            derived = {}
         self._labels = self._labels or _labels(target.model, derived)
         return self._labels, _values(latents, derived)
 

@@ -272,7 +272,7 @@ class FitRecord:
         if not callable(fn):
             raise TypeError(f"fn: expected a function of one draw, got {fn!r}")
         chosen = self.posterior(kind)
-        return chosen.expect(self.target.apply(fn, chosen.u))
+        return chosen.expect(self.target.apply(fn, chosen.u, chosen.weights))
 
     def posterior(self, kind: str = "best") -> Posterior:
         """The weighted draws that every figure of one kind comes from."""

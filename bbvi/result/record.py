@@ -260,7 +260,7 @@ class FitRecord:
 
     @single_threaded
     def expect(self, fn: Callable[[Any], Any], kind: str = "best") -> Expectation:
-        """E[fn(z)] with its standard error.
+        """E[fn(z)] with its standard error; a RuntimeWarning where the draws say that it may not exist.
 
         Parameters
         ----------

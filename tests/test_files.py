@@ -121,6 +121,29 @@ def test_a_save_that_fails_leaves_the_old_file(fit, contents, ending, tmp_path, 
     assert bbvi.load(path).elbo == fit.elbo
 
 
+@pytest.mark.parametrize("ending", [".nc", ".npz"])
+def test_a_file_that_cannot_be_written_is_named_as_the_user_named_it(fit, tmp_path, ending, monkeypatch):
+    path = tmp_path / "missing" / f"fit{ending}"
+    with pytest.raises(FileNotFoundError) as caught:
+        fit.save(path)
+    assert f"there is no folder {path.parent}: '{path}'" in str(caught.value)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(NotADirectoryError, match="taken is no folder"):
+        fit.save(tmp_path / "taken" / f"fit{ending}")
+    (tmp_path / f"folder{ending}").mkdir()
+    with pytest.raises(OSError, match=f"folder{ending}'$") as caught:
+        fit.save(tmp_path / f"folder{ending}")
+    monkeypatch.setattr(files.os, "open", unwritable)
+    with pytest.raises(PermissionError) as caught:
+        fit.save(tmp_path / f"fit{ending}")
+    assert str(tmp_path / f"fit{ending}") in str(caught.value) and ".part" not in str(caught.value)
+    assert sorted(x.name for x in tmp_path.iterdir()) == sorted(["taken", f"folder{ending}"])
+
+
+def unwritable(path, *given):
+    raise PermissionError(13, "Permission denied", path)
+
+
 def test_a_link_that_the_user_made_is_kept(fit, tmp_path):
     (tmp_path / "far").mkdir()
     link = tmp_path / "fit.npz"

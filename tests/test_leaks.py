@@ -513,6 +513,27 @@ def test_functions_of_draws_are_not_frozen_either():
     assert abs(value - 3 * 0.158655) < 5 * se < 0.1
 
 
+def test_nor_are_derived_quantities_log_likelihoods_and_predictions():
+    def beyond_one(z):
+        return 1.0 * len(z.b[z.b > 1])
+
+    model = bbvi.Model(
+        log_prior=lambda z: -0.5 * anp.sum(z.b**2),
+        log_likelihood=lambda z, y: {"y": 0.0 * y * beyond_one(z) - 0.01 * beyond_one(z)},
+        derived=lambda z: {"beyond": beyond_one(z)},
+        predict=lambda z, rng, y: {"y": beyond_one(z) + 0.0 * y},
+        latents={"b": 3},
+        data={"y": np.zeros(2)},
+    )
+    fit = bbvi.fit(model, seed=1)
+    idata = fit.to_arviz(draws=500, seed=1)
+    inside = (np.asarray(idata["posterior"]["b"]) > 1).sum(axis=-1)
+    np.testing.assert_array_equal(np.asarray(idata["posterior"]["beyond"]), inside)
+    np.testing.assert_allclose(np.asarray(idata["log_likelihood"]["y"])[..., 0], -0.01 * inside)
+    np.testing.assert_array_equal(np.asarray(idata["posterior_predictive"]["y"])[..., 0], inside)
+    assert fit.looped and {"derived", "pointwise"} <= set(fit.target.looped)
+
+
 _told = [0]
 
 

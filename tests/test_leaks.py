@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 import threading
+import tracemalloc
 import warnings
 
 import autograd.numpy as anp
@@ -603,6 +604,29 @@ def test_functions_of_draws_are_called_where_the_posterior_is():
     # Of ten draws that carry a hundredth each carries a thousandth, and half of them are expected among 688.
     assert 2 <= np.sum((rows >= 5000) & (rows < 5010)) <= 8 and len(set(rows)) == 688
     np.testing.assert_array_equal(_some(500, 688, None), np.arange(500))
+
+
+@pytest.mark.parametrize("name", ["expect", "derived"])
+def test_functions_of_draws_take_no_room_for_all_draws(name):
+    """What is computed of 20,000 data at 2,000 draws would take 320 MB an operation."""
+    wide = np.linspace(-1.0, 1.0, 20_000)
+
+    def spread(z):
+        return anp.mean(anp.exp(z.b[0] * wide + z.b[1]))
+
+    model = bbvi.Model(lambda z: -0.5 * anp.sum(z.b**2), {"b": 2}, derived=lambda z: {"spread": spread(z)})
+    target, u = Target(model), np.random.default_rng(1).normal(size=(2000, 2))
+    tracemalloc.start()
+    try:
+        if name == "expect":
+            found = Target(bbvi.Model(lambda z: -0.5 * anp.sum(z.b**2), {"b": 2})).apply(spread, u)
+        else:
+            found = target.quantities("derived", u)["spread"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(found[:3], [np.mean(np.exp(a * wide + b)) for a, b in u[:3]])
+    assert found.shape == (2000,) and peak < 60e6
 
 
 def test_functions_of_draws_that_are_dear_are_called_some_times(monkeypatch):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from bbvi.target.uncounted import Uncounted
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-# Elements that the largest operation may hold where results are compared.
+# Elements that the largest operation may hold, so that what is averaged over many data needs no room for all draws.
 _BLOCK = 2**20
 
 
@@ -47,9 +48,13 @@ class OfDraws(Uncounted):
         """
         with np.errstate(all="ignore"):
             draws = self._plain_draws(u)
-            found = self._evaluate(name, draws)
+            if self._replay and name not in self._recordings:
+                self._record(name, draws)
             recording = self._recordings.get(name)
-            if recording is not None:
+            if recording is None:
+                found = self._evaluate(name, draws)
+            else:
+                found = self._asked(f"all {name}", partial(_in_blocks, recording))(draws)
                 wary = self._keeps_state(name)
                 once = wary and name not in self._proven
                 self._proven.add(name)
@@ -79,7 +84,7 @@ class OfDraws(Uncounted):
                 if doubt:
                     raise NotRecordable(doubt)
                 recording = Recording(of_one, self._one(draws, 0))
-                result = np.asarray(recording(draws))
+                result = np.asarray(_in_blocks(recording, draws))
                 calls = ProofPolicy().of_draws(recording.work, wary=may_keep_state(function), thorough=True)
                 if self._holds(recording, of_one, draws, _some(len(u), calls, weights)):
                     return result
@@ -97,8 +102,25 @@ class OfDraws(Uncounted):
         self, recording: Recording, function: Callable[..., Any], draws: dict[str, Array], rows: Array
     ) -> bool:
         """Whether a recording is the function at these rows of the draws."""
-        blocks = np.array_split(rows, 1 + len(rows) * recording.largest // _BLOCK)
-        return all(self._agrees(recording, function, {key: x[some] for key, x in draws.items()}) for some in blocks)
+        return all(
+            self._agrees(recording, function, {key: x[some] for key, x in draws.items()})
+            for some in _blocks(recording, rows)
+        )
+
+
+def _blocks(recording: Recording, rows: Array) -> list[Array]:
+    return np.array_split(rows, 1 + len(rows) * recording.largest // _BLOCK)
+
+
+def _in_blocks(recording: Recording, draws: Mapping[str, Array]) -> Any:
+    """A recording at all draws, so many at a time."""
+    blocks = _blocks(recording, np.arange(len(next(iter(draws.values())))))
+    if len(blocks) == 1:
+        return recording(draws)
+    parts = [recording({key: x[rows] for key, x in draws.items()}) for rows in blocks if len(rows)]
+    if isinstance(parts[0], dict):
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return np.concatenate(parts)
 
 
 def _some(count: int, calls: int, weights: Array | None) -> Array:

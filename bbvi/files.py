@@ -69,9 +69,10 @@ def replacing(path: Path) -> Iterator[Path]:
         If it cannot be written; the old file is still there then.
     """
     place = Path(os.path.realpath(path))
+    check_folder(path)
     temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(8)}.part")
-    descriptor = os.open(temporary, _FRESH, 0o666)
     try:
+        descriptor = os.open(temporary, _FRESH, 0o666)
         try:
             _same_mode(place, descriptor)
             yield temporary
@@ -79,11 +80,30 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         os.replace(temporary, place)
-    except BaseException:
+    except BaseException as error:
+        # Whoever gave a path knows nothing of another beside it.
+        if isinstance(error, OSError) and str(error.filename) == str(temporary):
+            error.filename = str(path)
+            del error.filename2
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
     flush_folder(place.parent)
+
+
+def check_folder(path: Path) -> None:
+    """That a file can be where `path` says, through a link where there is one.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        Naming the path and the folder.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.exists():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}", str(path))
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder", str(path))
 
 
 def flush_folder(folder: Path) -> None:
@@ -134,6 +154,7 @@ def open_alone(path: Path) -> Alone | None:
 
     The system lets go of it when the process ends, however it ends. One that was forked from this one holds nothing.
     """
+    check_folder(path)
     with _guard:
         # Asked before it is opened: closing it again would end this process's own lock.
         if path.exists() and _place(os.stat(path)) in _held:

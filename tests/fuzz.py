@@ -105,6 +105,22 @@ def writing(a: Any, b: Any, c: float) -> Any:
     return anp.sum(x)
 
 
+def validating(a: Any, b: Any, c: float) -> Any:
+    """A factor that nobody needs, of a matrix that is not definite everywhere."""
+    anp.linalg.cholesky(anp.array([[2.0 + first(a), c], [c, 2.0]]))
+    return anp.sum(b)
+
+
+def strict(a: Any, b: Any, c: float) -> Any:
+    with np.errstate(all="raise"):
+        return anp.maximum(anp.log(2.0 + first(a)), c)
+
+
+def lenient(a: Any, b: Any, c: float) -> Any:
+    with np.errstate(all="ignore"):
+        return anp.where(a > 0, anp.sqrt(a), c)
+
+
 def guarded(function: Callable[[Any], Any]) -> Callable[[Any, Any, float], Any]:
     """Of sums that are bounded, so that nothing overflows."""
     return lambda a, b, c: function(anp.tanh(a) * 3.0)
@@ -131,9 +147,9 @@ OPERATIONS: dict[str, Callable[[Any, Any, float], Any]] = {
     "matmul": lambda a, b, c: flat(a) @ flat(a), "data": lambda a, b, c: anp.sum(a) * X, "loop": looping,
     "masked": lambda a, b, c: anp.sum(flat(a) * (flat(a) > c)), "counted": lambda a, b, c: anp.sum(a > c) + anp.sum(b),
     "comprehension": lambda a, b, c: sum([x * c for x in flat(a)]),
-    "grown": growing, "changed": changing, "written": writing,
+    "validated": validating, "lenient": lenient, "grown": growing, "changed": changing, "written": writing,
     # What leaks values, or should not be recorded as it is.
-    "changed view": changing_a_view, "spoken": lambda a, b, c: anp.sum(b) + len(str(first(a))),
+    "changed view": changing_a_view, "strict": strict, "spoken": lambda a, b, c: anp.sum(b) + len(str(first(a))),
     "branch": branching, "length": counting, "while": whiling, "swallowed": swallowing, "asked": asking,
     "selected": lambda a, b, c: anp.sum(flat(a)[flat(a) > c]),
     "nonzero": lambda a, b, c: anp.sum(b) + len(np.nonzero(flat(a) > c)[0]),

@@ -279,6 +279,19 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_fit(path, whole):
     assert 0 < function.calls < whole[1]
 
 
+def test_what_is_written_is_flushed_to_disk(path, monkeypatch):
+    """At its beginning and its end, and in between where calls take long."""
+    flushed, plain = [], os.fsync
+    monkeypatch.setattr("bbvi.target.log.os.fsync", lambda file: (flushed.append(path.stat().st_size), plain(file)))
+    fitted(path)
+    assert len(flushed) >= 2 and flushed[-1] == path.stat().st_size
+    path.unlink()
+    monkeypatch.setattr(Log.__init__, "__defaults__", (LogPolicy(flushed=0.0),))
+    flushed.clear()
+    fitted(path)
+    assert len(flushed) > 20
+
+
 def test_the_folder_is_tried_before_any_work(tmp_path):
     function = Simulator()
     for place in (tmp_path / "missing" / "fit.log", tmp_path):

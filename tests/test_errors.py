@@ -115,6 +115,10 @@ FITS = {
     "executor": (lambda: fit(gaussian, executor=4), TypeError, "executor: expected"),
     "init names": (lambda: fit(gaussian, init={"tau": 1.0}), ValueError, "init: expected a value for each of mu"),
     "init shape": (lambda: fit(gaussian, init=[1.0, 2.0]), ValueError, r"init: expected a flat .* shape \(1,\)"),
+    "init shape of a latent": (lambda: fit(gaussian, init={"mu": [1.0, 2.0]}),
+        ValueError, r"init: latent 'mu': .*\(2,\)"),
+    "init shape with an axis": (lambda: fit(gaussian, {"mu": 3}, init={"mu": [[1.0, 2.0, 3.0]]}),
+        ValueError, r"init: latent 'mu': expected shape \(3,\), got \(1, 3\)"),
     "init support": (
         lambda: fit(gaussian, {"mu": bbvi.Positive()}, init={"mu": -1.0}), ValueError, "init: latent 'mu'.*> 0"
     ),
@@ -126,7 +130,7 @@ FITS = {
     "returns text": (lambda: fit(lambda z: "-1"), TypeError, "log_joint: expected a real number"),
     "nan at the start": (lambda: fit(nan_at_start), ValueError, "log_joint: expected a finite value.*mu = "),
     "nan in the data": (
-        lambda: fit(normal, data={"y": [1.0, np.nan]}), ValueError, "the data 'y' are not finite everywhere: nan at .1."
+        lambda: fit(normal, data={"y": [1.0, np.nan]}), ValueError, "not all values of the data 'y' are finite: nan at"
     ),
     "constant in a latent": (
         lambda: fit(gaussian, {"mu": bbvi.Real(), "nu": bbvi.Real()}), ValueError, "constant in 'nu'"
@@ -182,6 +186,57 @@ def test_a_bad_fit_is_refused_before_any_work(name):
     make, kind, message = FITS[name]
     with pytest.raises(kind, match=message):
         make()
+
+
+ODD = [1.5, True, np.nan, -1, 0, "x", [], {}, {"a": 1}, np.array([1, 2]), 2 + 3j, b"x", [None], object()]
+# Argument by argument, with those of the odd values that it takes.
+ARGUMENTS = {
+    "max_evaluations": (lambda fitted, x: fit(gaussian, max_evaluations=x), []),
+    "max_seconds": (lambda fitted, x: fit(gaussian, max_seconds=x), [1.5]),
+    "tolerance": (lambda fitted, x: fit(gaussian, tolerance=x), [1.5]),
+    "seed": (lambda fitted, x: fit(gaussian, seed=x), [0]),
+    "init": (lambda fitted, x: fit(gaussian, init={"mu": x}), [1.5, -1, 0, True]),
+    "threads": (lambda fitted, x: fit(gaussian, threads=x), []),
+    "dims": (lambda fitted, x: bbvi.Model(gaussian, LATENTS, coords={"s": [1]}, dims={"t": x}), [[]]),
+    "control_variate": (lambda fitted, x: bbvi.ScoreFunction(control_variate=x), []),
+    "n": (lambda fitted, x: fitted.sample(x), []),
+    "seed of draws": (lambda fitted, x: fitted.sample(3, seed=x), [0]),
+    "seed of predictions": (lambda fitted, x: fitted.predict(3, seed=x), [0]),
+    "seed of a check": (lambda fitted, x: bbvi.check_model(fitted.model, seed=x), [0]),
+    "kind": (lambda fitted, x: fitted.sample(3, kind=x), []),
+    "n of predictions": (lambda fitted, x: fitted.predict(x), []),
+    "draws": (lambda fitted, x: fitted.extend(x), []),
+    "latents": (lambda fitted, x: fitted.covariance_of(x), []),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return bbvi.fit(bbvi.Model(gaussian, LATENTS, predict=lambda z, rng: {"y": z.mu}), seed=1)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_whatever_an_argument_is_given_its_error_names_it(name, fitted):
+    call, taken = ARGUMENTS[name]
+    for x in ODD:
+        if not any(type(x) is type(one) and x == one for one in taken):
+            with pytest.raises((TypeError, ValueError), match=rf"^{name.split()[0]}\b.*: .*expected"):
+                call(fitted, x)
+
+
+def test_large_and_whole_numbers_are_budgets():
+    assert fit(gaussian, seed=1, max_evaluations=3e3).evaluations <= 3000
+    for endless in (10**400, float("inf"), None):
+        assert fit(gaussian, seed=1, max_evaluations=endless, max_seconds=endless).verdict == "reliable"
+
+
+def test_data_that_are_no_numbers_are_named_where_arithmetic_fails():
+    with pytest.raises(TypeError, match="not 'dict'") as caught:
+        fit(normal, data={"y": {"a": [1.0]}})
+    assert "log_joint" in caught.value.__notes__[0] and "'y' of its data is a dict" in caught.value.__notes__[0]
+    # What a function knows to read is its own affair.
+    model = bbvi.Model(lambda z, y: -0.5 * anp.sum((z.mu - y["a"][0]) ** 2), LATENTS, {"y": {"a": [1.0]}})
+    assert bbvi.fit(model, seed=1).verdict == "reliable"
 
 
 def test_an_exception_of_the_users_is_raised_again_with_the_latents_it_saw():

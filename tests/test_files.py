@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import resource
 
 import arviz as az
 import autograd.numpy as anp
@@ -121,6 +122,29 @@ def test_a_save_that_fails_leaves_the_old_file(fit, contents, ending, tmp_path, 
     assert bbvi.load(path).elbo == fit.elbo
 
 
+@pytest.mark.parametrize("ending", [".nc", ".npz"])
+def test_a_file_that_cannot_be_written_is_named_as_the_user_named_it(fit, tmp_path, ending, monkeypatch):
+    path = tmp_path / "missing" / f"fit{ending}"
+    with pytest.raises(FileNotFoundError) as caught:
+        fit.save(path)
+    assert f"there is no folder {path.parent}: '{path}'" in str(caught.value)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(NotADirectoryError, match="taken is no folder"):
+        fit.save(tmp_path / "taken" / f"fit{ending}")
+    (tmp_path / f"folder{ending}").mkdir()
+    with pytest.raises(OSError, match=f"folder{ending}'$") as caught:
+        fit.save(tmp_path / f"folder{ending}")
+    monkeypatch.setattr(files.os, "open", unwritable)
+    with pytest.raises(PermissionError) as caught:
+        fit.save(tmp_path / f"fit{ending}")
+    assert str(tmp_path / f"fit{ending}") in str(caught.value) and ".part" not in str(caught.value)
+    assert sorted(x.name for x in tmp_path.iterdir()) == sorted(["taken", f"folder{ending}"])
+
+
+def unwritable(path, *given):
+    raise PermissionError(13, "Permission denied", path)
+
+
 def test_a_link_that_the_user_made_is_kept(fit, tmp_path):
     (tmp_path / "far").mkdir()
     link = tmp_path / "fit.npz"
@@ -141,6 +165,30 @@ def test_no_planted_link_is_followed_by_the_temporary_file(tmp_path, monkeypatch
     with pytest.raises(FileExistsError):
         files.write(tmp_path / "fit.npz", b"content")
     assert victim.read_bytes() == b"precious" and not (tmp_path / "fit.npz").exists()
+
+
+def test_a_file_is_on_disk_before_it_is_in_place_and_its_name_afterwards(tmp_path, monkeypatch):
+    steps = []
+    for step in ("fsync", "replace"):
+        plain = getattr(os, step)
+        monkeypatch.setattr(files.os, step, lambda *given, step=step, plain=plain: (steps.append(step), plain(*given)))
+    files.write(tmp_path / "x", b"1")
+    assert steps == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("ending", [".nc", ".npz"])
+def test_a_disk_that_is_full_while_a_fit_is_saved_is_an_error_and_no_more(fit, contents, ending, tmp_path):
+    """HDF5, written to such a disk itself, ends Python with a segmentation fault."""
+    path = tmp_path / f"fit{ending}"
+    fit.save(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            fit.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert bbvi.load(path).elbo == fit.elbo and list(tmp_path.iterdir()) == [path]
 
 
 def test_names_of_temporary_files_cannot_be_foretold(tmp_path, monkeypatch):

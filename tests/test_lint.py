@@ -238,7 +238,7 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
             lambda z, y: norm.logpdf(z.a) + anp.sum(multivariate_normal.logpdf(y, z.a * np.ones(2), np.eye(2))),
             {"a": Real()}, {"y": changed(np.reshape(Y, (6, 2)), (4, 1), np.nan)},
         ),
-        "data-not-finite", r"multivariate_normal.logpdf: the data 'y' are not finite.* at \[4, 1\]",
+        "data-not-finite", r"multivariate_normal.logpdf: not all values of the data 'y' are finite.* at \[4, 1\]",
     ),
     "per cent for a share": (
         lambda: counts(100 * expit(Y), lambda y, rate: beta.logpdf(y, rate, 2.0)), "outside-support",
@@ -315,7 +315,7 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
         "outside-domain", "p a probability from 0 to 1.*latent 'a'",
     ),
     "a missing value": (
-        lambda: line(right_line, x=X, y=changed(Y, 6, np.nan)), "data-not-finite", r"data 'y' are not finite.* at \[6\]"
+        lambda: line(right_line, x=X, y=changed(Y, 6, np.nan)), "data-not-finite", r"data 'y' are finite.* at \[6\]"
     ),
     "small integers overflow": (
         lambda: line(lambda z, x, y: right_line(z, x * x / 1e4, y), x=np.full(N, 100, dtype=np.int8), y=Y),

@@ -54,6 +54,17 @@ def test_a_process_pool_changes_nothing(function, estimator):
     assert together.evaluations == pytest.approx(alone.evaluations, abs=20)
 
 
+def changing(z, y):
+    """Its own data, which a pickle would let it."""
+    y -= float(z[0])
+    return float(-0.5 * np.sum(y**2) - 0.5 * np.sum(np.asarray(z, dtype=float) ** 2))
+
+
+def test_data_cannot_be_changed_in_another_process_either():
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, pytest.raises(ValueError, match="read-only"):
+        bbvi.fit(bbvi.Model(changing, 2, {"y": Y}), seed=1, estimator="score", executor=pool)
+
+
 def test_threads_do_as_well():
     model = bbvi.Model(simulator, 2, {"y": Y})
     with ThreadPoolExecutor(2) as pool:

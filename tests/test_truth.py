@@ -218,6 +218,18 @@ def test_intervals_cover_a_thousand_data_sets():
         assert np.all((table.to_numpy() > 0.87) & (table.to_numpy() < 0.93))
 
 
+@pytest.mark.parametrize("solver", ["auto", bbvi.NaturalGradient()])
+@pytest.mark.parametrize("latents", [1, 2])
+def test_from_values_a_posterior_far_away_is_found_or_not_reliable(solver, latents: int) -> None:
+    def log_joint(z):
+        return -0.5 * float((z[0] - 1e8) ** 2 + np.sum(z[1:] ** 2))
+
+    fit = bbvi.fit(log_joint, latents, seed=1, estimator="score", solver=solver, max_evaluations=3000)
+    row = fit.summary().loc["z[0]"]
+    found = abs(row["mean"] - 1e8) < 0.1 and abs(row["sd"] - 1) < 0.1
+    assert found or (fit.verdict == "unreliable" and fit.reasons)
+
+
 @pytest.mark.parametrize("estimator", ["pathwise", "score"])
 @pytest.mark.parametrize("offset", [-1e6, 1e10, -1e12, -1e14, 1e15])
 def test_offsets_are_survived_or_told(estimator: str, offset: float) -> None:

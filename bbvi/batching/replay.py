@@ -14,9 +14,12 @@ from bbvi.batching.operations import Batched, Entry, NoRule
 from bbvi.batching.rules import depends_on_values
 from bbvi.batching.simplify import simplified
 from bbvi.batching.steps import Step, compiled, mortal, renewed, share, step_of, take_together
-from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, recording, slot_of, told
+from bbvi.batching.tape import NotRecordable, Tape, is_own_fault, may_raise, recording, slot_of, told
 
 __all__ = ["NotRecordable", "Recording"]
+
+# Elements that could be computed in the time that a call of NumPy takes for none.
+_OVERHEAD = 1000
 
 
 class Recording:
@@ -45,6 +48,8 @@ class Recording:
         Names of what makes a draw.
     largest : int
         Elements of the largest result of an operation, for one draw.
+    work : int
+        Elements of all results, for one draw, and what it takes to carry the operations out at all.
 
     Raises
     ------
@@ -87,7 +92,8 @@ class Recording:
         self.recorded: Any = values if self._is_dict else values[""]
         self._sort(tape, late)
         shapes = [entry.operation.shape for entry in (*self._first, *self._second) if entry.operation.shape is not None]
-        self.largest = max([1, *(math.prod(shape) for shape in shapes)])
+        sizes = [math.prod(shape) for shape in shapes]
+        self.largest, self.work = max([1, *sizes]), sum(sizes) + _OVERHEAD * max(len(sizes), 1)
         try:
             self._plain = self._steps(plain=True)
         except NoRule as error:
@@ -98,9 +104,9 @@ class Recording:
         """What is of the data alone, what then does not wait for the late argument, and what does."""
         wanted = {slot for slot in self._outputs.values() if isinstance(slot, int)}
         needed, entries = set(wanted), []
-        # Backwards, so that what no output needs is never carried out.
+        # Backwards, so that what no output needs is never carried out, but where it may raise an error.
         for operation, parents, slot in reversed(tape.operations):
-            if slot in needed:
+            if slot in needed or may_raise(operation):
                 needed.update(parents)
                 entries.append(Entry(operation, parents, slot))
         entries = simplified(reversed(entries), wanted)
@@ -217,7 +223,7 @@ class Recording:
         wanted = {slot for slot in other._outputs.values() if isinstance(slot, int)}
         needed, kept = set(wanted), []
         for entry in reversed(self._first):
-            if entry.slot in needed:
+            if entry.slot in needed or may_raise(entry.operation):
                 needed.update(entry.parents)
                 kept.append(entry)
         other._roots = {name: slot for name, slot in self._roots.items() if slot in needed}

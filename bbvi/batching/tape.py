@@ -46,6 +46,8 @@ class Tape:
         By slot, at the draw that was recorded.
     memory : Memory
         Whose memory the values have.
+    errors : dict
+        What was to be done about errors of arithmetic when the recording began.
     refused : str
         Why the function cannot be recorded, and where it was when that showed; empty as long as it can.
     """
@@ -54,6 +56,7 @@ class Tape:
         self.operations: list[tuple[Operation, tuple[int, ...], int]] = []
         self.values: list[Any] = []
         self.memory = in_place.Memory()
+        self.errors = np.geterr()
         self.trace = -1
         self.refused = ""
         self._known: dict[Any, int] = {}
@@ -122,6 +125,9 @@ class RecordNode(Node):
             self.tape.refuse(f"the type of what {_name(fun)} gives depends on the values of a latent")
         if _shape_depends_on_values(fun, args, parent_argnums):
             self.tape.refuse(f"the shape of what {_name(fun)} gives depends on the values of a latent")
+        errors = np.geterr()
+        if errors != self.tape.errors and not {"raise", "call"}.isdisjoint(errors.values()):
+            self.tape.refuse("the function makes exceptions, or calls, of errors of arithmetic")
         self.tape.memory.note(value)
         shape = None if isinstance(value, tuple) else getattr(value, "shape", ())
         operation = Operation(fun, tuple(args), kwargs, tuple(parent_argnums), shape)
@@ -175,6 +181,19 @@ def _shape_depends_on_values(fun: Callable[..., Any], args: tuple[Any, ...], var
     if fun is _WHERE:
         return len(args) == 1
     return fun is anp.repeat and any(i > 0 for i in varying)
+
+
+def may_raise(operation: Operation) -> bool:
+    """Whether there are values of its arguments at which an operation raises an error.
+
+    That is how it matters to a function which makes nothing of its result: a matrix without a Cholesky factor is
+    outside the support, whatever the factor is for.
+    """
+    module = getattr(getattr(operation.fun, "fun", operation.fun), "__module__", None) or ""
+    if ".linalg" in module:
+        return True
+    takes = operation.fun is ArrayBox.__getitem__ or operation.fun is taken_at
+    return takes and any(position > 0 for position in operation.positions)
 
 
 _WHERE = getattr(anp, "_original_where", anp.where)

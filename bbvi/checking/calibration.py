@@ -13,6 +13,7 @@ from scipy.special import kolmogorov
 from bbvi.fitting.fit import fit
 from bbvi.model import predictive
 from bbvi.model.model import Model
+from bbvi.model.validation import seed_or_none
 from bbvi.result.fit import Fit
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def simulation_based_calibration(
     verdicts: list[str] = []
     failures: list[str] = []
     labels: list[str] = []
-    for stream in np.random.SeedSequence(seed).spawn(repeats):
+    for stream in np.random.SeedSequence(seed_or_none(seed)).spawn(repeats):
         rng = np.random.default_rng(stream)
         simulated, values = simulate(model, rng)
         start = values if start_at_truth else None

@@ -13,6 +13,7 @@ import numpy as np
 from bbvi.fitting.arguments import as_model
 from bbvi.model import predictive
 from bbvi.model.model import Model
+from bbvi.model.validation import seed_or_none
 from bbvi.result.standin import available
 from bbvi.search import starts
 from bbvi.target import checks
@@ -117,7 +118,7 @@ def check_model(
     model = as_model(model, latents).held()
     report = Report(model)
     target = Target(model)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed_or_none(seed))
     _run(report, "data", lambda: _data(model))
     _run(report, "supports", lambda: _supports(target, rng))
     if not _run(report, "log density", lambda: _finite(target, rng)):

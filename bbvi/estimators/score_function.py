@@ -63,7 +63,7 @@ class ScoreFunction:
     rao_blackwell: bool = True
 
     def __post_init__(self) -> None:
-        if self.control_variate not in CONTROL_VARIATES:
+        if not isinstance(self.control_variate, str) or self.control_variate not in CONTROL_VARIATES:
             known = ", ".join(repr(name) for name in CONTROL_VARIATES)
             raise ValueError(f"control_variate: expected one of {known}, got {self.control_variate!r}")
         if not isinstance(self.rao_blackwell, bool):

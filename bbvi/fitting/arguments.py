@@ -17,7 +17,9 @@ from bbvi.estimators.pathwise import Pathwise
 from bbvi.estimators.score_function import ScoreFunction
 from bbvi.fitting.job import Given, Method
 from bbvi.fitting.policy import BudgetPolicy
+from bbvi.model.latents import ResolvedLatent
 from bbvi.model.model import Model
+from bbvi.model.validation import positive_number, seed_or_none
 from bbvi.progress import Bar
 from bbvi.result.record import FitRecord
 from bbvi.solvers.base import Solver, as_solver
@@ -115,9 +117,6 @@ def as_model(model: Any, latents: Any) -> Model:
 
 def as_limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: Any, checkpoint: Any) -> Limits:
     """Budgets and observers, checked."""
-    for name, value in (("max_evaluations", max_evaluations), ("max_seconds", max_seconds)):
-        if value is not None and not (isinstance(value, (int, float, np.number)) and value > 0):
-            raise ValueError(f"{name}: expected a positive number or None, got {value!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: expected a function of a Progress, got {callback!r}")
     if progress is not None and not isinstance(progress, (bool, np.bool_)):
@@ -125,28 +124,28 @@ def as_limits(max_evaluations: Any, max_seconds: Any, callback: Any, progress: A
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise TypeError(f"checkpoint: expected a path or None, got {checkpoint!r}")
     return Limits(
-        float("inf") if max_evaluations is None else max_evaluations,
-        float("inf") if max_seconds is None else max_seconds,
+        _budget("max_evaluations", max_evaluations, whole=True),
+        _budget("max_seconds", max_seconds),
         callback,
         Bar(None if progress is None else bool(progress)),
         None if checkpoint is None else Path(checkpoint),
     )
 
 
+def _budget(name: str, value: Any, *, whole: bool = False) -> float:
+    budget = float("inf") if value is None else positive_number(name, value, whole=whole, infinite=True)
+    return int(budget) if whole and np.isfinite(budget) else budget
+
+
 def as_tolerance(tolerance: Any) -> float:
     """A positive number."""
-    if not (isinstance(tolerance, (int, float, np.number)) and tolerance > 0):
-        raise ValueError(f"tolerance: expected a positive number, got {tolerance!r}")
-    return float(tolerance)
+    return positive_number("tolerance", tolerance)
 
 
 def as_seed(seed: Any) -> int:
     """The seed itself, or a fresh one."""
-    if seed is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed: expected a non-negative integer or None, got {seed!r}")
-    return int(seed)
+    known = seed_or_none(seed)
+    return int(np.random.SeedSequence().generate_state(1)[0]) if known is None else known
 
 
 def start_of(target: Target, init: Any) -> Given | None:
@@ -167,7 +166,7 @@ def start_of(target: Target, init: Any) -> Given | None:
                 f"init: expected a value for each of {', '.join(latents)}, got {', '.join(map(str, init)) or 'none'}"
             )
         try:
-            mean = target.unconstrain({name: np.asarray(init[name], dtype=float) for name in latents})
+            mean = target.unconstrain({name: _numbers(latent, init[name]) for name, latent in latents.items()})
         except ValueError as error:
             raise ValueError(f"init: {error}") from None
     else:
@@ -183,6 +182,16 @@ def start_of(target: Target, init: Any) -> Given | None:
     if not np.isfinite(value):
         raise ValueError(f"init: the log joint is not finite there: {target.nonfinite}")
     return Given(mean, None)
+
+
+def _numbers(latent: ResolvedLatent, value: Any) -> Array:
+    try:
+        given = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"latent {latent.name!r}: expected a number or an array of numbers, got {value!r}") from None
+    if given.shape != latent.shape:
+        raise ValueError(f"latent {latent.name!r}: expected shape {latent.shape}, got {given.shape}")
+    return given
 
 
 def known_values(target: Target, evaluated: Any, init: Any) -> Evaluated | None:

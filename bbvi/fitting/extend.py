@@ -16,6 +16,7 @@ from bbvi.fitting.judge import judge
 from bbvi.fitting.mix import examined
 from bbvi.fitting.pipeline import concluded
 from bbvi.fitting.records import Corrected
+from bbvi.model.validation import positive_int
 from bbvi.result import posterior
 from bbvi.result.fit import Fit
 from bbvi.threads import single_threaded
@@ -51,8 +52,8 @@ def extend(
     if not isinstance(origin, Corrected):
         raise ValueError("extend: needs the fit as it was made; one that was loaded is fitted again with init=fit")
     limits = arguments.as_limits(max_evaluations, max_seconds, None, None, None)
-    if draws is not None and not (isinstance(draws, (int, np.integer)) and draws > 0):
-        raise ValueError(f"draws: expected a positive integer or None, got {draws!r}")
+    if draws is not None:
+        draws = positive_int("draws", draws)
     target = fit.target
     target.evaluations, target.gradient_evaluations = fit.evaluations, fit.gradient_evaluations
     begun = time.perf_counter()

@@ -69,7 +69,9 @@ def _evaluated(job: Job, u: Array, log_q: Array) -> Evaluated:
     count = job.policy.few_dear_draws if job.target.dear else len(u)
     values = job.target.values(u[:count])
     while len(values) < len(u):
-        spread = float(np.std(values - log_q[: len(values)], ddof=1))
+        # No number where a value is infinite, and then all draws are wanted: they tell how often it is.
+        with np.errstate(invalid="ignore"):
+            spread = float(np.std(values - log_q[: len(values)], ddof=1))
         if spread < job.policy.elbo_error * np.sqrt(len(values)):
             break
         values = np.concatenate([values, job.target.values(u[len(values) : 2 * len(values)])])

@@ -80,7 +80,7 @@ def from_batches(batches: Any, functions: Mapping[str, Callable[..., Any]]) -> d
     for count, batch in enumerate(batches):
         given = columns(batch, functions) if is_frame(batch) else batch
         if not isinstance(given, Mapping):
-            raise TypeError(f"data: expected batches that are dicts or data frames, got a {type(batch).__name__}")
+            raise TypeError(f"data: expected batches that are dicts or data frames, got {type(batch).__name__}")
         if count and set(given) != set(spools):
             raise ValueError(f"data: expected batches of {', '.join(spools)}, as the first is, got {', '.join(given)}")
         for name, value in given.items():

@@ -37,6 +37,13 @@ class Noting:
             shapes = ", ".join(f"{name} {np.shape(x)}" for name, x in self.data.items() if np.ndim(x))
             told = shapes and isinstance(raised, (ValueError, IndexError))
             of_data = f"; its data have shapes {shapes}" if told else ""
+            if isinstance(raised, TypeError):
+                of_data = "".join(f"; {name!r} of its data is a {kind}" for name, kind in self._no_numbers())
             raised.add_note(f"raised in the model's {self.name}, at {seen}{of_data}")
         if raised is not error:
             raise raised from error
+
+    def _no_numbers(self) -> list[tuple[str, str]]:
+        """Data that are given to functions as they are, though no arithmetic is done with them, and their types."""
+        plain = (np.ndarray, np.generic, int, float, complex)
+        return [(name, type(x).__name__) for name, x in self.data.items() if not isinstance(x, plain)]

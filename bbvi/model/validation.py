@@ -22,6 +22,9 @@ from bbvi.model.latents import ResolvedLatent, as_latent
 
 Function = Callable[..., Any]
 
+# Above it whole numbers may be too large for a float, and are as good as infinity.
+_ENDLESS = 1e300
+
 
 def check_functions(functions: Mapping[str, Function]) -> None:
     """That all are functions, and that they make one density: a log joint, or a log prior with a log likelihood."""
@@ -106,12 +109,14 @@ def checked_dims(dims: Any, coords: Mapping[str, Any]) -> dict[str, tuple[str, .
         raise TypeError(f"dims: expected a dict of dimension names by quantity, got {describe(dims)}")
     checked = {}
     for name, names in dims.items():
-        names = (names,) if isinstance(names, str) else tuple(names)
+        names = (names,) if isinstance(names, str) else names
+        if not isinstance(names, (list, tuple)):
+            raise TypeError(f"dims[{name!r}]: expected a name or a tuple of names, got {describe(names)}")
         for dim in names:
             if dim not in coords:
                 known = ", ".join(map(repr, coords)) or "none"
                 raise ValueError(f"dims[{name!r}]: expected names that coords has, got {dim!r}; coords has {known}")
-        checked[str(name)] = names
+        checked[str(name)] = tuple(names)
     return checked
 
 
@@ -147,6 +152,32 @@ def data_arguments(name: str, function: Function, data: Mapping[str, Any]) -> tu
         known = ", ".join(map(repr, data)) or "none"
         raise ValueError(f"{name}: its argument {', '.join(map(repr, missing))} is not among the data, {known}")
     return tuple(p.name for p in named if p.name in data)
+
+
+def positive_int(name: str, value: Any) -> int:
+    """A whole number of 1 or more."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected an integer of 1 or more, got {value!r}")
+    return int(value)
+
+
+def positive_number(name: str, value: Any, *, whole: bool = False, infinite: bool = False) -> float:
+    """A number above zero; `whole` ones may be written as 1e5, and `infinite` says whether infinity is one."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    endless = number and value > _ENDLESS
+    if not (number and value > 0) or (endless and not infinite) or (whole and not endless and value % 1 > 0):
+        expected = "a positive whole number" if whole else "a positive number"
+        raise ValueError(f"{name}: expected {expected}{' or None' if infinite else ''}, got {value!r}")
+    return float("inf") if endless else float(value)
+
+
+def seed_or_none(seed: Any) -> int | None:
+    """What makes random numbers the same again: a whole number of 0 or more, or None."""
+    if seed is None:
+        return None
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed: expected a non-negative integer or None, got {seed!r}")
+    return int(seed)
 
 
 def describe(value: Any) -> str:

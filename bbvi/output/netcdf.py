@@ -36,6 +36,7 @@ def write(fit: FitRecord, drawn: DrawSet, stored: serial.Plain, path: Path) -> N
         _dump(buffer, whole_tree(fit, drawn, None), stored)
         files.write(path, serial.sealed(buffer.getvalue()))
         return
+    files.check_folder(path)
     wanted = 8.0 * len(drawn.u) * elements(fit.target) * len(large_groups(fit, drawn, None))
     free = shutil.disk_usage(path.resolve().parent).free
     if wanted > free:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bbvi.model.model import Model
+from bbvi.model.validation import seed_or_none
 from bbvi.result.record import FitRecord
 from bbvi.result.ways_out import way_out
 
@@ -132,8 +133,8 @@ class Fit(FitRecord):
         from bbvi.model.predictive import predict
 
         model = self.model.with_data(**new) if new else self.model
-        rng = np.random.default_rng([self.seed, 2] if seed is None else seed)
-        return predict(model, self.sampled(draws or 1000, seed=seed, asked=draws is not None), rng)
+        rng = np.random.default_rng([self.seed, 2] if seed_or_none(seed) is None else seed)
+        return predict(model, self.sampled(1000 if draws is None else draws, seed=seed, asked=draws is not None), rng)
 
     def extend(
         self, draws: int | None = None, *, max_evaluations: int | None = None, max_seconds: float | None = None

@@ -18,6 +18,7 @@ from bbvi.correction.pool import Kind, Normal
 from bbvi.correction.psis import effective_sample_size
 from bbvi.families import Correlated, MeanFieldGaussian
 from bbvi.model.model import Model
+from bbvi.model.validation import positive_int, seed_or_none
 from bbvi.result import posterior
 from bbvi.result.posterior import DrawSet, Expectation, Posterior, Row, compared
 from bbvi.search.modes import Mode
@@ -181,11 +182,11 @@ class FitRecord:
         from their pool; where a user `asked` for so many, a RuntimeWarning says when it is not worth them. `chains`
         divides them into so many parts that know nothing of each other.
         """
-        n = _positive_int("n", n)
-        if chains is not None and n % _positive_int("chains", chains):
+        n = positive_int("n", n)
+        if chains is not None and n % positive_int("chains", chains):
             raise ValueError(f"chains: expected a divisor of the number of draws, {n}, got {chains}")
         name = self.known(kind)
-        rng = np.random.default_rng([self.seed, 1] if seed is None else seed)
+        rng = np.random.default_rng([self.seed, 1] if seed_or_none(seed) is None else seed)
         chosen = self.kinds[name]
         if isinstance(chosen, GaussianKind):
             drawn = posterior.gaussian_draws(chosen, n, rng, known=known)
@@ -260,7 +261,7 @@ class FitRecord:
 
     @single_threaded
     def expect(self, fn: Callable[[Any], Any], kind: str = "best") -> Expectation:
-        """E[fn(z)] with its standard error.
+        """E[fn(z)] with its standard error; a RuntimeWarning where the draws say that it may not exist.
 
         Parameters
         ----------
@@ -272,7 +273,7 @@ class FitRecord:
         if not callable(fn):
             raise TypeError(f"fn: expected a function of one draw, got {fn!r}")
         chosen = self.posterior(kind)
-        return chosen.expect(self.target.apply(fn, chosen.u))
+        return chosen.expect(self.target.apply(fn, chosen.u, chosen.weights))
 
     def posterior(self, kind: str = "best") -> Posterior:
         """The weighted draws that every figure of one kind comes from."""
@@ -304,12 +305,10 @@ class FitRecord:
         """
         import pandas as pd
 
-        names = (
-            list(self.model.latents) if latents is None else [latents] if isinstance(latents, str) else list(latents)
-        )
-        unknown = [name for name in names if name not in self.model.latents]
-        if unknown:
-            raise ValueError(f"latents: expected names among {', '.join(self.model.latents)}, got {unknown[0]!r}")
+        known = tuple(self.model.latents)
+        names = known if latents is None else (latents,) if isinstance(latents, str) else latents
+        if not isinstance(names, (list, tuple)) or not names or any(name not in known for name in names):
+            raise ValueError(f"latents: expected names among {', '.join(known)}, got {latents!r}")
         index = np.concatenate([np.arange(self.model.dim)[self.model.slices[name]] for name in names])
         labels = [self.model.unconstrained_labels[i] for i in index]
         fitted = self.kinds.get(kind)
@@ -372,10 +371,10 @@ class FitRecord:
 
     def known(self, kind: str) -> str:
         """The name that a `kind` argument means; a ValueError if this fit has none such."""
-        if kind == "best":
+        if isinstance(kind, str) and kind == "best":
             return self.kind
-        if kind not in self.kinds:
-            of_family = kind in ("full-rank", "low-rank")
+        if not isinstance(kind, str) or kind not in self.kinds:
+            of_family = isinstance(kind, str) and kind in ("full-rank", "low-rank")
             way = f"fit with family={kind!r} for it" if of_family else "fit.reasons says why there is no other"
             known = ", ".join(map(repr, self.kinds))
             raise ValueError(f"kind: expected 'best' or one that this fit has, {known}, got {kind!r}; {way}")
@@ -385,12 +384,6 @@ class FitRecord:
     def effective_sample_size(self) -> float:
         """Effective size of the weighted draws in use; of Gaussian kinds, their number."""
         return float(effective_sample_size(self.posterior().log_weights))
-
-
-def _positive_int(name: str, value: Any) -> int:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}: expected an integer of 1 or more, got {value!r}")
-    return int(value)
 
 
 def _array(label: str) -> str:

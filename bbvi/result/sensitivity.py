@@ -86,7 +86,7 @@ def power_scaling(
     prior, likelihood = split_density(fit, u, log_density)
     if priors is not None:
         prior = _of_some(fit, priors, u)
-    labels, x = Reported(fit.target)(u)
+    labels, x = Reported(fit.target, thorough=True)(u)
     columns, khats = {}, []
     for name, component in (("prior", prior), ("likelihood", likelihood)):
         distance = np.zeros(len(labels))

@@ -85,7 +85,9 @@ class StoredTarget(Target):
         Absent("log_joint")()
         return np.full(len(u), np.nan)
 
-    def quantities(self, name: str, u: Array) -> dict[str, Array]:
+    def quantities(
+        self, name: str, u: Array, *, weights: Array | None = None, thorough: bool = True
+    ) -> dict[str, Array]:
         found = [self._rows.get(row.tobytes()) for row in u]
         if name != "derived" or None in found:
             Absent("log_likelihood" if name == "pointwise" else name)()
@@ -93,7 +95,7 @@ class StoredTarget(Target):
         keys = self._tables[places[0][0]]
         return {key: np.stack([self._tables[table][key][s] for table, s in places]) for key in keys}
 
-    def apply(self, function: Callable[[Any], Any], u: Array) -> Array:
+    def apply(self, function: Callable[[Any], Any], u: Array, weights: Array | None = None) -> Array:
         draws = {name: np.asarray(x) for name, x in self.constrain(u)[0].items()}
         if "derived" in self.model.functions and all(row.tobytes() in self._rows for row in u):
             draws |= self.quantities("derived", u)

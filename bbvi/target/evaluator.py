@@ -32,7 +32,7 @@ _DEAR_ELEMENTS = 5_000
 # Functions whose values the log keeps.
 _OF_DENSITY = ("density", "terms")
 # The user's functions that other values come from, and those that the density comes from.
-_GIVEN_AS = {"derived": "derived", "pointwise": "log_likelihood"}
+GIVEN_AS = {"derived": "derived", "pointwise": "log_likelihood"}
 _LOG_DENSITIES = ("log_joint", "log_prior", "log_likelihood")
 NUMERICAL = (ArithmeticError, np.linalg.LinAlgError)
 # What the replay of a recording raises at a draw where the function would have taken another course.
@@ -68,6 +68,8 @@ class Evaluator:
         self._recordings: dict[str, Recording | None] = {}
         self.looped: dict[str, str] = {}
         self._read: list[tuple[Any, ...]] | None = None
+        self._wary: dict[str, bool] = {}
+        self._proven: set[str] = set()
         self.log: Log | None = None
         self._salt = b""
         self._replay = replay and not model.vectorized
@@ -241,7 +243,7 @@ class Evaluator:
         self._recordings[name] = None
         if name == "density":
             self._read = self._reads()
-        doubt = "" if name in _OF_DENSITY else doubt_of(self.model.functions[_GIVEN_AS[name]])
+        doubt = "" if name in _OF_DENSITY else doubt_of(self.model.functions[GIVEN_AS[name]])
         if doubt:
             # Its values are few, and nothing proves it later.
             self._give_up(name, doubt)
@@ -251,7 +253,7 @@ class Evaluator:
             for recording, proven in self._candidates(name, first):
                 if not proven:
                     self.evaluations += (name == "density") * (1 + len(next(iter(spread.values()))))
-                if proven or self._agrees(recording, name, spread):
+                if proven or self._agrees(recording, self._function(name), spread):
                     self._recordings[name] = recording
                     return ""
         except NotRecordable as error:
@@ -302,14 +304,16 @@ class Evaluator:
                 logger.info("the %s is traced at each call: %s", name, error)
         return self._recordings[name]
 
-    def _agrees(self, recording: Recording, name: str, draws: dict[str, Array]) -> bool:
-        """Whether a recording gives what the function gives, at each draw where the function gives anything."""
-        function, given, expected = self._function(name), [], []
+    def _agrees(self, recording: Recording, function: Callable[..., Any], draws: dict[str, Array]) -> bool:
+        """Whether a recording gives what the function gives, at each draw, and fails where the function fails."""
+        given, expected = [], []
         with np.errstate(all="ignore"):
             for s in range(len(next(iter(draws.values())))):
                 try:
                     expected.append(function(self._one(draws, s)))
                 except NUMERICAL:
+                    if not _fails(recording, {key: x[s : s + 1] for key, x in draws.items()}):
+                        return False
                     continue
                 given.append(s)
             if not given:
@@ -321,7 +325,7 @@ class Evaluator:
                 if len(given) == 1:
                     return False
                 rows = [{key: x[s : s + 1] for key, x in draws.items()} for s in given]
-                return all(self._agrees(recording, name, row) for row in rows)
+                return all(self._agrees(recording, function, row) for row in rows)
             except REPLAY_ERRORS:
                 return False
 
@@ -333,6 +337,15 @@ class Evaluator:
     def _spread(self, draws: dict[str, Array]) -> dict[str, Array]:
         """A few draws for comparing: those at hand, and moved ones, so that another course of the function shows."""
         return self._plain_draws(self._some(self.unconstrain_safely({name: x[:4] for name, x in draws.items()}), 4))
+
+
+def _fails(recording: Recording, draw: Mapping[str, Array]) -> bool:
+    """Whether replaying gives an error, or no number, at one draw."""
+    try:
+        found = recording(draw)
+    except REPLAY_ERRORS:
+        return True
+    return not all(np.isfinite(part).all() for part in (found.values() if isinstance(found, dict) else [found]))
 
 
 def _check_leading_axis(name: str, out: Any, count: int) -> Any:

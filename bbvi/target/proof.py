@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bbvi.model.draw import describe_draw
-from bbvi.target.target import Target
+
+if TYPE_CHECKING:
+    from bbvi.target.target import Target
 
 Array = np.ndarray
 
@@ -29,11 +31,19 @@ class ProofPolicy:
         over 1 % of it with probability 0.999.
     share : float
         Calls for each evaluation that the fit has taken, between these two.
+    some : int
+        Calls of a function of draws (the derived quantities, the pointwise log likelihood, what an expectation is asked
+        of) where it is dear: `most` are made wherever its figures are reported, unless they would take more than `work`
+        in all and its code keeps no state. 32 miss a difference over a fifth of the posterior with probability 1e-3.
+    work : float
+        Elements that all these calls may compute, an operation's overhead taken for a thousand: half a second or so.
     """
 
     fewest: int = 8
     most: int = 688
     share: float = 0.0015
+    some: int = 32
+    work: float = 5e8
 
     def __post_init__(self) -> None:
         if not 1 <= self.fewest <= self.most:
@@ -42,6 +52,12 @@ class ProofPolicy:
     def calls(self, evaluations: int, wary: bool = False) -> int:
         """Calls of one proof in a fit that has taken so many evaluations; all of them for a function to be wary of."""
         return self.most if wary else int(np.clip(self.share * evaluations, self.fewest, self.most))
+
+    def of_draws(self, work: float, *, wary: bool, thorough: bool) -> int:
+        """Calls of a function of draws each of which computes so many elements, `thorough` where it is reported."""
+        if not thorough:
+            return self.fewest
+        return self.most if wary else int(np.clip(self.work / work, self.some, self.most))
 
 
 class Proof(NamedTuple):

@@ -10,22 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bbvi.batching.autodiff import vjp
-from bbvi.batching.derivatives import equal, stack
-from bbvi.batching.doubts import doubt_of
 from bbvi.batching.replay import Recording
-from bbvi.batching.tape import NotRecordable, is_own_fault
-from bbvi.model.draw import Draw, describe_draw
+from bbvi.batching.tape import is_own_fault
+from bbvi.model.draw import describe_draw
 from bbvi.model.model import Model
-from bbvi.target.evaluator import NUMERICAL, REPLAY_ERRORS
+from bbvi.target.evaluator import NUMERICAL
+from bbvi.target.of_draws import OfDraws
 from bbvi.target.parallel import Parallel
 from bbvi.target.protocol import Evaluated, Linearization
-from bbvi.target.uncounted import Uncounted
 
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
-
-# Draws at which a function of draws is compared with its recording.
-_COMPARED = 32
 
 
 class NonFinite(NamedTuple):
@@ -39,7 +34,7 @@ class NonFinite(NamedTuple):
         return f"the log joint was {self.value} at {describe_draw(self.draw)}"
 
 
-class Target(Uncounted):
+class Target(OfDraws):
     """The log density of a `Model`'s unconstrained latents, with the log-Jacobians, batched over draws.
 
     Parameters
@@ -251,40 +246,6 @@ class Target(Uncounted):
                     jacobians.append(np.asarray(jacobian)[:, None])
         return np.concatenate([terms, *jacobians], axis=1)
 
-    def quantities(self, name: str, u: Array) -> dict[str, Array]:
-        """``derived`` or ``pointwise`` (the log likelihood) at draws `u`, each array with a leading draws axis."""
-        with np.errstate(all="ignore"):
-            draws = {key: np.asarray(x) for key, x in self.constrain(np.array(u, dtype=float))[0].items()}
-            return {key: np.asarray(x) for key, x in self._evaluate(name, draws).items()}
-
-    def apply(self, function: Callable[[Any], Any], u: Array) -> Array:
-        """Any function of one draw (latents and derived quantities by name) at draws `u`, with a leading draws axis."""
-        with np.errstate(all="ignore"):
-            draws = self._plain_draws(u)
-            if "derived" in self.model.functions:
-                draws = draws | {key: np.asarray(x) for key, x in self._evaluate("derived", draws).items()}
-            only = draws["z"] if self.model.flat and len(draws) == 1 else None
-
-            def of_one(draw: dict[str, Any]) -> Any:
-                out = function(draw["z"] if only is not None else Draw(draw))
-                if out is None or isinstance(out, str):
-                    raise TypeError(f"expected a function that returns a number or an array, got {out!r} from it")
-                return out
-
-            # What cannot be recorded is evaluated draw by draw, where an error of the function's own will show.
-            try:
-                doubt = doubt_of(function)
-                if doubt:
-                    raise NotRecordable(doubt)
-                result = np.asarray(Recording(of_one, self._one(draws, 0))(draws))
-            except (NotRecordable, *REPLAY_ERRORS) as error:
-                logger.info("a function is evaluated draw by draw: %s", error)
-                return np.asarray(stack([of_one(self._one(draws, s)) for s in range(len(u))]))
-            some = np.unique(np.linspace(0, len(u) - 1, min(len(u), _COMPARED)).astype(int))
-            if equal(stack([of_one(self._one(draws, s)) for s in some]), result[some]):
-                return result
-            return np.asarray(stack([of_one(self._one(draws, s)) for s in range(len(u))]))
-
     def minibatch(self, size: int, rng: np.random.Generator) -> Target:
         """An unbiased target of `size` random observations, whose log likelihood is weighted by N / size."""
         # A batch is a target, too, so that its module needs this one first.
@@ -324,7 +285,7 @@ class Target(Uncounted):
         if recording is None:
             return True
         self.evaluations += len(u)
-        return self._agrees(recording, "density", self._plain_draws(u))
+        return self._agrees(recording, self._function("density"), self._plain_draws(u))
 
     # ---- elsewhere, and by differences ------------------------------------------------------------------------------
 

@@ -70,7 +70,7 @@ def _heavy(x: Array, policy: ChainPolicy) -> Array:
     """Which quantities (R,) have heavy tails, by fewer draws: far tails are seldom where more of them show one."""
     flat = x.reshape(-1, x.shape[-1])
     shape = np.where(few_valued(flat), -1.0, _shapes_of(flat, policy.for_tails))
-    return np.asarray(_beyond_chance(shape, min(policy.for_tails, len(flat))) > policy.heavy)
+    return np.asarray(beyond_chance(shape, min(policy.for_tails, len(flat))) > policy.heavy)
 
 
 def infinite(bad: Array, labels: Sequence[str]) -> tuple[str, ...]:
@@ -101,10 +101,10 @@ def _tails(x: Array, policy: ChainPolicy) -> Array:
     if len(again) and len(flat) >= 2 * draws:
         draws *= policy.again_for_tails
         shape[again] = _shapes_of(flat[:, again], draws)
-    return _beyond_chance(shape, min(draws, len(flat)))
+    return beyond_chance(shape, min(draws, len(flat)))
 
 
-def _beyond_chance(shape: Array, draws: int) -> Array:
+def beyond_chance(shape: Array, draws: int) -> Array:
     """Pareto shapes (R,) less what the worst of so many shows by chance.
 
     The error of a shape is that of one over the root of the draws in the tail, which are three roots of all.

@@ -71,8 +71,8 @@ def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Ite
                 yield Finding(
                     "data-not-finite",
                     "caution",
-                    f"{call.name}: {look.describe(first)} are not finite everywhere: nan{at}; leave missing "
-                    "values out",
+                    f"{call.name}: not all values of {look.describe(first)} are finite: nan{at}; leave missing "
+                    "ones out",
                 )
             else:
                 yield from _wrong(look, call, first, ~support.inside(*arguments), "outside-support", support.words)

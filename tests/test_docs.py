@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
 import attributes  # noqa: E402
+import phone_width  # noqa: E402
 import printed  # noqa: E402
 from local_links import broken  # noqa: E402
 
@@ -80,6 +81,24 @@ def test_broken_links_of_a_site_are_found(tmp_path):
     assert broken(tmp_path) == []
     (tmp_path / "c.html").write_text('<a href="gone.html">d</a><a href="b.html#gone">e</a><img src="a.html">')
     assert broken(tmp_path) == ["c.html: gone.html", "c.html: b.html#gone"]
+
+
+@pytest.mark.skipif(phone_width.browser() is None, reason="needs a Chromium")
+def test_pages_wider_than_a_phone_are_found(tmp_path, capsys):
+    site, wide = tmp_path / "site", '<pre style="width: 900px">x</pre>'
+    site.mkdir()
+    (site / "own_box.html").write_text(f'<!doctype html><div style="overflow-x: auto">{wide}</div>')
+    assert phone_width.main(site) == 0
+    (site / "wide.html").write_text(f"<!doctype html>{wide}")
+    assert phone_width.main(site) == 1
+    assert "wide.html: 9" in capsys.readouterr().err and len(phone_width.too_wide(site)) == 1
+
+
+def test_what_is_wide_scrolls_in_a_box_of_its_own():
+    """Tables and code do by the theme; formulas and pictures by these rules."""
+    css = (ROOT / "docs" / "_static" / "bbvi.css").read_text(encoding="utf-8")
+    assert re.search(r"div\.math \{[^}]*overflow-x: auto", css)
+    assert re.search(r"article img \{[^}]*max-width: 100%", css)
 
 
 PAGE = """\

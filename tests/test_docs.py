@@ -112,6 +112,11 @@ _ = x
 x + 2; None
 ```
 
+```python
+import bbvi
+bbvi.fit(lambda z: -0.5 * z[0]**2, 1, seed=1).plot()
+```
+
 - In a list:
 
   ```python

@@ -22,6 +22,9 @@ CELLS = (
     "fit.trace",
     "bbvi.fit(model, seed=1, progress=True);",
     "from bbvi.progress import in_notebook\nin_notebook()",
+    "fit.plot()",
+    "picture = bbvi.plots.plot_pairs(fit)",
+    "picture",
 )
 
 
@@ -50,6 +53,12 @@ def pictures(shown: list[Any]) -> int:
 def test_every_figure_is_seen_also_after_one_of_a_fit(outputs: list[list[Any]]) -> None:
     """`rc_context` around matplotlib's first choice of a backend switched off every later figure."""
     assert [pictures(outputs[i]) for i in (2, 3, 4, 5)] == [1, 1, 1, 1]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_figure_is_seen_once_where_a_cell_ends_with_it(outputs: list[list[Any]]) -> None:
+    """And once in the cell that drew it and in each that asks for it again."""
+    assert [pictures(outputs[i]) for i in (10, 11, 12)] == [1, 1, 1]
 
 
 @pytest.mark.filterwarnings("default")

@@ -367,6 +367,9 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
     ),
     "an index from 1": (lambda: grouped(GROUP + 1, 4), "prior-only-element", r"'effect\[0\]'"),
     "a group without observations": (lambda: grouped(GROUP, 5), "prior-only-element", r"'effect\[3\]', 'effect\[4\]'"),
+    "a predictor that is 0 for all": (
+        lambda: line(right_line, x=np.arange(N) // 20, y=Y), "prior-only-element", "no data reach 'b'",
+    ),
     "a column of zeros": (
         lambda: bbvi.Model(
             lambda z, x, y: anp.sum(norm.logpdf(z.b)) + anp.sum(norm.logpdf(y, anp.dot(x, z.b), 1.0)),

@@ -47,7 +47,7 @@ def untouched(looks: Sequence[Look], target: Target, point: Array, rng: np.rando
             "prior-only-element",
             "note",
             f"no data reach {listed(elements)}, so that the posterior is the prior there (a group without "
-            "observations, an index that starts at 1, a column of zeros)",
+            "observations, an index that starts at 1, a column of zeros, a quotient of integers)",
         )
 
 
@@ -96,7 +96,7 @@ def _elements(
         (name, i)
         for name, mask in (suspects or {}).items()
         # Elements and unconstrained coordinates are the same in number where each belongs to one.
-        if model.latents[name].size == mask.size > 1
+        if model.latents[name].size == mask.size
         for i in np.flatnonzero(mask)
     ]
     if not same or not target.has_gradient:

@@ -216,8 +216,8 @@ class FitRecord:
         -------
         pandas.DataFrame
             Rows named as in ArviZ; columns ``mean``, ``sd``, ``eti_lb``, ``eti_ub``,
-            ``mcse_mean`` (Monte Carlo error of the mean; from draws, an end of the interval of 0.89 has about twice
-            that), ``sd_mean_field`` (what mean field alone says), ``verdict``
+            ``mcse_mean`` (Monte Carlo error of the mean; ends of the interval have two or three times that, of draws),
+            ``sd_mean_field`` (what mean field alone says), ``verdict``
             (what it would be for that row alone; of another kind than the best, by how far its figures are from the
             best's) and ``check`` (which checks failed).
         """

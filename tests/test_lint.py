@@ -682,6 +682,14 @@ def test_what_the_linter_finds_is_in_check_model() -> None:
     assert report.ok and any("prior-only-element" in finding.message for finding in report.findings)
 
 
+@pytest.mark.filterwarnings("ignore:log_joint returned 12 terms:RuntimeWarning")
+@pytest.mark.parametrize("name", ["y of a frame in double brackets", "forgotten sum"])
+def test_what_is_found_counts_in_the_verdict(name: str) -> None:
+    """A warning scrolls away: a forgotten sum was warned of, and its fit was reliable."""
+    fit = bbvi.fit(WRONG[name][0](), seed=1)
+    assert fit.converged and fit.verdict == "caution"
+
+
 def test_names_of_python_stay_as_one_writes_them_where_a_reason_begins() -> None:
     reasons = bbvi.fit(WRONG["y of a frame in double brackets"][0](), seed=1).reasons
     assert reasons[0].startswith("norm.logpdf joins the data 'y'") and reasons[0].endswith("[y].")

@@ -68,6 +68,12 @@ def test_readme_has_the_totals_of_the_scoreboard():
     assert between is not None and totals.startswith(between[1])
 
 
+def test_pages_lead_to_their_source_and_names_have_an_index():
+    conf = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8")
+    assert "html_show_sourcelink = True" in conf and '"top_of_page_buttons": ["view", "edit"] if' in conf
+    assert re.search(r"^Index of names <genindex>$", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.M)
+
+
 def test_included_files_exist():
     for page in PAGES:
         for target in re.findall(r"```\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):

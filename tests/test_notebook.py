@@ -25,6 +25,8 @@ CELLS = (
     "fit.plot()",
     "picture = bbvi.plots.plot_pairs(fit)",
     "picture",
+    # As `bbvi.fit` makes it without `progress`, and at once.
+    "from bbvi.progress import Bar\nbar = Bar(None)\nbar.delay = 0\nbar.stage('looking')\nbar.step()\nbar.close()",
 )
 
 
@@ -75,3 +77,4 @@ def test_a_bar_says_what_is_being_done(outputs: list[list[Any]]) -> None:
     for doing in ("looking for modes", "maximising the ELBO", "weighting draws"):
         assert doing in shown
     assert outputs[9][0]["data"]["text/plain"] == "True"
+    assert "bbvi: looking" in "".join(one.get("text", "") for one in outputs[13])

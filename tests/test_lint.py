@@ -557,6 +557,15 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
         + anp.sum(norm.logpdf(y, anp.where(group >= 0, z.u[group], 0.0), 0.5)),
         {"u": Real(shape=2)}, {"y": Y, "group": GROUP - 1},
     ),
+    "a first value": lambda: bbvi.Model(
+        lambda z, y, t: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a + t[0], 1.0)), {"a": Real()},
+        {"y": Y, "t": np.arange(20.0)},
+    ),
+    "a value for -1 at the end": lambda: bbvi.Model(
+        lambda z, y, group: anp.sum(norm.logpdf(z.u))
+        + anp.sum(norm.logpdf(y, anp.concatenate([z.u, anp.zeros(1)])[group], 0.5)),
+        {"u": Real(shape=2)}, {"y": Y, "group": GROUP - 1},
+    ),
     "a table by rows and columns": lambda: bbvi.Model(
         lambda z, y, group: anp.sum(norm.logpdf(z.u)) + anp.sum(norm.logpdf(y, z.u[:, group][0] + z.u[1, group], 0.5))
         + norm.logpdf(z.u[-1, -1], 0, 9),

@@ -20,16 +20,14 @@ def left_out(look: Look, policy: LintPolicy = POLICY) -> Iterator[Finding]:
     for name, root in look.data.items():
         shape = np.shape(look.model.data[name])
         users = [step for step in look.steps.values() if step.slot in reached and root in step.parents]
-        fetches = all(step.name in _INDEXING and step.arguments[0].slot == root for step in users)
-        if not shape or shape[0] < policy.least_rows or not fetches:
+        if not users or not shape or shape[0] < policy.least_rows:
             continue
         used = np.zeros(shape, dtype=bool)
         for step in users:
-            used[_index(step)] = True
-        rows = int(used.reshape(shape[0], -1).any(axis=1).sum())
-        if 0 < rows <= policy.few_rows:
-            few[name] = rows
-    if few:
+            used[_index(step) if step.name in _INDEXING and step.arguments[0].slot == root else ...] = True
+        few[name] = int(used.reshape(shape[0], -1).any(axis=1).sum())
+    # Where more is used of other data, a first value may be all that was wanted.
+    if few and max(few.values()) <= policy.few_rows:
         yield Finding(
             "rows-left-out",
             "caution",
@@ -40,9 +38,14 @@ def left_out(look: Look, policy: LintPolicy = POLICY) -> Iterator[Finding]:
 
 def from_the_end(look: Look, adjoints: Mapping[int, Any]) -> Iterator[Finding]:
     """Indices made of data, negative in places, where what is fetched from the end counts (`adjoints` by slot)."""
+    latents = look.model.latents
     for step in look.steps.values():
+        if step.name not in _INDEXING or step.slot not in adjoints:
+            continue
         fetched = step.arguments[0]
-        if step.name not in _INDEXING or step.slot not in adjoints or look.latent_free(fetched):
+        # Who puts a value for -1 at the end of an array makes it longer than the latent.
+        shapes = [latents[name].shape for name in look.source(fetched) if name in latents]
+        if np.shape(fetched.plain) not in shapes:
             continue
         for axis, index in enumerate(step.arguments[1:]):
             plain = index.plain

@@ -404,6 +404,14 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
         lambda: line(lambda z, x, y: anp.sum(poisson.logpmf_log_rate(y, anp.exp(z.a + z.b * x))), x=X, y=COUNTS),
         "linked-twice", "takes log rate, and got exp of",
     ),
+    "a rate where loc is": (
+        lambda: counts(np.abs(Y) + 3, lambda y, rate: expon.logpdf(y, rate)), "loc-for-scale",
+        r"expon.logpdf of the data 'y' got the latent 'rate' as loc.* write scale=",
+    ),
+    "the scale of a prior where loc is": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + gamma.logpdf(z.t, 2, 0.01) + z.t * z.a, {"t": Positive()}),
+        "loc-for-scale", r"gamma.logpdf of the latent 't' got 0.01 as loc",
+    ),
     "densities for their logarithms": (
         lambda: line(lambda z, x, y: anp.sum(anp.exp(norm.logpdf(y, z.a + z.b * x, z.s)))), "no-logarithm",
         "adds exp of norm.logpdf, a density and not its logarithm",
@@ -556,6 +564,10 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
         lambda z, y, group: anp.sum(norm.logpdf(z.u))
         + anp.sum(norm.logpdf(y, anp.where(group >= 0, z.u[group], 0.0), 0.5)),
         {"u": Real(shape=2)}, {"y": Y, "group": GROUP - 1},
+    ),
+    "a prior from 2 on": lambda: line(
+        lambda z, x, y: anp.sum(t.logpdf(y, z.nu, z.a + z.b * x, z.s)) + expon.logpdf(z.nu, 2),
+        {"nu": Interval(2, np.inf)},
     ),
     "a first value": lambda: bbvi.Model(
         lambda z, y, t: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a + t[0], 1.0)), {"a": Real()},

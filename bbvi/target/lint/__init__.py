@@ -24,10 +24,10 @@ def lint(
     It takes two looks at the log joint, each an evaluation or two, and further ones only where there is a suspicion.
 
     The codes: ``broadcast`` and ``counted-often`` (shapes that do not go together), ``forgotten-sum``,
-    ``counted-twice``, ``linked-twice``, ``no-logarithm``, ``no-jacobian``, ``rows-left-out``, ``index-from-end``,
-    ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and ``data-not-finite`` (where the
-    log joint is not finite), ``narrower-prior``, ``nan-gradient``, ``saturates``, ``flat-start``, ``unused-latent``,
-    ``prior-only`` and ``prior-only-element``.
+    ``counted-twice``, ``linked-twice``, ``loc-for-scale``, ``no-logarithm``, ``no-jacobian``, ``rows-left-out``,
+    ``index-from-end``, ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and
+    ``data-not-finite`` (where the log joint is not finite), ``narrower-prior``, ``nan-gradient``, ``saturates``,
+    ``flat-start``, ``unused-latent``, ``prior-only`` and ``prior-only-element``.
 
     Parameters
     ----------

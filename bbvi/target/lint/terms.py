@@ -17,6 +17,10 @@ _LINKS = {"logits": ("expit", "a probability"), "log_rate": ("exp", "a rate")}
 _BENDS = frozenset({"log", "exp", "sqrt", "square", "power", "reciprocal", "divide", "true_divide", "expit"})
 
 
+# As far out as a float can be told from its end by exp.
+_FAR = 700.0
+
+
 def terms(look: Look) -> Iterator[Finding]:
     """Findings about single terms of the sum that the log joint is."""
     densities: list[Step] = []
@@ -32,6 +36,7 @@ def terms(look: Look) -> Iterator[Finding]:
     for step in densities:
         yield from _linked_twice(look, step)
         yield from _without_jacobian(look, step)
+        yield from _loc_for_scale(look, step)
 
 
 def _no_logarithm(look: Look, leaf: Step) -> Iterator[Finding]:
@@ -127,6 +132,33 @@ def _without_jacobian(look: Look, step: Step) -> Iterator[Finding]:
             f"{step.name} is of {inner.name} of the latent {name!r}: as a prior of {name!r} it lacks the logarithm of "
             f"the derivative of {inner.name} (lognorm and invgamma have theirs); as a measurement of it, it is right",
         )
+
+
+def _loc_for_scale(look: Look, step: Step) -> Iterator[Finding]:
+    """A rate or scale where SciPy has loc, which moves the end of the support and leaves the scale at 1."""
+    place, *more = SUPPORTS[step.name].needs or (0,)
+    ends = [domain.position for domain in SUPPORTS[step.name].parameters if domain.name == "scale"]
+    if more or ends != [place + 1] or len(step.arguments) <= place + 1:
+        return
+    first, loc, scale = (step.arguments[i] for i in (0, place, place + 1))
+    if scale.slot is not None or not np.all(np.asarray(scale.plain) == 1):
+        return
+    if not look.latent_free(loc) or np.any(np.asarray(loc.plain) > _lower_end(look, first)):
+        yield Finding(
+            "loc-for-scale",
+            "caution",
+            f"{step.name} of {look.describe(first)} got {look.describe(loc) if loc.slot is not None else loc.plain} as "
+            "loc, where its support begins, and its scale is 1: as in SciPy, write scale=..., or scale=1/rate",
+        )
+
+
+def _lower_end(look: Look, value: Value) -> float:
+    """Where the support of a latent begins; for all else nowhere that is known."""
+    for name, slot in look.latents.items():
+        if slot == value.slot:
+            transform = look.model.latents[name].transform
+            return float(np.min(transform.constrain(np.full((1, transform.size), -_FAR))[0]))
+    return np.inf
 
 
 def _value(step: Step) -> Value:

@@ -569,6 +569,10 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
         lambda z, x, y: anp.sum(t.logpdf(y, z.nu, z.a + z.b * x, z.s)) + expon.logpdf(z.nu, 2),
         {"nu": Interval(2, np.inf)},
     ),
+    "priors alone": lambda: one(
+        lambda z: norm.logpdf(z.a) + dirichlet.logpdf(z.share, np.array([2.0, 3.0, 5.0])),
+        a=Real(), share=bbvi.Simplex(shape=3),
+    ),
     "a first value": lambda: bbvi.Model(
         lambda z, y, t: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a + t[0], 1.0)), {"a": Real()},
         {"y": Y, "t": np.arange(20.0)},

@@ -707,6 +707,20 @@ def test_what_the_linter_finds_is_in_check_model() -> None:
     assert report.ok and any("prior-only-element" in finding.message for finding in report.findings)
 
 
+def test_a_prior_far_from_the_data_is_told_by_a_fit() -> None:
+    def of(prior: Any) -> bbvi.Fit:
+        model = bbvi.Model(
+            lambda z, y: norm.logpdf(z.m, 0, prior) + anp.sum(norm.logpdf(y, z.m, 10.0)), {"m": Real()},
+            {"y": 500 + 10 * Y},
+        )  # fmt: skip
+        return bbvi.fit(model, seed=1)
+
+    (told,) = [reason for reason in of(1.0).reasons if "prior, norm.logpdf with 0 and 1" in reason]
+    assert re.match(r"The latent 'm' is at 5\d\.\d+, 5\d\.\d sds from the middle of its prior", told)
+    assert of(1.0).verdict == "reliable"
+    assert not any("middle of its prior" in reason for reason in of(200.0).reasons)
+
+
 @pytest.mark.filterwarnings("ignore:log_joint returned 12 terms:RuntimeWarning")
 @pytest.mark.parametrize("name", ["y of a frame in double brackets", "forgotten sum"])
 def test_what_is_found_counts_in_the_verdict(name: str) -> None:

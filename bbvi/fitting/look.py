@@ -36,7 +36,7 @@ def look(optimum: Optimum) -> Optimum:
     point = optimum.start.points[0] if optimum.status is Status.DIVERGED else optimum.approximation.mean
     findings = []
     try:
-        seen = lint(job.target, point, job.rng("lint"))
+        seen = lint(job.target, point, job.rng("lint"), fitted=optimum.status is Status.CONVERGED)
     except Exhausted:
         return optimum
     for found in seen:

@@ -17,7 +17,7 @@ Array = np.ndarray
 
 
 def lint(
-    target: Target, point: Array, rng: np.random.Generator, policy: LintPolicy = POLICY
+    target: Target, point: Array, rng: np.random.Generator, policy: LintPolicy = POLICY, *, fitted: bool = False
 ) -> tuple[Finding, ...]:
     """What the author of a model may not have meant.
 
@@ -27,7 +27,7 @@ def lint(
     ``counted-twice``, ``linked-twice``, ``loc-for-scale``, ``no-logarithm``, ``no-jacobian``, ``rows-left-out``,
     ``index-from-end``, ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and
     ``data-not-finite`` (where the log joint is not finite), ``narrower-prior``, ``nan-gradient``, ``saturates``,
-    ``flat-start``, ``unused-latent``, ``prior-only`` and ``prior-only-element``.
+    ``flat-start``, ``far-from-prior``, ``unused-latent``, ``prior-only`` and ``prior-only-element``.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ def lint(
         Where a fit would begin, unconstrained.
     rng : Generator
     policy : LintPolicy
+    fitted : bool
+        Whether the point is where a fit has ended, which is what priors are compared with.
 
     Returns
     -------
@@ -48,6 +50,7 @@ def lint(
     found = list(priors.narrower(target.model))
     if not np.isfinite(first.value):
         return (*found, *supports.outside(first, latents_too=True))
+    found += [*priors.far_off(first, policy)] if fitted else []
     found += [*shapes.shapes(first), *terms.terms(first), *rows.left_out(first, policy)]
     looks = [first] if first.steps else []
     if 0 < len(first.steps) <= policy.most_steps:

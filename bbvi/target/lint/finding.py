@@ -45,6 +45,8 @@ class LintPolicy:
         Of data, from which it is looked whether most of them reach the log joint.
     few_rows : int
         So few of them are a slip; who leaves out rows on purpose, as in sparse observations, keeps more.
+    far : float
+        Sds of a normal prior beyond which a latent is at odds with it: the chance is one in two million.
     flat_near, flat_far : tuple of float
         Unconstrained moves that a latent must not, and must, answer to for a start to count as flat.
     most_flat : int
@@ -65,6 +67,7 @@ class LintPolicy:
     saturated: float = 30.0
     least_rows: int = 10
     few_rows: int = 2
+    far: float = 5.0
     flat_near: tuple[float, ...] = (-0.2, 0.2)
     flat_far: tuple[float, ...] = (-4.0, -2.5, 2.5, 4.0)
     most_flat: int = 20

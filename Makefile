@@ -46,6 +46,7 @@ lint: $(VENV)/.installed-lint ## ruff, mypy, and the layers of the house
 
 docs: $(VENV)/.installed-docs ## the documentation, in docs/_build/html, its gallery fitted and its guide run (two minutes); a warning is an error
 	@$(BIN)/python -m sphinx -W --keep-going -q -j auto -b html docs docs/_build/html
+	@$(BIN)/python docs/phone_width.py docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
 figures: $(VENV)/.installed-docs ## compute the pictures and tables of the documentation afresh (minutes)

@@ -10,6 +10,7 @@ import bbvi.output  # noqa: F401  (hangs its ways out on Fit)
 from bbvi import families, numpy, stats
 from bbvi.checking.calibration import coverage, simulation_based_calibration
 from bbvi.checking.check_model import check_model
+from bbvi.checking.prior import prior_predictive
 from bbvi.estimators import Pathwise, ScoreFunction, compare_estimators, estimate_gradient
 from bbvi.families import FullRankGaussian, LowRankGaussian, MeanFieldGaussian
 from bbvi.fitting.fit import fit
@@ -81,6 +82,7 @@ __all__ = [
     "models",
     "numpy",
     "plots",
+    "prior_predictive",
     "simulation_based_calibration",
     "stats",
 ]

@@ -102,7 +102,7 @@ def _display(value: Any) -> None:
 
 def _is_picture(value: Any) -> bool:
     first = value.flat[0] if isinstance(value, np.ndarray) and value.dtype == object and value.size else value
-    return type(first).__module__.startswith("matplotlib")
+    return any(kind.__module__.startswith("matplotlib") for kind in type(first).__mro__)
 
 
 @contextlib.contextmanager

@@ -22,9 +22,9 @@ model = bbvi.Model(
     sample_prior=lambda rng: {"level": rng.normal(3, 1), "trend": rng.normal(0, 0.2)},
     predict=lambda z, rng, year: {"seen": rng.poisson(rate(z, year))},
 )
+before = bbvi.prior_predictive(model, 1000, seed=1)["seen"]
 fit = bbvi.fit(model, seed=1)
 tree = fit.to_arviz(draws=1000)
-before = tree["prior_predictive"]["seen"].values.reshape(-1, 10)
 after = tree["posterior_predictive"]["seen"].values.reshape(-1, 10)
 
 print("year  seen  prior predictive 90 %  posterior predictive 90 %")

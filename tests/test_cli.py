@@ -29,6 +29,7 @@ def sound():
 
 model = sound()
 constant = bbvi.Model(lambda z: -0.5 * z.a**2, latents={"a": bbvi.Real(), "b": bbvi.Real()})
+two_modes = bbvi.Model(lambda z: np.logaddexp(-0.5 * (z.mu - 9)**2, -0.5 * (z.mu + 9)**2), latents={"mu": bbvi.Real()})
 number = 3
 def broken():
     raise ValueError("no data today")
@@ -85,6 +86,26 @@ def test_out_is_a_folder_and_each_model_has_files_of_its_own(file, tmp_path, cap
     assert "mine.nc" in capsys.readouterr().out
     assert main(["fit", f"{file}:sound", *out]) == OK
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["mine.nc", "mine_sound.nc"]
+
+
+def test_two_models_in_one_command(file, tmp_path, capsys):
+    both = ["fit", f"{file}:model", f"{file}:sound"]
+    assert main([*both, "--out", str(tmp_path / "results"), "--no-plot", "--draws", "50"]) == OK
+    out = capsys.readouterr().out
+    assert out.count("bbvi fit: converged, reliable") == 2 and out.startswith(f"{file}:model\nbbvi fit:")
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["mine.nc", "mine_sound.nc"]
+    assert main([*both, "--no-files", "--json"]) == OK
+    assert list(json.loads(capsys.readouterr().out)) == both[1:]
+    assert main([*both, f"{file}:broken", "--no-files"]) == USAGE
+    out, err = capsys.readouterr()
+    assert out == "" and "no data today" in err
+    for wrong, said in ((["--out", str(tmp_path / "one.nc")], "a folder"), ([f"{file}:model"], "would write mine.nc")):
+        assert main([*both, *wrong]) == USAGE
+        assert said in capsys.readouterr().err
+
+
+def test_one_model_of_several_that_fails_is_told_by_the_status(file, capsys):
+    assert main(["fit", f"{file}:two_modes", f"{file}:model", "--no-files", "--quiet"]) == FAILED
 
 
 def test_check_as_json(file, capsys):

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
 import attributes  # noqa: E402
+import phone_width  # noqa: E402
 import printed  # noqa: E402
 from local_links import broken  # noqa: E402
 
@@ -67,6 +68,12 @@ def test_readme_has_the_totals_of_the_scoreboard():
     assert between is not None and totals.startswith(between[1])
 
 
+def test_pages_lead_to_their_source_and_names_have_an_index():
+    conf = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8")
+    assert "html_show_sourcelink = True" in conf and '"top_of_page_buttons": ["view", "edit"] if' in conf
+    assert re.search(r"^Index of names <genindex>$", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.M)
+
+
 def test_included_files_exist():
     for page in PAGES:
         for target in re.findall(r"```\{(?:literal)?include\} (\S+)", page.read_text(encoding="utf-8")):
@@ -82,6 +89,24 @@ def test_broken_links_of_a_site_are_found(tmp_path):
     assert broken(tmp_path) == ["c.html: gone.html", "c.html: b.html#gone"]
 
 
+@pytest.mark.skipif(phone_width.browser() is None, reason="needs a Chromium")
+def test_pages_wider_than_a_phone_are_found(tmp_path, capsys):
+    site, wide = tmp_path / "site", '<pre style="width: 900px">x</pre>'
+    site.mkdir()
+    (site / "own_box.html").write_text(f'<!doctype html><div style="overflow-x: auto">{wide}</div>')
+    assert phone_width.main(site) == 0
+    (site / "wide.html").write_text(f"<!doctype html>{wide}")
+    assert phone_width.main(site) == 1
+    assert "wide.html: 9" in capsys.readouterr().err and len(phone_width.too_wide(site)) == 1
+
+
+def test_what_is_wide_scrolls_in_a_box_of_its_own():
+    """Tables and code do by the theme; formulas and pictures by these rules."""
+    css = (ROOT / "docs" / "_static" / "bbvi.css").read_text(encoding="utf-8")
+    assert re.search(r"div\.math \{[^}]*overflow-x: auto", css)
+    assert re.search(r"article img \{[^}]*max-width: 100%", css)
+
+
 PAGE = """\
 # A page
 
@@ -91,6 +116,11 @@ print("three", x)
 x + 1
 _ = x
 x + 2; None
+```
+
+```python
+import bbvi
+bbvi.fit(lambda z: -0.5 * z[0]**2, 1, seed=1).plot()
 ```
 
 - In a list:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import arviz as az
 import autograd.numpy as anp
 import numpy as np
+import pandas as pd
 import pytest
 from posteriors import SLOPES, regression, schools, supports
 
@@ -223,6 +226,30 @@ def test_bad_arguments_are_named(regression_fit, bad):
 def test_the_tree_is_the_same_in_every_version(fit):
     tree = to_datatree(fit, 10)
     assert set(tree.children) == GROUPS
+
+
+@pytest.mark.parametrize("ending", [".nc", ".npz"])
+def test_dates_truth_values_and_tuples_as_coordinates(ending, tmp_path):
+    """They became text in ArviZ, and dates could not be saved."""
+    coords = {
+        "t": pd.date_range("2024-01-01", periods=2), "day": [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)],
+        "flag": [False, True], "pair": [("a", 1), ("a", 2)],
+    }  # fmt: skip
+    latents = {f"of_{dim}": bbvi.Real(dims=dim) for dim in coords}
+    model = bbvi.Model(lambda z: -sum(anp.sum(z[name] ** 2) for name in latents), latents, coords=coords)
+    fit = bbvi.fit(model, seed=1)
+    fit.save(tmp_path / f"fit{ending}")
+    for each in (fit, bbvi.load(tmp_path / f"fit{ending}")):
+        data = each.to_arviz(draws=10)
+        own = {dim: data["posterior"].coords[dim].values for dim in coords}
+        assert [own[dim].dtype.kind for dim in coords] == ["M", "M", "b", "U"]
+        assert (own["t"] == coords["t"].values).all() and (own["flag"] == coords["flag"]).all()
+        assert list(own["pair"]) == ["a,1", "a,2"]
+        assert list(each.summary().index[-4:]) == ["of_flag[False]", "of_flag[True]", "of_pair[a,1]", "of_pair[a,2]"]
+    if ending == ".nc":
+        data = az.from_netcdf(str(tmp_path / "fit.nc"))
+        assert data["posterior"].coords["t"].dtype.kind == "M" and data["posterior"].coords["flag"].dtype.kind == "b"
+        (data.close if hasattr(data, "close") else lambda: None)()
 
 
 @pytest.mark.parametrize("latents", [2, 40])

@@ -167,6 +167,7 @@ def test_gaussian_closed_forms():
     assert q.log_density(z[None]).shape == (1, 3)
     assert q.entropy() == pytest.approx(sum(stats.norm(scale=s).entropy() for s in q.sd))
     assert q.parameters == ["mean[0]", "mean[1]", "log_sd[0]", "log_sd[1]"]
+    np.testing.assert_array_equal(q.covariance, [[0.25, 0.0], [0.0, 4.0]])
     np.testing.assert_allclose(q.path(z, 2 * np.ones_like(z)), np.c_[np.full((3, 2), 2.0), 2 * (z - q.mean)])
     assert Gaussian is MeanFieldGaussian
 

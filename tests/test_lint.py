@@ -367,6 +367,9 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
     ),
     "an index from 1": (lambda: grouped(GROUP + 1, 4), "prior-only-element", r"'effect\[0\]'"),
     "a group without observations": (lambda: grouped(GROUP, 5), "prior-only-element", r"'effect\[3\]', 'effect\[4\]'"),
+    "a predictor that is 0 for all": (
+        lambda: line(right_line, x=np.arange(N) // 20, y=Y), "prior-only-element", "no data reach 'b'",
+    ),
     "a column of zeros": (
         lambda: bbvi.Model(
             lambda z, x, y: anp.sum(norm.logpdf(z.b)) + anp.sum(norm.logpdf(y, anp.dot(x, z.b), 1.0)),
@@ -377,6 +380,67 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
     "flat around the start": (
         lambda: one(lambda z: -0.5 * anp.maximum(anp.abs(z.a) - 2.0, 0.0) ** 2 - 0.1 * z.b**2, a=Real(), b=Real()),
         "flat-start", "constant in 'a' around the start",
+    ),
+    "a prior written twice": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + norm.logpdf(z.a, 0, 5)), "counted-twice",
+        "norm.logpdf of the latent 'a' is added 2 times",
+    ),
+    "a likelihood added twice": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + right_line(z, x, y)), "counted-twice",
+        "the data 'y' is added 2 times",
+    ),
+    "a prior declared and written": (
+        lambda: bbvi.Model(
+            log_prior=lambda z: norm.logpdf(z.a, 0, 2), log_likelihood=lambda z, y: norm.logpdf(y, z.a, 1.0),
+            latents={"a": Real(prior=norm(0, 5))}, data={"y": Y},
+        ),
+        "counted-twice", "'a' is declared with a prior, and norm.logpdf of it is added",
+    ),
+    "a probability for a logit": (
+        lambda: line(lambda z, x, y: anp.sum(bernoulli.logpmf_logits(y, expit(z.a + z.b * x))), x=X, y=BINARY),
+        "linked-twice", "takes logits, and got expit of .* a probability already; .* or take bernoulli.logpmf",
+    ),
+    "a rate for its logarithm": (
+        lambda: line(lambda z, x, y: anp.sum(poisson.logpmf_log_rate(y, anp.exp(z.a + z.b * x))), x=X, y=COUNTS),
+        "linked-twice", "takes log rate, and got exp of",
+    ),
+    "a rate where loc is": (
+        lambda: counts(np.abs(Y) + 3, lambda y, rate: expon.logpdf(y, rate)), "loc-for-scale",
+        r"expon.logpdf of the data 'y' got the latent 'rate' as loc.* write scale=",
+    ),
+    "the scale of a prior where loc is": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + gamma.logpdf(z.t, 2, 0.01) + z.t * z.a, {"t": Positive()}),
+        "loc-for-scale", r"gamma.logpdf of the latent 't' got 0.01 as loc",
+    ),
+    "densities for their logarithms": (
+        lambda: line(lambda z, x, y: anp.sum(anp.exp(norm.logpdf(y, z.a + z.b * x, z.s)))), "no-logarithm",
+        "adds exp of norm.logpdf, a density and not its logarithm",
+    ),
+    "a product of densities": (
+        lambda: line(lambda z, x, y: anp.prod(anp.exp(norm.logpdf(y, z.a + z.b * x, z.s)))), "no-logarithm",
+        "adds prod of norm.logpdf",
+    ),
+    "a mean for a sum": (
+        lambda: line(lambda z, x, y: anp.mean(norm.logpdf(y, z.a + z.b * x, z.s))), "no-logarithm", "counts 1/12",
+    ),
+    "a prior of a logarithm": (
+        lambda: line(lambda z, x, y: right_line(z, x, y) + norm.logpdf(anp.log(z.t)) + z.t * z.a, {"t": Positive()}),
+        "no-jacobian", "of log of the latent 't': as a prior",
+    ),
+    "a loop that keeps its last turn": (
+        lambda: line(lambda z, x, y: [norm.logpdf(y[i], z.a + z.b * x[i], z.s) for i in range(N)][-1]),
+        "rows-left-out", "of all the rows of the data 'x', 'y' the log joint has 1 in it",
+    ),
+    "an index that is one too small": (
+        lambda: grouped(GROUP - 1), "index-from-end",
+        "latent 'effect' is indexed by the data 'index', which is -1 in 4 of 12 places",
+    ),
+    "one subtracted from an index of zero": (
+        lambda: bbvi.Model(
+            lambda z, y, group: anp.sum(norm.logpdf(z.u)) + anp.sum(norm.logpdf(y, z.u[group - 1], 0.5)),
+            {"u": Real(shape=3)}, {"y": Y, "group": GROUP},
+        ),
+        "index-from-end", "indexed by what is computed from the data 'group'",
     ),
     "clipped": (
         lambda: line(lambda z, x, y: right_line(z, x, y) - anp.clip(z.k, 2.2, 9.0) ** 2, {"k": Real()}), "flat-start",
@@ -489,6 +553,53 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
         lambda z, y: lkj_cholesky.logpdf(z.L, 2.0) + anp.sum(multivariate_normal.logpdf_cholesky(y, np.zeros(2), z.L)),
         {"L": bbvi.CholeskyCorrelation(shape=2)}, {"y": np.column_stack([Y, Y[::-1]])},
     ),
+    "a prior of a logarithm, with the derivative": lambda: line(
+        lambda z, x, y: right_line(z, x, y) + norm.logpdf(anp.log(z.s)) - anp.log(z.s)
+    ),
+    "outcomes of the surroundings in a loop": lambda: one(
+        lambda z: norm.logpdf(z.a) + sum(bernoulli.logpmf_logits(int(one), z.a) for one in BINARY)
+    ),
+    "a few of many rows": lambda: line(lambda z, x, y: right_line(z, x[::4], y[::4])),
+    "no group, masked": lambda: bbvi.Model(
+        lambda z, y, group: anp.sum(norm.logpdf(z.u))
+        + anp.sum(norm.logpdf(y, anp.where(group >= 0, z.u[group], 0.0), 0.5)),
+        {"u": Real(shape=2)}, {"y": Y, "group": GROUP - 1},
+    ),
+    "a prior from 2 on": lambda: line(
+        lambda z, x, y: anp.sum(t.logpdf(y, z.nu, z.a + z.b * x, z.s)) + expon.logpdf(z.nu, 2),
+        {"nu": Interval(2, np.inf)},
+    ),
+    "priors alone": lambda: one(
+        lambda z: norm.logpdf(z.a) + dirichlet.logpdf(z.share, np.array([2.0, 3.0, 5.0])),
+        a=Real(), share=bbvi.Simplex(shape=3),
+    ),
+    "a first value": lambda: bbvi.Model(
+        lambda z, y, t: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a + t[0], 1.0)), {"a": Real()},
+        {"y": Y, "t": np.arange(20.0)},
+    ),
+    "a value for -1 at the end": lambda: bbvi.Model(
+        lambda z, y, group: anp.sum(norm.logpdf(z.u))
+        + anp.sum(norm.logpdf(y, anp.concatenate([z.u, anp.zeros(1)])[group], 0.5)),
+        {"u": Real(shape=2)}, {"y": Y, "group": GROUP - 1},
+    ),
+    "a table by rows and columns": lambda: bbvi.Model(
+        lambda z, y, group: anp.sum(norm.logpdf(z.u)) + anp.sum(norm.logpdf(y, z.u[:, group][0] + z.u[1, group], 0.5))
+        + norm.logpdf(z.u[-1, -1], 0, 9),
+        {"u": Real(shape=(2, 3))}, {"y": Y, "group": GROUP},
+    ),
+    "a ring of neighbours": lambda: bbvi.Model(
+        lambda z, y, place: anp.sum(norm.logpdf(z.u - z.u[place - 1])) + anp.sum(norm.logpdf(y, z.u, 0.5)),
+        {"u": Real(shape=N)}, {"y": Y, "place": np.arange(N)},
+    ),
+    "repeated measurements": lambda: bbvi.Model(
+        lambda z, first, second: norm.logpdf(z.a) + anp.sum(norm.logpdf(first, z.a, 1) + norm.logpdf(second, z.a, 1)),
+        {"a": Real()}, {"first": Y, "second": Y.copy()},
+    ),
+    "an intensity in the plane": lambda: bbvi.Model(
+        lambda z, grid, y: norm.logpdf(z.a) + anp.sum(norm.logpdf(y, z.a, 1.0))
+        - anp.sum(anp.exp(0.5 + norm.logpdf(grid, z.a, 1.0))),
+        {"a": Real()}, {"grid": X, "y": Y},
+    ),
     "vectorized": lambda: bbvi.Model(
         lambda z, y: anp.sum(norm.logpdf(y, z.a[:, None], 1.0), axis=1) + norm.logpdf(z.a), {"a": Real()}, {"y": Y},
         vectorized=True,
@@ -527,7 +638,8 @@ RIGHT: dict[str, Callable[[], bbvi.Model]] = {
 }  # fmt: skip
 
 
-SEVERITIES = {code: {"caution"} for _, code, _ in WRONG.values()} | {"saturates": {"note", "caution"}}
+SEVERITIES = {code: {"caution"} for _, code, _ in WRONG.values()}
+SEVERITIES |= {"saturates": {"note", "caution"}, "no-jacobian": {"note"}}
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -593,6 +705,28 @@ def test_what_the_linter_finds_is_in_check_model() -> None:
     assert any(problem.startswith("broadcast: norm.logpdf joins the data 'y'") for problem in report.problems)
     report = check_model(WRONG["a group without observations"][0]())
     assert report.ok and any("prior-only-element" in finding.message for finding in report.findings)
+
+
+def test_a_prior_far_from_the_data_is_told_by_a_fit() -> None:
+    def of(prior: Any) -> bbvi.Fit:
+        model = bbvi.Model(
+            lambda z, y: norm.logpdf(z.m, 0, prior) + anp.sum(norm.logpdf(y, z.m, 10.0)), {"m": Real()},
+            {"y": 500 + 10 * Y},
+        )  # fmt: skip
+        return bbvi.fit(model, seed=1)
+
+    (told,) = [reason for reason in of(1.0).reasons if "prior, norm.logpdf with 0 and 1" in reason]
+    assert re.match(r"The latent 'm' is at 5\d\.\d+, 5\d\.\d sds from the middle of its prior", told)
+    assert of(1.0).verdict == "reliable"
+    assert not any("middle of its prior" in reason for reason in of(200.0).reasons)
+
+
+@pytest.mark.filterwarnings("ignore:log_joint returned 12 terms:RuntimeWarning")
+@pytest.mark.parametrize("name", ["y of a frame in double brackets", "forgotten sum"])
+def test_what_is_found_counts_in_the_verdict(name: str) -> None:
+    """A warning scrolls away: a forgotten sum was warned of, and its fit was reliable."""
+    fit = bbvi.fit(WRONG[name][0](), seed=1)
+    assert fit.converged and fit.verdict == "caution"
 
 
 def test_names_of_python_stay_as_one_writes_them_where_a_reason_begins() -> None:

@@ -22,6 +22,11 @@ CELLS = (
     "fit.trace",
     "bbvi.fit(model, seed=1, progress=True);",
     "from bbvi.progress import in_notebook\nin_notebook()",
+    "fit.plot()",
+    "picture = bbvi.plots.plot_pairs(fit)",
+    "picture",
+    # As `bbvi.fit` makes it without `progress`, and at once.
+    "from bbvi.progress import Bar\nbar = Bar(None)\nbar.delay = 0\nbar.stage('looking')\nbar.step()\nbar.close()",
 )
 
 
@@ -53,6 +58,12 @@ def test_every_figure_is_seen_also_after_one_of_a_fit(outputs: list[list[Any]]) 
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_figure_is_seen_once_where_a_cell_ends_with_it(outputs: list[list[Any]]) -> None:
+    """And once in the cell that drew it and in each that asks for it again."""
+    assert [pictures(outputs[i]) for i in (10, 11, 12)] == [1, 1, 1]
+
+
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("cell, part", [(1, "verdict"), (6, "No problems found."), (7, "gradient_norm")])
 def test_fits_reports_and_traces_are_tables(outputs: list[list[Any]], cell: int, part: str) -> None:
     data = outputs[cell][0]["data"]
@@ -66,3 +77,4 @@ def test_a_bar_says_what_is_being_done(outputs: list[list[Any]]) -> None:
     for doing in ("looking for modes", "maximising the ELBO", "weighting draws"):
         assert doing in shown
     assert outputs[9][0]["data"]["text/plain"] == "True"
+    assert "bbvi: looking" in "".join(one.get("text", "") for one in outputs[13])

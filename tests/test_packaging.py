@@ -222,6 +222,9 @@ def test_descriptions_of_a_wheel_and_an_sdist_pass_twine(tmp_path):
 def test_what_is_public_is_all_that_is_shown():
     assert sorted(dir(bbvi)) == sorted([*bbvi.__all__, "__version__"])
     assert sorted(dir(bbvi.stats)) == sorted(bbvi.stats.__all__)
+    code = "import bbvi; print(bbvi.models.__name__, bbvi.plots.__name__, bbvi.bridges.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["bbvi.models", "bbvi.output.plots", "bbvi.bridges"], done.stderr
     assert all(hasattr(bbvi, name) for name in dir(bbvi)) and all(hasattr(bbvi.stats, name) for name in dir(bbvi.stats))
     with pytest.raises(AttributeError, match="no attribute 'Postive'; did you mean Positive"):
         bbvi.Postive  # noqa: B018

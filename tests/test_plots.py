@@ -55,6 +55,34 @@ def test_forest_has_a_line_for_every_row_and_kind(fits):
     assert len(intervals) == 2 * 9
 
 
+def test_short_arrays_are_shown_before_the_beginning_of_long_ones():
+    """Scales and derived quantities of a model with many effects were left out, as they are declared last."""
+    model = bbvi.Model(
+        lambda z: -0.5 * (anp.sum(z.effect**2) + z.scale**2), {"effect": 60, "scale": bbvi.Real()},
+        derived=lambda z: {"contrast": z.effect[0] - z.effect[1]},
+    )  # fmt: skip
+    fit = bbvi.fit(model, seed=1)
+    expected = [*(f"effect[{i}]" for i in range(38)), "scale", "contrast"]
+    ax = plots.plot_forest(fit)
+    assert [label.get_text() for label in ax.get_yticklabels()] == expected
+    assert "22 more rows" in ax.get_xlabel()
+    marginals = plots.plot_marginals(fit)
+    assert len(marginals.axes[0].get_yticklabels()) == 40 and marginals.get_size_inches()[1] < 12
+    for text in (str(fit), fit._repr_html_()):
+        assert "contrast" in text and "effect[37]" in text and "effect[38]" not in text and "22 more rows" in text
+    plt.close("all")
+
+
+def test_a_figure_stays_open_for_pyplot(fits):
+    """For scripts that go on with `plt.show` or `plt.savefig`; only a notebook closes what it has shown."""
+    figure = plots.plot(fits["one"])
+    assert plt.gcf() is figure
+    with pytest.raises(NotImplementedError):
+        figure._ipython_display_()
+    assert plt.fignum_exists(figure.number)
+    plt.close("all")
+
+
 def test_forest_against_a_reference(fits):
     mean, covariance = exact_regression(**regression_data())
     pairs = {

@@ -201,6 +201,30 @@ def test_a_prior_too_wide_for_predictions_is_told() -> None:
     assert not any("prior_predictive" in name for name in names) and any("posterior_pred" in name for name in names)
 
 
+def test_what_priors_predict_before_a_fit() -> None:
+    def predict(z: Any, rng: np.random.Generator, x: Any) -> dict[str, Any]:
+        return {"y": rng.normal(z.a * x, 0.1)}
+
+    def log_likelihood(z: Any, x: Any, y: Any) -> Any:
+        return norm.logpdf(y, z.a * x, 0.1)
+
+    latents = {"a": bbvi.Real(prior=norm(2, 3))}
+    data = {"x": [0.0, 10.0], "y": [0.0, 1.0]}
+    model = bbvi.Model(log_likelihood=log_likelihood, latents=latents, data=data, predict=predict)
+    drawn = bbvi.prior_predictive(model, 2000, seed=1)
+    assert list(drawn) == ["a", "y"] and drawn["a"].shape == (2000,) and drawn["y"].shape == (2000, 2)
+    # Five standard errors: a failure in two million.
+    assert (np.abs(drawn["y"].mean(axis=0) - [0, 20]) < 5 * np.array([0.1, 30]) / np.sqrt(2000)).all()
+    np.testing.assert_allclose(drawn["y"][:, 1], 10 * drawn["a"], atol=0.6)
+    np.testing.assert_array_equal(bbvi.prior_predictive(model, 5, seed=1)["y"], bbvi.prior_predictive(model, 5, 1)["y"])
+    with pytest.raises(ValueError, match="predict: this model has none"):
+        bbvi.prior_predictive(bbvi.Model(log_likelihood=log_likelihood, latents=latents, data=data))
+    with pytest.raises(ValueError, match="sample_prior: this model has none"):
+        bbvi.prior_predictive(bbvi.Model(lambda z: -(z.a**2), {"a": bbvi.Real()}))
+    with pytest.raises(ValueError, match="draws: expected an integer of 1 or more, got 0"):
+        bbvi.prior_predictive(model, 0)
+
+
 def test_sensitivity_to_some_of_the_priors() -> None:
     """Eight schools: the distribution of the effects is the model; with it, all looks sensitive to "the prior"."""
     model = bbvi.Model(latents=LATENTS, data={"y": Y, "sigma": SIGMA}, log_likelihood=likelihood)

@@ -80,9 +80,10 @@ def test_unknown_densities_are_nan_in_arviz(fits, path):
 def test_what_needs_functions_asks_for_the_model(fits, path):
     save(fits["schools"], path)
     again = load(path)
-    for work in (again.loo, lambda: bbvi.fit(again.model), lambda: again.summary("linear-response")):
-        with pytest.raises(ValueError, match=r"bbvi\.load\(path, model\)"):
+    for work in (again.loo, again.predict, lambda: bbvi.fit(again.model), lambda: again.summary("linear-response")):
+        with pytest.raises(ValueError, match=r"bbvi\.load\(path, model\)") as caught:
             work()
+        assert caught.value.__notes__ == ["this fit was read without its model"]
 
 
 def test_with_the_model_everything_works(fits, path):

@@ -56,6 +56,9 @@ def batched(frames: list[Table]) -> bbvi.Model:
     return bbvi.Model(log_joint, latents={"mu": 1, "tau": 1, "eta": 2}, data=iter(frames))
 
 
+numbered = bbvi.Model(log_joint, latents={"mu": 1, "tau": 1, "eta": bbvi.Real(dims="i")}, coords={"i": np.arange(2)},
+                      data={"y": np.ones(2), "sigma": [15, 10]})
+covariance: np.ndarray = fit.approximation.covariance
 flat = bbvi.fit(lambda z: -0.5 * np.sum((z - 3) ** 2), 10)
 np.linalg.norm(np.zeros(3))
 """

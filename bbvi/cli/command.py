@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bbvi.cli.locate import UsageError, gallery, load_model, with_notes
 
 if TYPE_CHECKING:
+    from bbvi.model.model import Model
     from bbvi.result.fit import Fit
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -34,12 +35,13 @@ examples:
   bbvi fit eight_schools                          summary, eight_schools.nc and eight_schools.png
   bbvi fit eight_schools --out results --seed 1   the same in the folder results, reproducible
   bbvi fit mymodel.py:model --no-plot             a model of your own
+  bbvi fit mymodel.py:one mymodel.py:two          two of them, each with files of its own
   bbvi fit mymodel.py:model --json | jq .khat     figures for a script
   bbvi fit black_box_simulator --estimator score --max-evaluations 20000
 
 The .nc file is read by az.from_netcdf(path) and by bbvi.load(path).
 
-exit status: 0 if the fit converged and its verdict is reliable or caution; 1 if it did not converge or the
+exit status: 0 if every fit converged and its verdict is reliable or caution; 1 if one did not converge or its
 verdict is unreliable; 2 for an error in what was asked for, or in the model.
 """
 
@@ -122,10 +124,33 @@ def _usage(arguments: argparse.Namespace, message: str, cause: BaseException | N
 
 def fit_command(arguments: argparse.Namespace) -> int:
     """``bbvi fit``."""
+    # All of them before the first fit: a name that is wrong is told at once.
+    models = [load_model(text) for text in arguments.model]
+    prefixes = _prefixes(arguments, [name for _, name in models])
+    several, figures, statuses = len(models) > 1, {}, []
+    for text, (model, _), prefix in zip(arguments.model, models, prefixes, strict=True):
+        result, table = _fitted(model, arguments)
+        statuses.append(OK if result.converged and result.verdict != "unreliable" else FAILED)
+        if arguments.json:
+            figures[text] = _figures(result, table)
+        elif not arguments.quiet:
+            print(f"{text}\n{result}\n" if several else result)
+            _print_beside(result, arguments.kind)
+            # The files take longer than the fit; who looks on shall not wait for the summary.
+            sys.stdout.flush()
+        written = [] if prefix is None else _write(result, prefix, arguments)
+        if written and not arguments.quiet:
+            to = sys.stderr if arguments.json else sys.stdout
+            print(f"\nwritten: {', '.join(map(str, written))}", file=to)
+    if arguments.json:
+        print(json.dumps(figures if several else next(iter(figures.values())), indent=2))
+    return max(statuses)
+
+
+def _fitted(model: Model, arguments: argparse.Namespace) -> tuple[Fit, Sequence[Any]]:
+    """The fit of one model, and the rows of its summary."""
     from bbvi.fitting.fit import fit
 
-    model, name = load_model(arguments.model)
-    prefix = None if arguments.no_files else _prefix(arguments.out, name)
     try:
         result = fit(
             model,
@@ -137,25 +162,16 @@ def fit_command(arguments: argparse.Namespace) -> int:
             max_seconds=arguments.max_seconds,
             progress=False if arguments.quiet else None,
         )
-        table = result.rows(arguments.kind)
+        return result, result.rows(arguments.kind)
     except (ValueError, TypeError) as error:
         if getattr(error, "__notes__", None):
             raise
         raise UsageError(str(error)) from error
-    if arguments.json:
-        print(json.dumps(_figures(result, table), indent=2))
-    elif not arguments.quiet:
-        print(result)
-        if arguments.kind not in ("best", result.kind):
-            print(
-                f"\n{arguments.kind}:\n{result.summary(arguments.kind).to_string(float_format='{:.4g}'.format)}"
-            )
-        # The files take longer than the fit; who looks on shall not wait for the summary.
-        sys.stdout.flush()
-    written = [] if prefix is None else _write(result, prefix, arguments)
-    if written and not arguments.quiet:
-        print(f"\nwritten: {', '.join(map(str, written))}", file=sys.stderr if arguments.json else sys.stdout)
-    return OK if result.converged and result.verdict != "unreliable" else FAILED
+
+
+def _print_beside(result: Fit, kind: str) -> None:
+    if kind not in ("best", result.kind):
+        print(f"\n{kind}:\n{result.summary(kind).to_string(float_format='{:.4g}'.format)}")
 
 
 def models_command(arguments: argparse.Namespace) -> int:
@@ -192,15 +208,24 @@ def check_command(arguments: argparse.Namespace) -> int:
 # ---- what a fit leaves behind ------------------------------------------------------------------------------
 
 
-def _prefix(out: str | None, name: str) -> Path:
-    """Path of the files without their endings, in the folder `out`, unless that ends like one of the files."""
+def _prefixes(arguments: argparse.Namespace, names: Sequence[str]) -> list[Path | None]:
+    """Paths of each model's files without their endings, in the folder ``--out``, unless that ends like a file."""
+    if arguments.no_files:
+        return [None] * len(names)
+    out = arguments.out
     path = Path(out or ".")
-    prefix = path.with_suffix("") if path.suffix in (".nc", ".png") and not path.is_dir() else path / name
+    of_one = path.suffix in (".nc", ".png") and not path.is_dir()
+    if of_one and len(names) > 1:
+        raise UsageError(f"--out {out}: expected a folder for the files of {len(names)} models, got the path of one")
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two of the models would write {name}.nc; fit them one by one, each with its own --out")
+    prefixes = [path.with_suffix("") if of_one else path / name for name in names]
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
+        prefixes[0].parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error}") from error
-    return prefix
+    return [*prefixes]
 
 
 def _write(result: Fit, prefix: Path, arguments: argparse.Namespace) -> list[Path]:
@@ -283,7 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser(
         "fit", help="fit a model: summary, netCDF and picture", epilog=_FIT_HELP, formatter_class=plain
     )
-    fit.add_argument("model", metavar="MODEL", help="name in the gallery, or path/to/file.py:name")
+    fit.add_argument("model", metavar="MODEL", nargs="+", help="names in the gallery, or path/to/file.py:name")
     fit.add_argument(
         "--out", metavar="PATH", help="folder of the files, or the path of one: PATH.nc (default: here)"
     )

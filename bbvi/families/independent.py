@@ -107,6 +107,11 @@ class MeanFieldGaussian(Independent):
         """Names of the 2D parameters: ``mean[0]``, ..., ``log_sd[0]``, ..."""
         return [f"{name}[{i}]" for name in ("mean", "log_sd") for i in range(self.dim)]
 
+    @property
+    def covariance(self) -> Array:
+        """(D, D), diagonal."""
+        return np.diag(self.sd**2)
+
     def sample(self, n: int, rng: np.random.Generator | int | None = None) -> Array:
         """Draws, shape (n, D)."""
         return self.mean + self.sd * np.random.default_rng(rng).standard_normal((n, self.dim))

@@ -39,7 +39,7 @@ def look(optimum: Optimum) -> Optimum:
         # Where there is no density, there is nothing to see, and a simulator may raise.
         if optimum.status is Status.DIVERGED or not np.isfinite(job.target.values(point[None])[0]):
             point = optimum.start.points[0]
-        seen = lint(job.target, point, job.rng("lint"))
+        seen = lint(job.target, point, job.rng("lint"), fitted=optimum.status is Status.CONVERGED)
     except Exhausted:
         return optimum
     for found in seen:

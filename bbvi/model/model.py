@@ -84,7 +84,7 @@ class Model:
         log_joint: Function | None = None,
         latents: Mapping[str, Any] | int | None = None,
         data: Mapping[str, Any] | Frame | Iterable[Mapping[str, Any] | Frame] | None = None,
-        coords: Mapping[str, Sequence[Any]] | None = None,
+        coords: Mapping[str, Iterable[Any]] | None = None,
         dims: Mapping[str, str | Sequence[str]] | None = None,
         *,
         log_prior: Function | None = None,

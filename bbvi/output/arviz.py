@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bbvi.model import predictive
+from bbvi.model.data import label_text
 from bbvi.model.model import Model, dims_of
 from bbvi.notices import warn
 from bbvi.result.by_parts import draw_parts, elements
@@ -304,8 +305,8 @@ def _dataset(variables: Mapping[str, Variable], coords: Mapping[str, Sequence[An
 
 def _labels(given: Sequence[Any]) -> Array:
     """Labels as an array that netCDF can hold."""
-    # Tuples of several lengths make no array.
-    labels = np.asarray([str(x) for x in given] if any(isinstance(x, tuple) for x in given) else given)
+    # Tuples of several lengths make no array; they are named as in the rows of a summary.
+    labels = np.asarray([label_text(x) for x in given] if any(isinstance(x, tuple) for x in given) else given)
     return labels if labels.ndim == 1 and labels.dtype.kind in "biufUM" else np.array([str(x) for x in given])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bbvi.output.drawing import new_axes
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -26,9 +28,7 @@ def plot_comparison(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     matplotlib Axes
     """
     if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.figure().add_subplot()
+        ax = new_axes(None, 6.4, 4.8)
     largest = float(table["variance"].max())
     for index, (label, rows) in enumerate(table.groupby("estimator", sort=False)):
         shown = rows[rows["variance"] > 1e-24 * largest]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bbvi.correction.verdict import HEAVY_TAIL
+from bbvi.output.room import shown
 from bbvi.result.posterior import weighted_quantiles
 
 if TYPE_CHECKING:
     from bbvi.result.posterior import Row
     from bbvi.result.record import FitRecord
 
-_MOST_ROWS = 40
 # Shares of the cost that are worth a word.
 _SHOWN = 0.02
 _LEVELS = (0.055, 0.25, 0.5, 0.75, 0.945)
@@ -31,7 +31,8 @@ def text(fit: FitRecord) -> str:
     for reason in fit.reasons:
         lines += textwrap.wrap(reason, 100, initial_indent="  - ", subsequent_indent="    ")
     rows = fit.table()
-    header, cells = _table(rows[:_MOST_ROWS])
+    some = [rows[i] for i in shown([row.label for row in rows])]
+    header, cells = _table(some)
     table = [("", *header), *cells]
     widths = [max(len(row[j]) for row in table) for j in range(len(header) + 1)]
     lines.append("")
@@ -40,9 +41,9 @@ def text(fit: FitRecord) -> str:
         for name, cell, width in zip(header, row[1:], widths[1:], strict=True):
             line += f"  {cell:<{width}}" if name in _WORDS else f"  {cell:>{width}}"
         lines.append(line.rstrip())
-    if len(rows) > _MOST_ROWS:
-        lines.append(f"  ... {len(rows) - _MOST_ROWS} more rows: fit.summary()")
-    lines += [f"  {line}" for line in _quantiles(fit, rows[:_MOST_ROWS])]
+    if len(rows) > len(some):
+        lines.append(f"  ... {len(rows) - len(some)} more rows: fit.summary()")
+    lines += [f"  {line}" for line in _quantiles(fit, some)]
     return "\n".join(lines)
 
 
@@ -52,14 +53,15 @@ def html(fit: FitRecord) -> str:
     facts = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{escape(v)}</td></tr>" for k, v in _facts(fit))
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in fit.reasons)
     rows = fit.table()
-    header, cells = _table(rows[:_MOST_ROWS])
+    some = [rows[i] for i in shown([row.label for row in rows])]
+    header, cells = _table(some)
     head = "".join(f"<th>{name}</th>" for name in ("", *header))
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
     return (
         f"<b>bbvi fit</b>: {fit.status}, <b style='color:{colour}'>{fit.verdict}</b>"
         f"<table>{facts}</table><ul>{reasons}</ul><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        + (f"<p>{len(rows) - _MOST_ROWS} more rows in <code>fit.summary()</code></p>" if len(rows) > _MOST_ROWS else "")
-        + "".join(f"<p>{escape(line)}</p>" for line in _quantiles(fit, rows[:_MOST_ROWS]))
+        + (f"<p>{len(rows) - len(some)} more rows in <code>fit.summary()</code></p>" if len(rows) > len(some) else "")
+        + "".join(f"<p>{escape(line)}</p>" for line in _quantiles(fit, some))
     )
 
 

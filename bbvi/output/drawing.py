@@ -15,6 +15,7 @@ from bbvi.result.posterior import Posterior
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from bbvi.output.picture import Picture
     from bbvi.result.record import FitRecord
 
 Array = np.ndarray
@@ -70,12 +71,19 @@ def pyplot() -> Any:
     return plt
 
 
+def new_figure(width: float, height: float) -> Picture:
+    """A figure of this size in inches, open in pyplot."""
+    from bbvi.output.picture import Picture
+
+    figure: Picture = pyplot().figure(figsize=(width, height), layout="constrained", FigureClass=Picture)
+    return figure
+
+
 def new_axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
     """The axes given, or fresh ones on a figure of this size in inches."""
     if ax is not None:
         return ax
-    plt = pyplot()
-    fresh: Axes = plt.figure(figsize=(width, height), layout="constrained").subplots()
+    fresh: Axes = new_figure(width, height).subplots()
     return fresh
 
 

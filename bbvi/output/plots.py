@@ -27,12 +27,13 @@ from bbvi.output.drawing import (
     known_rows,
     most_correlated,
     new_axes,
-    pyplot,
+    new_figure,
     short,
     styled,
     support_of,
 )
 from bbvi.output.predicted import plot_predictive
+from bbvi.output.room import MOST, shown
 from bbvi.result.loo import weighted_draws
 from bbvi.result.posterior import weighted_quantiles
 
@@ -72,10 +73,7 @@ def plot(fit: FitRecord, reference: Any = None) -> Figure:
     -------
     matplotlib Figure
     """
-    plt = pyplot()
-    rows = fit.rows()[:40]
-    height = max(7.5, 1.6 + 0.21 * len(rows))
-    figure: Figure = plt.figure(figsize=(10.5, height), layout="constrained")
+    figure: Figure = new_figure(10.5, max(7.5, 1.6 + 0.21 * min(len(fit.rows()), MOST)))
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.25])[0]
     axes = left.subplots(3, 1)
     plot_trace(fit, axes[0])
@@ -189,7 +187,7 @@ def plot_forest(
         What is known: by row label a value or a pair (mean, sd), by latent its value or an array of draws
         ``(S, *shape)``, or a reference of the gallery, ``bbvi.models.reference(name)`` (its intervals are 90 %).
     rows : sequence of str, optional
-        Labels of rows or names of latents; by default the first 40.
+        Labels of rows or names of latents; by default 40 of them, and of more the short arrays before the long ones.
     ax : matplotlib Axes, optional
 
     Returns
@@ -198,7 +196,7 @@ def plot_forest(
     """
     known = known_rows(fit, reference)
     everything = chosen_rows(fit, rows)
-    chosen = everything[: None if rows is not None else 40]
+    chosen = everything if rows is not None else _with_room(fit, everything)
     table, plain = fit.rows(kind, CI_PROB), fit.rows("mean-field", CI_PROB)
     ax = new_axes(ax, height=1.3 + 0.24 * len(chosen))
     shift = 0.17 if known else 0.11
@@ -241,6 +239,12 @@ def plot_forest(
     return ax
 
 
+def _with_room(fit: FitRecord, rows: Sequence[int]) -> list[int]:
+    """Those of the rows, by index, that there is room for."""
+    labels = fit.posterior().columns[0]
+    return [rows[i] for i in shown([labels[i] for i in rows])]
+
+
 @styled
 def plot_marginals(
     fit: FitRecord, rows: Sequence[str] | None = None, reference: Any = None, kind: str = "best"
@@ -252,16 +256,16 @@ def plot_marginals(
     rows, reference, kind
         As for `plot_forest`.
     """
-    plt = pyplot()
     chosen = chosen_rows(fit, rows)
     known = known_rows(fit, reference)
     if len(chosen) > GRID_ROWS:
-        figure: Figure = plt.figure(figsize=(7, 1.3 + 0.24 * len(chosen)), layout="constrained")
-        plot_forest(fit, kind, reference, rows or [fit.rows()[i].label for i in chosen], figure.subplots())
+        shown_there = chosen if rows is not None else _with_room(fit, chosen)
+        figure: Figure = new_figure(7, 1.3 + 0.24 * len(shown_there))
+        plot_forest(fit, kind, reference, rows, figure.subplots())
         return figure
     columns = min(len(chosen), 4 if len(chosen) > 6 else 3)
     lines = -(-len(chosen) // columns)
-    figure = plt.figure(figsize=(2.7 * columns + 0.3, 2.1 * lines + 0.5), layout="constrained")
+    figure = new_figure(2.7 * columns + 0.3, 2.1 * lines + 0.5)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for ax, i in zip(axes, chosen, strict=False):
         _marginal(ax, fit, i, known, kind)
@@ -313,7 +317,6 @@ def plot_pairs(fit: FitRecord, rows: Sequence[str] | int = 4, kind: str = "best"
     rows : int or sequence of str
         The labels, or how many of the most correlated latents.
     """
-    plt = pyplot()
     if isinstance(rows, int):
         chosen = most_correlated(fit, rows, kind)
     else:
@@ -321,7 +324,7 @@ def plot_pairs(fit: FitRecord, rows: Sequence[str] | int = 4, kind: str = "best"
     if len(chosen) < 2:
         raise ValueError(f"rows: expected two rows or more, got {len(chosen)}")
     count = len(chosen)
-    figure: Figure = plt.figure(figsize=(2.1 * count + 0.4, 2.0 * count + 0.5), layout="constrained")
+    figure: Figure = new_figure(2.1 * count + 0.4, 2.0 * count + 0.5)
     axes = figure.subplots(count, count, squeeze=False)
     for a in range(count):
         for b in range(count):

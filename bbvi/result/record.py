@@ -217,7 +217,8 @@ class FitRecord:
         -------
         pandas.DataFrame
             Rows named as in ArviZ; columns ``mean``, ``sd``, ``eti_lb``, ``eti_ub``,
-            ``mcse_mean`` (Monte Carlo error of the mean), ``sd_mean_field`` (what mean field alone says), ``verdict``
+            ``mcse_mean`` (Monte Carlo error of the mean; ends of the interval have two or three times that, of draws),
+            ``sd_mean_field`` (what mean field alone says), ``verdict``
             (what it would be for that row alone; of another kind than the best, by how far its figures are from the
             best's) and ``check`` (which checks failed).
         """

@@ -64,6 +64,13 @@ def power_scaling(
         reweighted draws) and ``diagnosis``: empty, ``"prior-data conflict"`` where both matter, or ``"strong
         prior or weak likelihood"`` where only the prior does.
 
+    Notes
+    -----
+    A conflict is no error: prior and likelihood pull the row to different places. Look where the prior lies
+    (`bbvi.prior_predictive`), and whether it says what is believed; fit again with a wider prior or one of heavier
+    tails. If the row stays, the conflict does not matter; if it moves, report both. Where the likelihood is weak, what
+    is reported of the row is the prior.
+
     Raises
     ------
     ValueError

@@ -22,9 +22,12 @@ class Absent:
         self.name = name
 
     def __call__(self, *args: Any, **data: Any) -> Any:
-        raise ValueError(
+        error = ValueError(
             f"{self.name}: the functions of a model are not saved; give the model: bbvi.load(path, model)"
         )
+        # An exception with a note is not told to have been raised in a function of the user's at some draw.
+        error.add_note("this fit was read without its model")
+        raise error
 
 
 class Stored(Latent):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bbvi.target.lint import influence, priors, shapes, slopes, supports
+from bbvi.target.lint import influence, priors, rows, shapes, slopes, supports, terms
 from bbvi.target.lint.directions import unidentified
 from bbvi.target.lint.finding import POLICY, Finding, LintPolicy
 from bbvi.target.lint.look import look
@@ -17,16 +17,17 @@ Array = np.ndarray
 
 
 def lint(
-    target: Target, point: Array, rng: np.random.Generator, policy: LintPolicy = POLICY
+    target: Target, point: Array, rng: np.random.Generator, policy: LintPolicy = POLICY, *, fitted: bool = False
 ) -> tuple[Finding, ...]:
     """What the author of a model may not have meant.
 
     It takes two looks at the log joint, each an evaluation or two, and further ones only where there is a suspicion.
 
     The codes: ``broadcast`` and ``counted-often`` (shapes that do not go together), ``forgotten-sum``,
-    ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and ``data-not-finite`` (where the
-    log joint is not finite), ``narrower-prior``, ``nan-gradient``, ``saturates``, ``flat-start``, ``unused-latent``,
-    ``prior-only`` and ``prior-only-element``.
+    ``counted-twice``, ``linked-twice``, ``loc-for-scale``, ``no-logarithm``, ``no-jacobian``, ``rows-left-out``,
+    ``index-from-end``, ``integer-overflow``, ``outside-support``, ``end-of-support``, ``outside-domain`` and
+    ``data-not-finite`` (where the log joint is not finite), ``narrower-prior``, ``nan-gradient``, ``saturates``,
+    ``flat-start``, ``far-from-prior``, ``unused-latent``, ``prior-only`` and ``prior-only-element``.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ def lint(
         Where a fit would begin, unconstrained.
     rng : Generator
     policy : LintPolicy
+    fitted : bool
+        Whether the point is where a fit has ended, which is what priors are compared with.
 
     Returns
     -------
@@ -47,7 +50,8 @@ def lint(
     found = list(priors.narrower(target.model))
     if not np.isfinite(first.value):
         return (*found, *supports.outside(first, latents_too=True))
-    found += shapes.shapes(first)
+    found += [*priors.far_off(first, policy)] if fitted else []
+    found += [*shapes.shapes(first), *terms.terms(first), *rows.left_out(first, policy)]
     looks = [first] if first.steps else []
     if 0 < len(first.steps) <= policy.most_steps:
         looks.append(look(target, point + rng.uniform(-1.0, 1.0, target.dim), data_too=bool(first.data)))
@@ -57,12 +61,14 @@ def lint(
     looks = [seen for seen in looks if seen.steps and np.isfinite(seen.value)]
     if looks:
         flat = np.ones(target.dim, dtype=bool)
-        broken = None
+        broken = fetched = None
         for seen in looks:
             adjoints, step = slopes.broken_step(seen, policy)
             broken = broken or step
+            fetched = fetched or next(rows.from_the_end(seen, adjoints), None)
             flat &= _without_slope(target, seen.latents, adjoints) if adjoints and step is None else False
         found += slopes.not_numbers(looks[0], broken)
+        found += [] if fetched is None else [fetched]
         found += slopes.flat_starts(target, point, np.flatnonzero(flat), policy)
         found += influence.untouched(looks, target, point, rng)
     return tuple(sorted(found, key=lambda finding: finding.severity))

@@ -41,6 +41,12 @@ class LintPolicy:
         0.05 s).
     saturated : float
         Size of a linear predictor from which ``1 - expit`` has lost all digits but a few: log(1 / eps) is 36.
+    least_rows : int
+        Of data, from which it is looked whether most of them reach the log joint.
+    few_rows : int
+        So few of them are a slip; who leaves out rows on purpose, as in sparse observations, keeps more.
+    far : float
+        Sds of a normal prior beyond which a latent is at odds with it: the chance is one in two million.
     flat_near, flat_far : tuple of float
         Unconstrained moves that a latent must not, and must, answer to for a start to count as flat.
     most_flat : int
@@ -59,6 +65,9 @@ class LintPolicy:
 
     most_steps: int = 500
     saturated: float = 30.0
+    least_rows: int = 10
+    few_rows: int = 2
+    far: float = 5.0
     flat_near: tuple[float, ...] = (-0.2, 0.2)
     flat_far: tuple[float, ...] = (-4.0, -2.5, 2.5, 4.0)
     most_flat: int = 20

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bbvi.stats.supports import SUPPORTS
 from bbvi.target.lint.finding import POLICY, Finding, LintPolicy, listed
 from bbvi.target.lint.look import ELSEWHERE, UNTRACEABLE, Look
 from bbvi.target.target import Target
@@ -30,7 +31,7 @@ def untouched(looks: Sequence[Look], target: Target, point: Array, rng: np.rando
         )
     names = set(seen.model.latents) - set(absent)
     # Without arrays that could be data there is nothing to tell data by.
-    if not (set(seen.data) & used or ELSEWHERE in used):
+    if not (set(seen.data) & used or any(_may_be_data(seen, slot) for slot in seen.leaves())):
         return
     reached = _reached(leaves, names)
     alone = [name for name in seen.model.latents if name in names - reached]
@@ -47,8 +48,16 @@ def untouched(looks: Sequence[Look], target: Target, point: Array, rng: np.rando
             "prior-only-element",
             "note",
             f"no data reach {listed(elements)}, so that the posterior is the prior there (a group without "
-            "observations, an index that starts at 1, a column of zeros)",
+            "observations, an index that starts at 1, a column of zeros, a quotient of integers)",
         )
+
+
+def _may_be_data(seen: Look, slot: int) -> bool:
+    """Whether a term has arrays of the surroundings in it that are more than parameters of a latent's density."""
+    step = seen.steps.get(slot)
+    if step is not None and step.name in SUPPORTS and step.arguments[0].slot is not None:
+        return ELSEWHERE in seen.origins[slot] and not seen.source(step.arguments[0]) <= set(seen.model.latents)
+    return ELSEWHERE in seen.origins[slot]
 
 
 def _reached(leaves: Sequence[frozenset[str]], latents: set[str]) -> set[str]:
@@ -96,7 +105,7 @@ def _elements(
         (name, i)
         for name, mask in (suspects or {}).items()
         # Elements and unconstrained coordinates are the same in number where each belongs to one.
-        if model.latents[name].size == mask.size > 1
+        if model.latents[name].size == mask.size
         for i in np.flatnonzero(mask)
     ]
     if not same or not target.has_gradient:

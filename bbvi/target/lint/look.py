@@ -35,7 +35,7 @@ UNTRACEABLE = (
 )
 # What a sum of terms is made of.
 _SUMS = frozenset({"add", "subtract", "negative", "sum", "reshape", "ravel", "concatenate_args", "array_from_args"})
-_SCALINGS = frozenset({"multiply", "divide", "true_divide"})
+SCALINGS = frozenset({"multiply", "divide", "true_divide"})
 # Stands for arrays that are no data of the model, such as those of a function's surroundings.
 ELSEWHERE = ""
 
@@ -168,7 +168,7 @@ class Look:
 
     def adds(self, step: Step) -> bool:
         """Whether a step only adds, rearranges, or scales by a number that is neither a latent nor data."""
-        if step.name in _SCALINGS:
+        if step.name in SCALINGS:
             # What is multiplied by data is a term that has data in it.
             free = [self.latent_free(a) and a.size == 1 and not self.source(a) for a in step.arguments]
             return free in ([False, True], [True, False]) if step.name == "multiply" else free == [False, True]

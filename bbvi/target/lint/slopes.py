@@ -100,7 +100,7 @@ def saturation(looks: Sequence[Look], policy: LintPolicy = POLICY) -> Iterator[F
 def _pattern(seen: Look, step: Step) -> tuple[str, str, Value, bool] | None:
     """What is written, what is better, the argument, and whether the better way is so whatever the argument."""
     if step.name in ("bernoulli.logpmf", "binom.logpmf"):
-        inner = _made_by(seen, step.arguments[-1], "expit")
+        inner = made_by(seen, step.arguments[-1], "expit")
         if inner is not None:
             name = step.name.partition(".")[0]
             better = f"{name}.logpmf_logits with the argument of expit"
@@ -109,7 +109,7 @@ def _pattern(seen: Look, step: Step) -> tuple[str, str, Value, bool] | None:
         return None
     inside = step.arguments[0]
     for name, better in (("expit", "log_expit(x)"), ("ndtr", "log_ndtr(x)")):
-        inner = _made_by(seen, inside, name)
+        inner = made_by(seen, inside, name)
         if inner is not None and name == "ndtr":
             return f"np.log({name}(x))", better, inner.arguments[0], True
         inner = _one_minus(seen, inside, name)
@@ -121,7 +121,8 @@ def _pattern(seen: Look, step: Step) -> tuple[str, str, Value, bool] | None:
     return None
 
 
-def _made_by(seen: Look, value: Value, name: str) -> Step | None:
+def made_by(seen: Look, value: Value, name: str) -> Step | None:
+    """The operation of that name which a value came from, a sigmoid by hand for expit; or None."""
     step = seen.steps.get(-1 if value.slot is None else value.slot)
     if step is None or step.name != name:
         return _sigmoid(seen, step) if step is not None and name == "expit" else None
@@ -145,7 +146,7 @@ def _one_minus(seen: Look, value: Value, name: str) -> Step | None:
     step = seen.steps.get(-1 if value.slot is None else value.slot)
     if step is None or step.name != "subtract" or not _is_one(step.arguments[0]):
         return None
-    return _made_by(seen, step.arguments[1], name)
+    return made_by(seen, step.arguments[1], name)
 
 
 def _is_one(value: Value) -> bool:

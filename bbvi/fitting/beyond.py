@@ -22,6 +22,8 @@ def look_beyond(corrected: Corrected, policy: BeyondPolicy = BeyondPolicy()) -> 
     kind = next((kind for kind in corrected.kinds if kind.checked and not kind.problems), None)
     if not isinstance(kind, (ImportanceResult, Chains)) or corrected.status is Status.INTERRUPTED or job.late():
         return corrected
+    if target.dim > policy.latents:
+        return corrected
     room = min(job.left, policy.dear * target.evaluations if hints_of(target).dear else np.inf)
     most = int(min(policy.quantities, room // policy.points))
     pool, report = kind.pool(job.seed), Reported(target)

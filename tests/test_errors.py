@@ -341,3 +341,32 @@ def test_data_that_do_not_fit_each_other_are_told_by_shape():
     with pytest.raises(ValueError) as raised:
         bbvi.fit(model.with_data(x=np.ones(3)), seed=1)
     assert "its data have shapes x (3,), y (8,)" in " ".join(raised.value.__notes__)
+
+
+def test_a_missing_predictor_is_named_and_not_the_response() -> None:
+    spend, age = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.1, 0.2, np.nan, 0.3])
+    model = bbvi.Model(
+        log_likelihood=lambda z, spend, age: norm.logpdf(spend, z.a + z.b * age, 1.0),
+        latents={"a": bbvi.Real(prior=norm(0, 5)), "b": bbvi.Real(prior=norm(0, 5))},
+        data={"spend": spend, "age": age},
+    )
+    with pytest.raises(ValueError, match=r"Not all data are finite: 'age' \(nan at \[2\]\)") as raised:
+        bbvi.fit(model, seed=1)
+    assert "spend" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("density", "said"), [("bernoulli", "take bernoulli.logpmf_logits"), ("poisson", "a transform such as np.exp")]
+)
+def test_logits_and_log_rates_in_the_place_of_probabilities_and_rates_are_named(density: str, said: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50)
+    y = (1 + 2 * x + rng.normal(size=50) > 1) * 1
+    model = bbvi.Model(
+        log_likelihood=lambda z, y, x: getattr(bbvi.stats, density).logpmf(y, z.a + z.b * x),
+        latents={"a": bbvi.Real(prior=norm(0, 5)), "b": bbvi.Real(prior=norm(0, 5))},
+        data={"y": y, "x": x},
+    )
+    fit = bbvi.fit(model, seed=1)
+    assert fit.verdict == "unreliable"
+    assert any(f"{density}.logpmf: expected" in reason and said in reason for reason in fit.reasons)

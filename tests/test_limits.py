@@ -84,3 +84,11 @@ def test_allowances_nest_and_refuse_before_they_count() -> None:
 def test_after_a_fit_its_target_may_be_evaluated_again() -> None:
     fit = bbvi.fit(groups(12), seed=1, max_evaluations=300)
     fit.target.values(onp.zeros((1000, 14)))
+
+
+@pytest.mark.parametrize("most", [17, 50])
+def test_a_fit_cut_short_before_any_error_was_known_is_unreliable(most: int) -> None:
+    """From values the first such fits were the start itself, with mu 0 +- 1 where 4.4 +- 3.3 is right."""
+    fit = bbvi.fit(bbvi.models.load("eight_schools"), estimator="score", seed=1, max_evaluations=most)
+    assert np.isnan(fit.mean_se).all()
+    assert fit.verdict == "unreliable"

@@ -30,7 +30,7 @@ def judge(corrected: Corrected, policy: VerdictPolicy = VerdictPolicy()) -> Judg
     mixed = alone and isinstance(kind, Chains) and float(kind.rhat.max()) < policy.mixed
     findings = [
         *(finding for finding in corrected.findings),
-        *_of_status(corrected, alone),
+        *_of_status(corrected, kind, alone),
         # A surrogate knows nothing of a mode that lies apart.
         *_of_modes(corrected, weighed and not isinstance(kind, SurrogateKind), mixed, policy),
         *own,
@@ -81,10 +81,13 @@ def _unchecked(corrected: Corrected) -> list[Finding]:
     return [unweighted(corrected)]
 
 
-def _of_status(corrected: Corrected, alone: bool) -> Iterator[Finding]:
+def _of_status(corrected: Corrected, kind: Kind, alone: bool) -> Iterator[Finding]:
     status = corrected.status
     if status is not Status.CONVERGED and not (alone and status is Status.BUDGET):
-        verdict = Verdict.UNRELIABLE if status is Status.DIVERGED else Verdict.CAUTION
+        # Of what was cut short and never compared with the posterior, not even an error is known.
+        unknown = not kind.checked and not np.isfinite(corrected.optimum.mean_se).all()
+        grave = status is Status.DIVERGED or (status is Status.BUDGET and unknown)
+        verdict = Verdict.UNRELIABLE if grave else Verdict.CAUTION
         advice = _onward(corrected) if status is Status.BUDGET else status.sentence
         yield Finding(verdict, f"{corrected.message} {advice}")
 

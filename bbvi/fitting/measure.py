@@ -15,6 +15,7 @@ from bbvi.fitting.job import Job
 from bbvi.fitting.records import Corrected
 from bbvi.solvers.from_values.process import Process
 from bbvi.status import Status
+from bbvi.target.lint import explain
 
 Array = np.ndarray
 
@@ -56,9 +57,10 @@ def measure(corrected: Corrected) -> Corrected:
     corrected = corrected.with_kind(kind.with_weights(evaluated, khat))
     corrected = replace(corrected, findings=(*corrected.findings, *_rounded(job, evaluated)))
     if nonfinite:
+        why = explain(job.target, evaluated.u[int(np.argmin(finite))])
         told = (
             f"The log joint is not finite at {nonfinite:.1%} of the approximation's draws, so that its ELBO is minus "
-            "infinity: declare the latents' supports (Positive, Interval) instead of returning -inf."
+            f"infinity: {why or 'declare the supports of latents (Positive, Interval) instead of returning -inf'}."
         )
         corrected = replace(corrected, findings=(*corrected.findings, Finding(Verdict.CAUTION, told)))
     return replace(corrected, elbo=elbo, elbo_se=elbo_se, evaluated=evaluated, nonfinite=nonfinite)

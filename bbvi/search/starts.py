@@ -330,13 +330,19 @@ def _reason(target: Target) -> str:
     found = explain(target, np.zeros(target.dim))
     if found:
         return f"What is wrong: {found}."
-    return f"Check the data and the supports of the latents, or give init= inside the support.{_nan_data(target)}"
+    return _nan_data(target) or "Check the data and the supports of the latents, or give init= inside the support."
 
 
 def _nan_data(target: Target) -> str:
-    bad = [
-        name
-        for name, value in target.model.data.items()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all()
-    ]
-    return f" The data {', '.join(map(repr, bad))} are not finite everywhere." if bad else ""
+    bad = []
+    for name, value in target.model.data.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+            bad.append(f"{name!r} ({value[place]}{_at(place)})")
+    if not bad:
+        return ""
+    return f"Not all data are finite: {', '.join(bad)}; leave missing values out, or make latents of them."
+
+
+def _at(place: tuple[int, ...]) -> str:
+    return f" at [{', '.join(map(str, place))}]" if place else ""

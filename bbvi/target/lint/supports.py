@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bbvi import stats
 from bbvi.stats.supports import SUPPORTS, Support
 from bbvi.target.lint.finding import Finding
 from bbvi.target.lint.look import Call, Look, Value
@@ -75,7 +76,10 @@ def _of_call(look: Look, call: Call, support: Support, latents_too: bool) -> Ite
                     "ones out",
                 )
             else:
-                yield from _wrong(look, call, first, ~support.inside(*arguments), "outside-support", support.words)
+                # Where a parameter is no number, no value is inside, and none to blame.
+                known = np.all([np.all(~np.isnan(np.asarray(one, dtype=float))) for one in arguments[1:]])
+                bad = ~support.inside(*arguments) & known
+                yield from _wrong(look, call, first, bad, "outside-support", support.words)
                 yield from _at_ends(look, call, support)
         for domain in support.parameters:
             if domain.position < len(arguments):
@@ -113,6 +117,8 @@ def _finding(look: Look, call: Call, value: Value, bad: Any, code: str, words: s
 
 def _way_out(look: Look, call: Call, value: Value) -> str:
     depends = not look.latent_free(value)
+    if depends and hasattr(getattr(stats, call.name.partition(".")[0], None), "logpmf_logits"):
+        return f"where these are logits, take {call.name.partition('.')[0]}.logpmf_logits"
     if depends:
         return "declare the latents with a support that fits (Positive, Interval), or write a transform such as np.exp"
     if value is not call.arguments[0]:

@@ -412,6 +412,24 @@ WRONG: dict[str, tuple[Callable[[], bbvi.Model], str, str]] = {
         lambda: line(lambda z, x, y: right_line(z, x, y) + gamma.logpdf(z.t, 2, 0.01) + z.t * z.a, {"t": Positive()}),
         "loc-for-scale", r"gamma.logpdf of the latent 't' got 0.01 as loc",
     ),
+    "a prior on the wrong latent": (
+        lambda: bbvi.Model(
+            lambda z, x, y: norm.logpdf(z.a, 0, 5) + norm.logpdf(z.a, 0, 1) + anp.sum(norm.logpdf(y, z.a + z.b * x, 1)),
+            {"a": Real(), "b": Real()}, {"x": X, "y": Y},
+        ),
+        "counted-twice", "the latent 'a' has two priors, and 'b' none",
+    ),
+    "the exponential of what is positive": (
+        lambda: line(lambda z, x, y: anp.sum(norm.logpdf(y, z.a + z.b * x, anp.exp(z.s)))), "linked-twice",
+        "got exp of the latent 's' as scale, and 's' is declared Positive already",
+    ),
+    "expit of a probability": (
+        lambda: bbvi.Model(
+            lambda z, y: beta.logpdf(z.p, 2, 2) + anp.sum(bernoulli.logpmf(y, expit(z.p))), {"p": Interval(0, 1)},
+            {"y": BINARY},
+        ),
+        "linked-twice", "got expit of the latent 'p' as p, and 'p' is declared Interval already",
+    ),
     "densities for their logarithms": (
         lambda: line(lambda z, x, y: anp.sum(anp.exp(norm.logpdf(y, z.a + z.b * x, z.s)))), "no-logarithm",
         "adds exp of norm.logpdf, a density and not its logarithm",

@@ -93,6 +93,20 @@ def test_model_without_log_likelihood_is_told_what_is_missing():
         fit.loo()
 
 
+def test_a_log_likelihood_that_is_summed_leaves_out_all_at_once() -> None:
+    def summed(z, y):
+        return anp.sum(norm.logpdf(y, z.a, 1.0))
+
+    model = bbvi.Model(
+        log_prior=lambda z: norm.logpdf(z.a), log_likelihood=summed, latents={"a": bbvi.Real()}, data={"y": [1.0, 2.0]}
+    )
+    with pytest.warns(RuntimeWarning, match="one number for all observations, .* one for each, without np.sum"):
+        bbvi.fit(model, seed=1).loo()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bbvi.fit(model.with_data(y=[1.0]), seed=1).loo()
+
+
 def test_draws_of_no_weight_do_not_count():
     rng = np.random.default_rng(0)
     log_likelihood = rng.normal(size=(400, 3))

@@ -9,6 +9,7 @@ import numpy as np
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.psis import pareto_khat_threshold, psis
 from bbvi.model.model import dims_of, labels_of
+from bbvi.notices import warn
 from bbvi.result.by_parts import by_observations
 from bbvi.target.target import Target
 
@@ -87,6 +88,11 @@ def loo(fit: FitRecord, kind: str = "best", *, evaluate: bool = False) -> Any:
         )
     u, log_weights, _ = weighted_draws(fit, kind, evaluate=evaluate)
     figures, shapes = _of_parts(fit.target, u, log_weights)
+    if len(figures.elpd) == 1 and any(np.size(x) > 1 for x in model.data.values()):
+        warn(
+            "loo: log_likelihood returned one number for all observations, so that all are left out at once; return an "
+            "array with one for each, without np.sum"
+        )
     if len(shapes) == 1:
         ((name, shape),) = shapes.items()
         dims = dims_of(model, name, shape)

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bbvi.model.transforms import Bounded, Positive
 from bbvi.stats.supports import SUPPORTS
-from bbvi.target.lint.finding import Finding
+from bbvi.target.lint.finding import Finding, listed
 from bbvi.target.lint.look import SCALINGS, Look, Step, Value
 from bbvi.target.lint.slopes import made_by
 
 # How the last parameter of a density is meant to come in, and what would bring it there twice.
 _LINKS = {"logits": ("expit", "a probability"), "log_rate": ("exp", "a rate")}
+# What a declaration has done already.
+_DECLARED = {"scale": ("exp", Positive, "Positive"), "p": ("expit", Bounded, "Interval")}
 # Of the change of variables s = f(latent), what the Jacobian is not 1 of.
 _BENDS = frozenset({"log", "exp", "sqrt", "square", "power", "reciprocal", "divide", "true_divide", "expit"})
 
@@ -35,6 +38,7 @@ def terms(look: Look) -> Iterator[Finding]:
     yield from _counted_twice(look, densities)
     for step in densities:
         yield from _linked_twice(look, step)
+        yield from _declared_already(look, step)
         yield from _without_jacobian(look, step)
         yield from _loc_for_scale(look, step)
 
@@ -68,6 +72,7 @@ def _counted_twice(look: Look, densities: list[Step]) -> Iterator[Finding]:
     times = _times_added(look)
     latents = {slot: name for name, slot in look.latents.items()}
     priors: set[str] = set()
+    without = sorted(_without_prior(look))
     for step in densities:
         first = step.arguments[0]
         # Of plain numbers, such as outcomes in a loop, there may be several that are the same.
@@ -80,16 +85,29 @@ def _counted_twice(look: Look, densities: list[Step]) -> Iterator[Finding]:
             )
         # Of the whole latent, and nothing of the data: a prior.
         own = latents.get(-1 if first.slot is None else first.slot)
-        if own not in look.model.priors or not all(look.source(a) <= set(look.model.latents) for a in step.arguments):
+        if own is None or not all(look.source(a) <= set(look.model.latents) for a in step.arguments):
             continue
-        if own in priors:
+        if own in priors and own in look.model.priors:
             yield Finding(
                 "counted-twice",
                 "caution",
                 f"the latent {own!r} is declared with a prior, and {step.name} of it is added beside that; declare the "
                 "prior, or write it, and not both",
             )
+        elif own in priors and without:
+            yield Finding(
+                "counted-twice",
+                "caution",
+                f"the latent {own!r} has two priors, and {listed(without)} none; was one of them meant for another?",
+            )
         priors.add(str(own))
+
+
+def _without_prior(look: Look) -> set[str]:
+    """Latents that are in no term without data."""
+    latents = set(look.model.latents)
+    terms = [look.origins[slot] for slot in look.leaves()]
+    return latents - frozenset().union(*(names for names in terms if names <= latents))
 
 
 def _times_added(look: Look) -> dict[int, int]:
@@ -110,6 +128,24 @@ def _linked_twice(look: Look, step: Step) -> Iterator[Finding]:
                 "caution",
                 f"{step.name} takes {ending.replace('_', ' ')}, and got {link} of {look.describe(inner.arguments[0])}, "
                 f"which is {natural} already; leave {link} out, or take {step.name.removesuffix(f'_{ending}')}",
+            )
+
+
+def _declared_already(look: Look, step: Step) -> Iterator[Finding]:
+    """A link on a latent whose support has done what the link does."""
+    latents = {slot: name for name, slot in look.latents.items()}
+    for domain in SUPPORTS[step.name].parameters:
+        if domain.name not in _DECLARED or domain.position >= len(step.arguments):
+            continue
+        link, transform, declared = _DECLARED[domain.name]
+        inner = made_by(look, step.arguments[domain.position], link)
+        name = None if inner is None else latents.get(-1 if (slot := inner.arguments[0].slot) is None else slot)
+        if name is not None and isinstance(look.model.latents[name].transform, transform):
+            yield Finding(
+                "linked-twice",
+                "caution",
+                f"{step.name} got {link} of the latent {name!r} as {domain.name}, and {name!r} is declared {declared} "
+                f"already; leave {link} out, or declare bbvi.Real()",
             )
 
 

@@ -226,7 +226,8 @@ def test_whatever_an_argument_is_given_its_error_names_it(name, fitted):
 
 def test_large_and_whole_numbers_are_budgets():
     assert fit(gaussian, seed=1, max_evaluations=3e3).evaluations <= 3000
-    for endless in (10**400, float("inf"), None):
+    assert fit(gaussian, seed=1, max_evaluations=np.float32(3e3), max_seconds=np.int8(100)).evaluations <= 3000
+    for endless in (10**400, float("inf"), np.float32("inf"), None):
         assert fit(gaussian, seed=1, max_evaluations=endless, max_seconds=endless).verdict == "reliable"
 
 

@@ -163,7 +163,8 @@ def positive_int(name: str, value: Any) -> int:
 
 def positive_number(name: str, value: Any, *, whole: bool = False, infinite: bool = False) -> float:
     """A number above zero; `whole` ones may be written as 1e5, and `infinite` says whether infinity is one."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    value = value.item() if isinstance(value, np.number) else value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     endless = number and value > _ENDLESS
     if not (number and value > 0) or (endless and not infinite) or (whole and not endless and value % 1 > 0):
         expected = "a positive whole number" if whole else "a positive number"

@@ -14,13 +14,14 @@ from bbvi.status import Status
 from bbvi.target.allowance import Exhausted
 from bbvi.target.lint import lint, unidentified
 from bbvi.target.lint.finding import POLICY
+from bbvi.target.uncounted import FAILURES
 
 Array = np.ndarray
 
 # What the log joint does at some places, which a fit got past if its weights or chains agree: told, and no more.
 _OF_A_PLACE = frozenset({"saturates", "flat-start"})
 # Evaluations that a look takes as a rule.
-_COST = 5
+_COST = 4
 # How many times as many a fit must have left.
 _SMALL_PART = 20
 
@@ -33,15 +34,17 @@ def look(optimum: Optimum) -> Optimum:
     job = optimum.job
     if not optimum.begun or optimum.status is Status.INTERRUPTED or job.late() or job.left < _COST:
         return optimum
+    point = optimum.start.points[0] if optimum.status is Status.DIVERGED else optimum.approximation.mean
     findings = []
     try:
-        point = optimum.approximation.mean
-        # Where there is no density, there is nothing to see, and a simulator may raise.
-        if optimum.status is Status.DIVERGED or not np.isfinite(job.target.values(point[None])[0]):
-            point = optimum.start.points[0]
         seen = lint(job.target, point, job.rng("lint"), fitted=optimum.status is Status.CONVERGED)
     except Exhausted:
         return optimum
+    except FAILURES:
+        if not job.target.tolerant:
+            raise
+        # A simulator may fail at any values, and there is nothing to see of it where it does.
+        seen = ()
     for found in seen:
         if found.code == "nan-gradient" and not job.method.gradients:
             # That is why the fit works from values, and was said.

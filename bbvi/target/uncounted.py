@@ -23,7 +23,7 @@ R = TypeVar("R")
 Piece = tuple[Array, Array, Callable[[Array], Array], int]
 
 # What a simulator may raise at values of its parameters that it cannot bear. Others are errors of programming.
-_FAILURES = (RuntimeError, ValueError, OSError)
+FAILURES = (RuntimeError, ValueError, OSError)
 # So many of them, one after the other, and it is broken.
 _IN_A_ROW = 20
 # Share of the memory for what Hessian products need; the rest is for draws, gradients and copies of these.
@@ -76,7 +76,7 @@ class Uncounted(Evaluator):
             return np.concatenate(self._of_chunks(self._guarded_values, u, "density"))
 
     def _guarded_values(self, u: Array) -> Array:
-        survived = (*NUMERICAL, *_FAILURES) if self.tolerant else NUMERICAL
+        survived = (*NUMERICAL, *FAILURES) if self.tolerant else NUMERICAL
         try:
             values = np.asarray(self._log_density(u))
         except survived as error:

@@ -1,16 +1,17 @@
 """The warp that curvature shows: which latents steer, whether coordinates are straight, and what chains gain by it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import bbvi
 from bbvi.correction import chains
-from bbvi.correction.chains import Density
+from bbvi.correction.chains import ChainPolicy, Density
 from bbvi.correction.chains.conditional import Curvature, conditional, steering
 from bbvi.correction.chains.metric import Metric, MetricPolicy
-from bbvi.correction.chains.trajectories import Stand
+from bbvi.correction.chains.trajectories import Stand, trajectory
 from bbvi.correction.chains.warp import Warp, WarpPolicy
 from bbvi.stats import norm
 from bbvi.target.target import Target
@@ -160,6 +161,29 @@ def test_control_variates_of_turned_coordinates_have_mean_zero():
         assert np.all(np.abs(total.mean(axis=0)) < 5.0 * total.std(axis=0) / np.sqrt(len(u)))
     # What they are for: sums that vary as the coordinates do, up to the sign.
     assert np.median([np.corrcoef(y[:, j], h[:, j])[0, 1] for j in range(1, 31)]) < -0.95
+
+
+def test_coordinates_are_kept_from_one_trajectory_to_the_next():
+    """What a trajectory leaves of coordinates and gradients in them is what is computed anew from the latents."""
+    draws, slopes = walk(30, 0.4)
+    warp, _ = measured(draws(400, np.random.default_rng(1)), slopes)
+    assert warp is not None
+    u = draws(32, np.random.default_rng(9))
+
+    def gradients(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(at)), slopes(at)
+
+    density = Density.of(gradients)
+    stand = Stand(u, np.zeros(32), slopes(u), Metric.diagonal(np.ones(31)), -1.0, 0.5, 0.8, warp=warp)
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        stand = trajectory(density, stand, rng, ChainPolicy(), rate=0.0).stand
+    assert stand.known is not None
+    for kept, anew in zip(stand.here, stand.coordinates(stand.u, stand.gradient), strict=True):
+        np.testing.assert_allclose(kept, anew, atol=1e-7)
+    # Another warp knows nothing of them.
+    moved = replace(stand, warp=replace(warp, shift=warp.shift + 1.0))
+    assert np.all(np.abs(moved.here[0] - stand.here[0]).max(axis=0) > 0.0)
 
 
 def test_chains_of_a_walk_with_a_scale_are_exact():

@@ -1,5 +1,6 @@
 """Curvature from a few draws: exact for Gaussians, and what conjugate gradients gain from it."""
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from bbvi.draws import orthogonal
 from bbvi.solvers import newton
 from bbvi.solvers.curvature import coarse, mean_curvature, preconditioned
 from bbvi.solvers.trust_region import conjugate_gradient
-from bbvi.stats import nbinom
+from bbvi.stats import nbinom, norm
 from bbvi.target.target import Target
 
 
@@ -83,6 +84,57 @@ def test_preconditioned_steps_are_those_without_and_few():
     np.testing.assert_allclose(x, plain, atol=1e-5)
     exact = np.linalg.inv(matrix * np.exp(np.add.outer(log_sd, log_sd)))
     np.testing.assert_allclose(by.variances, np.diag(exact), rtol=1e-4)
+
+
+def test_preconditioned_steps_end_at_the_radius():
+    dim = 120
+    target, matrix = gaussian(dim)
+    log_sd = -0.5 * np.log(np.diag(matrix))
+    eps = orthogonal(64, dim, np.random.default_rng(4))
+    local = newton.localize(target, np.zeros((1, dim)), log_sd[None], eps[None])
+    rhs = np.random.default_rng(5).standard_normal((1, 2 * dim))
+    by = coarse(lambda u: target.gradients(u)[1], np.zeros(dim), log_sd, eps)
+    assert by is not None
+    zero = np.zeros_like(rhs)
+    x, hx, there = preconditioned(local.product, rhs, zero, zero, by, 1e-8, 200, radius=0.5)
+    assert not there
+    assert abs(np.linalg.norm(x) - 0.5) < 1e-9
+    np.testing.assert_allclose(hx, local.product(x), atol=1e-8)
+
+
+def test_curvature_in_units_of_other_sds_is_that_measured_there():
+    dim = 110
+    target, matrix = gaussian(dim)
+    log_sd = -0.5 * np.log(np.diag(matrix))
+    rng = np.random.default_rng(7)
+    eps, other = orthogonal(64, dim, rng), log_sd + 0.3 * rng.standard_normal(dim)
+    known, fresh = (coarse(lambda u: target.gradients(u)[1], np.zeros(dim), at, eps) for at in (log_sd, other))
+    assert known is not None and fresh is not None
+    np.testing.assert_allclose(known.at(other).factor, fresh.factor, atol=1e-6)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_steps_that_know_the_curvature_of_the_step_before_lead_to_the_same_optimum(sparse):
+    dim = 130
+    scale = np.linspace(0.5, 2.0, dim)
+
+    def log_joint(z):
+        meets = anp.sum(norm.logpdf(z[1:], 0.8 * z[:-1] if sparse else 0.1 * anp.sum(z), 1.0))
+        return meets - anp.sum(anp.cosh(z / scale))
+
+    target = Target(bbvi.Model(log_joint, dim))
+    eps = orthogonal(320, dim, np.random.default_rng(8))
+    found = []
+    for remembers in (False, True):
+        mean, log_sd, radius, by = np.full((1, dim), 0.7), np.zeros((1, dim)), np.array([dim**0.5]), None
+        for _ in range(12):
+            step = newton.iterate(target, mean, log_sd, eps[None], radius, by=by)
+            mean, log_sd, radius = step.mean, step.log_sd, step.radius
+            by = step.by if remembers else None
+        assert step.gradient_norm[0] < 1e-6
+        assert (by is not None) == remembers
+        found.append(np.concatenate([mean[0], log_sd[0]]))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
 def test_preconditioning_ends_where_curvature_is_negative():

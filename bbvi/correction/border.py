@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from bbvi.correction.compared import usable
 from bbvi.correction.emulation import SurrogateKind
@@ -23,6 +22,9 @@ def with_border(kind: SurrogateKind, evaluated: Evaluated, whiten: Callable[[Arr
 
     A draw counts as outside where the nearest evaluation, in whitened coordinates, was -inf or no number.
     """
+    # Only fits from values need it, and it takes a twentieth of what importing bbvi does.
+    from scipy.spatial import cKDTree
+
     failed = ~usable(evaluated.log_density)
     if not failed.any() or failed.all():
         return kind

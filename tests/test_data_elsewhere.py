@@ -145,7 +145,7 @@ def test_batches_that_do_not_go_together_are_refused_by_name() -> None:
         Spool("x").add(np.float64(1.0))
     with pytest.raises(ValueError, match="expected batches of X, y, as the first is, got X"):
         model(iter([{"X": X, "y": Y}, {"X": X}]))
-    with pytest.raises(TypeError, match="expected batches that are dicts or data frames, got a ndarray"):
+    with pytest.raises(TypeError, match="expected batches that are dicts or data frames, got ndarray"):
         model(iter([X]))
     with pytest.raises(ValueError, match="an iterator that has none left"):
         model(iter([]))

@@ -10,6 +10,7 @@ from scipy import integrate, special
 import bbvi
 from bbvi.correction import chains
 from bbvi.correction.chains import ChainPolicy, Density, history, rhat
+from bbvi.correction.chains.agreement import _heavy
 from bbvi.correction.chains.controls import Controls
 from bbvi.correction.chains.metric import Metric, fitted
 from bbvi.stats import halfnorm, norm, poisson
@@ -345,3 +346,11 @@ def test_moments_of_iterations_are_those_of_all_draws() -> None:
     one, all_at_once = history.moments_of(x), history.moments(x)
     np.testing.assert_allclose(one.mean, all_at_once.mean, rtol=1e-12)
     np.testing.assert_allclose(one.sd, all_at_once.sd, rtol=1e-6)
+
+
+def test_what_is_zero_nearly_always_has_no_heavy_tail():
+    """Of an excess over three sds a draw in a thousand is not zero: ties, of which no shape can be had."""
+    x = np.maximum(np.random.default_rng(0).standard_normal((500, 64, 2)) - np.array([3.0, 30.0]), 0.0)
+    assert not _heavy(x, ChainPolicy()).any()
+    cauchy = np.random.default_rng(0).standard_cauchy((500, 64, 1))
+    assert _heavy(cauchy, ChainPolicy()).all()

@@ -12,7 +12,7 @@ from bbvi.correction.chains.history import by_block
 from bbvi.correction.chains.policy import ChainPolicy
 from bbvi.correction.chains.rhat import Errors, Mixing
 from bbvi.correction.few_valued import few_valued
-from bbvi.correction.psis import pareto_shape
+from bbvi.correction.psis import UNUSABLE, pareto_shape
 from bbvi.correction.verdict import HEAVY_TAIL
 
 Array = np.ndarray
@@ -122,4 +122,5 @@ def _shapes(flat: Array) -> Array:
     centred = flat - np.median(flat, axis=0)
     sides = np.maximum(np.concatenate([centred, -centred], axis=1), 0.0)
     shape = np.max(np.reshape(np.asarray(pareto_shape(sides)), (2, -1)), axis=0)
-    return np.where((np.ptp(flat, axis=0) > 0) & np.isfinite(shape), shape, -1.0)
+    # Of ties, as of what is zero nearly always, there is no tail to be seen.
+    return np.where((np.ptp(flat, axis=0) > 0) & (shape < UNUSABLE), shape, -1.0)

@@ -15,6 +15,7 @@ import xarray as xr
 import bbvi
 from bbvi.result.by_parts import by_observations, draw_parts
 from bbvi.stats import norm, poisson
+from bbvi.target.apart import separable, tied
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=401)
@@ -190,3 +191,18 @@ def test_a_write_that_fails_leaves_the_old_file(
         tight.save(path)
     assert path.read_bytes() == b"the old one"
     assert [item.name for item in tmp_path.iterdir()] == ["fit.nc"]
+
+
+def test_a_likelihood_that_leaves_missing_rows_out_is_a_sum_of_parts() -> None:
+    """Its shape is not that of the data, which a sum does not mind; where figures are by observation, it does."""
+    holes = np.where(np.arange(401) % 5 == 0, np.nan, Y)
+
+    def log_likelihood(z: Any, x: Any, y: Any) -> Any:
+        there = np.isfinite(y)
+        return norm.logpdf(y[there], z.a + z.b * x[there], 1)
+
+    latents = {"a": bbvi.Real(prior=norm()), "b": bbvi.Real(prior=norm())}
+    masked = bbvi.Model(log_likelihood=log_likelihood, latents=latents, data={"x": X, "y": holes})
+    separable(masked, "mini-batches")
+    assert "has the shape (320,)" in tied(masked)
+    assert tied(model()) == ""

@@ -81,11 +81,13 @@ def beyond(
     most : int
         Quantities that may be looked at.
     """
+    # Draws without weight may lie where a quantity is no number.
+    u, weights = u[weights > 0], weights[weights > 0]
     columns = reported(u)
-    mean = weights @ columns
-    variances = weights @ (columns - mean) ** 2
     with np.errstate(all="ignore"):
-        furthest = np.abs(columns[weights > 0] - mean).max(axis=0) / np.sqrt(variances)
+        mean = weights @ columns
+        variances = weights @ (columns - mean) ** 2
+        furthest = np.abs(columns - mean).max(axis=0) / np.sqrt(variances)
     furthest = np.where(np.isfinite(furthest), furthest, 0.0)
     found = np.zeros(len(mean))
     for row in np.argsort(-furthest, kind="stable")[:most]:
@@ -97,8 +99,9 @@ def beyond(
 
 
 def _one_side(reported: Callable[[Array], Array], row: int, mean: float, sign: float, u: Array) -> Array:
-    """How far one quantity (S,) at draws u (S, D) is to one side of its mean; zero on the other."""
-    return np.asarray(np.maximum(sign * (reported(u)[:, row] - mean), 0.0))
+    """How far one quantity (S,) at draws u (S, D) is to one side of its mean; zero on the other, and if no number."""
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(np.maximum(sign * (reported(u)[:, row] - mean), 0.0), posinf=0.0)
 
 
 def _second_moment(

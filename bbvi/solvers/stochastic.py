@@ -106,7 +106,15 @@ class Stochastic:
     def init(
         self, target: LogDensity, start_mean: Array, start_log_sd: Array, rng: np.random.Generator, tolerance: float
     ) -> StochasticState:
-        """The state before the first step; no evaluation is made."""
+        """The state before the first step; no evaluation is made.
+
+        Raises
+        ------
+        ValueError
+            If mini-batches are asked for and cannot stand for all observations.
+        """
+        if self.batch_size is not None:
+            target.separable()
         start = np.concatenate([start_mean, start_log_sd]).astype(float)
         unknown = np.full(start.size, np.nan)
         dim = len(start_mean)

@@ -12,7 +12,7 @@ import numpy as np
 from bbvi import memory
 from bbvi.model.model import Model
 from bbvi.notices import warn
-from bbvi.target.apart import apart
+from bbvi.target.apart import separable
 from bbvi.target.target import Target
 
 Array = np.ndarray
@@ -194,7 +194,7 @@ class Sharded(Target):
 
     def __init__(self, model: Model, client: Any, *, replay: bool = True, threads: int = 1, max_memory: float) -> None:
         super().__init__(model, replay=replay, threads=threads, max_memory=max_memory)
-        apart(model, "cluster")
+        separable(model, "cluster")
         self.shards = Shards(model, client, replay)
         self._head = model.head()
 

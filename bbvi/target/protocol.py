@@ -127,5 +127,8 @@ class LogDensity(Values, Protocol):
     def terms(self, u: Array) -> Array:
         """Terms (S, T) whose sum is the log density."""
 
+    def separable(self) -> None:
+        """Raise a ValueError where the log likelihood is not the sum of those of parts of the observations."""
+
     def minibatch(self, size: int, rng: np.random.Generator) -> LogDensity:
         """An unbiased target of `size` random observations."""

@@ -246,14 +246,24 @@ class Target(OfDraws):
                     jacobians.append(np.asarray(jacobian)[:, None])
         return np.concatenate([terms, *jacobians], axis=1)
 
+    def separable(self) -> None:
+        """Nothing, where mini-batches may stand for all observations.
+
+        Raises
+        ------
+        ValueError
+            Where the log likelihood of all is not the sum of those of parts, or the model has none.
+        """
+        # What is looked at are targets of parts of the data, so that its module needs this one first.
+        from bbvi.target.apart import separable
+
+        separable(self.model, "mini-batches")
+
     def minibatch(self, size: int, rng: np.random.Generator) -> Target:
         """An unbiased target of `size` random observations, whose log likelihood is weighted by N / size."""
         # A batch is a target, too, so that its module needs this one first.
-        from bbvi.target.apart import apart
         from bbvi.target.minibatch import MiniBatch
 
-        if not self._batches:
-            apart(self.model, "mini-batches")
         return MiniBatch(self, size, rng)
 
     def fresh(self) -> Target:

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 import bbvi
-from bbvi.correction.surroundings import SurroundingsPolicy, log_evidence_of, surroundings
+from bbvi.correction.evidence import log_evidence_of
+from bbvi.correction.surroundings import SurroundingsPolicy, surroundings
 from bbvi.stats import norm
 
 POLICY = SurroundingsPolicy()

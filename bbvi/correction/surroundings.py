@@ -92,29 +92,7 @@ class Surroundings(NamedTuple):
         return self.missed(policy, 0.0) and not self.missed(policy)
 
 
-def log_evidence_of(u: Array, weights: Array, log_density: Array) -> tuple[float, float]:
-    """Log evidence in nats from weighted draws u (S, D) of a posterior at which its log density is known; its error.
-
-    With a density g that is nowhere wider than the posterior, 1 / Z is the posterior's mean of g / p (Gelfand and Dey
-    1994, eq. 27). Here g is the Gaussian of the draws' moments within its median radius.
-    """
-    e, log_scale = _standardized(u, weights)
-    dim = u.shape[1]
-    squares = np.sum(e**2, axis=1)
-    inside = squares < _median_of_squares(dim)
-    log_g = np.log(2.0) - 0.5 * squares - log_scale - 0.5 * dim * np.log(2 * np.pi)
-    log_ratio = np.where(inside, log_g - log_density, -np.inf)
-    highest = log_ratio.max()
-    if not np.isfinite(highest):
-        # Of a shell, or a ring, no draw is near the mean.
-        return np.nan, np.inf
-    ratio = np.exp(log_ratio - highest)
-    mean = float(weights @ ratio)
-    error = np.sqrt(weights**2 @ (ratio - mean) ** 2) / mean
-    return float(-np.log(mean) - highest), float(error)
-
-
-def _standardized(u: Array, weights: Array) -> tuple[Array, float]:
+def standardized(u: Array, weights: Array) -> tuple[Array, float]:
     """Coordinates (S, D) in which the draws have mean 0 and covariance I, and the log volume of their unit cube."""
     factor, centred = _factor(u, weights), u - weights @ u
     return np.linalg.solve(factor, centred.T).T, float(np.log(np.diag(factor)).sum())
@@ -123,12 +101,6 @@ def _standardized(u: Array, weights: Array) -> tuple[Array, float]:
 def _factor(u: Array, weights: Array) -> Array:
     centred = u - weights @ u
     return np.linalg.cholesky((centred * weights[:, None]).T @ centred)
-
-
-def _median_of_squares(dim: int) -> float:
-    from scipy.special import gammaincinv
-
-    return float(2.0 * gammaincinv(dim / 2.0, 0.5))
 
 
 def surroundings(
@@ -152,7 +124,7 @@ def surroundings(
     order = np.concatenate([block, np.setdiff1d(np.arange(dim), block)])
     u = u[:, order]
     mean, factor = weights @ u, _factor(u, weights)
-    own, log_scale = _standardized(u, weights)
+    own, log_scale = standardized(u, weights)
     nearest = np.sqrt(size) + policy.margin
     log_radius = np.log(nearest) + rng.uniform(0.0, np.log(policy.times), count)
     e = rng.standard_normal((count, dim))

@@ -7,10 +7,12 @@ from functools import partial
 
 import numpy as np
 
+from bbvi.correction.chains import Chains
+from bbvi.correction.evidence import log_evidence_of
 from bbvi.correction.gaussian import GaussianKind
 from bbvi.correction.importance import ImportanceResult
 from bbvi.correction.pool import Kind, Pool
-from bbvi.correction.surroundings import SurroundingsPolicy, log_evidence_of, surroundings
+from bbvi.correction.surroundings import SurroundingsPolicy, standardized, surroundings
 from bbvi.correction.verdict import Finding, Verdict
 from bbvi.fitting.records import Corrected
 from bbvi.status import Status
@@ -58,6 +60,7 @@ def _evidence(kind: Kind, pool: Pool, weights: Array) -> tuple[float, float]:
     """The kind's log evidence, and its error: from the draws themselves where it has none."""
     if isinstance(kind, ImportanceResult):
         return kind.log_evidence, kind.log_evidence_se
-    if isinstance(kind, GaussianKind):
+    if isinstance(kind, (GaussianKind, Chains)):
         return kind.log_evidence
-    return log_evidence_of(pool.u, weights, pool.log_density)
+    e, log_volume = standardized(pool.u, weights)
+    return log_evidence_of(e, weights, pool.log_density + log_volume)

@@ -105,7 +105,7 @@ class FitRecord:
 
     @property
     def log_evidence(self) -> float:
-        """Importance estimate of the log evidence in nats; NaN where there are no weights."""
+        """Log evidence in nats, of the kind that is relied on, or of the weights; NaN where neither knows it."""
         return self._evidence[0]
 
     @property
@@ -115,10 +115,12 @@ class FitRecord:
 
     @property
     def _evidence(self) -> tuple[float, float]:
+        chosen = self.kinds[self.kind]
+        if isinstance(chosen, (GaussianKind, Chains)) and np.isfinite(chosen.log_evidence[0]):
+            return chosen.log_evidence
         if self.importance is not None:
             return self.importance.log_evidence, self.importance.log_evidence_se
-        chosen = self.kinds[self.kind]
-        return chosen.log_evidence if isinstance(chosen, GaussianKind) else (float("nan"), float("nan"))
+        return float("nan"), float("nan")
 
     @property
     def chains(self) -> Chains | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from bbvi.correction.chains.trajectories import (
     steps_of,
     trajectory,
 )
+from bbvi.correction.evidence import log_evidence_of
 from bbvi.correction.pool import Pool
 
 Array = np.ndarray
@@ -143,6 +145,14 @@ class Chains:
         adjustment, stand = self.controls.adjustment(), self.stand
         rows = [stand.of_frame(adjustment.undone(stand.to_frame(u))) for u in np.moveaxis(self.draws, 1, 0)]
         return np.stack(rows, axis=1)
+
+    @cached_property
+    def log_evidence(self) -> tuple[float, float]:
+        """Log evidence in nats, and its standard error; NaN and infinity where no Gaussian shows it."""
+        flat = self.draws.reshape(-1, self.draws.shape[-1])
+        e, log_volume = self.stand.whitened(flat)
+        equal = np.full(len(flat), 1.0 / len(flat))
+        return log_evidence_of(e, equal, self.log_density.ravel() + log_volume, self.count)
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draws (n, D), at random."""

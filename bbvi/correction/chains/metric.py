@@ -100,6 +100,12 @@ class Metric:
         return np.asarray(p if self.base is None else p @ self.base.inverse)
 
     @cached_property
+    def log_volume(self) -> float:
+        """log |F|."""
+        own = 0.0 if self.base is None else float(np.linalg.slogdet(self.base.factor)[1])
+        return float(np.log(self.scale).sum() + np.log(self.stretch).sum() + own)
+
+    @cached_property
     def variances(self) -> Array:
         """The diagonal (D,) of the covariance."""
         if self.base is not None:

@@ -86,6 +86,16 @@ class Stand:
         """Latents at such coordinates, and what makes gradients there from those in the latents."""
         return (e, lambda g: g) if self.warp is None else self.warp.at(e)
 
+    def whitened(self, u: Array) -> tuple[Array, Array]:
+        """Coordinates e (S, D) of latents in which the density is as near to a standard normal as the chains found it.
+
+        And log |du / de| (S,).
+        """
+        if self.warp is None:
+            return self.metric.whiten(u), np.full(len(u), self.metric.log_volume)
+        inner = self.warp.coordinates(u)
+        return self.metric.whiten(inner), self.warp.log_jacobian(inner) + self.warp.log_volume + self.metric.log_volume
+
     @property
     def frame(self) -> Warp | None:
         """Of the coordinates in which control variates are taken and draws adjusted: one for each latent."""

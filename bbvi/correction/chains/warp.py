@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -143,6 +144,12 @@ class Warp:
         if self.turn is not None:
             y = (y @ self.turn.basis.inverse.T) * np.exp(-(f[:, :few] @ self.turn.stretch))
         return np.asarray(y)
+
+    @cached_property
+    def log_volume(self) -> float:
+        """log |du / de| where the steering latents are at their centre: the constant that `log_jacobian` leaves out."""
+        inner = 0.0 if self.turn is None else self.turn.stretch[0].sum() + np.linalg.slogdet(self.turn.basis.factor)[1]
+        return float(self.stretch[0].sum() + inner)
 
     def log_jacobian(self, e: Array) -> Array:
         """log |du / de| (S,), up to a constant."""

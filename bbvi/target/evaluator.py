@@ -24,9 +24,9 @@ from bbvi.target.log import Log
 Array = np.ndarray
 logger = logging.getLogger("bbvi")
 
-# Elements that one operation may hold before draws are evaluated in chunks: half a megabyte, which caches hold, and
-# which the allocator gives out again; of a megabyte it returns the pages to the system, and clears them each time.
-_CHUNK_ELEMENTS = 2**16
+# Elements that one operation may hold before draws are evaluated in chunks, two megabytes, which caches hold; and from
+# which on there are two chunks, for two threads: of less, one is waiting for the other.
+_CHUNK_ELEMENTS, _SHARED_ELEMENTS = 2**18, 2**17
 # Elements per draw of the largest operation from which on arithmetic is what a draw costs, and every draw counts.
 _DEAR_ELEMENTS = 5_000
 # Functions whose values the log keeps.
@@ -144,6 +144,8 @@ class Evaluator:
         recorded = [recording.largest for recording in self._recordings.values() if recording is not None]
         width, rows = max(recorded, default=1), max(len(u), 1)
         count = -(-rows // max(1, _CHUNK_ELEMENTS // width)) if recorded else 1
+        if recorded and width * rows > min(_SHARED_ELEMENTS, _CHUNK_ELEMENTS):
+            count = min(2 * -(-count // 2), rows)
         # As many draws in one as in another, so that threads end together; the same for any number of threads, since
         # what is added up may round otherwise in other chunks.
         rows = -(-rows // count)

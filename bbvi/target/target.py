@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bbvi import memory
 from bbvi.batching.autodiff import vjp
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import is_own_fault
@@ -76,6 +77,7 @@ class Target(OfDraws):
         max_memory: float = float("inf"),
     ) -> None:
         super().__init__(model, replay=replay, threads=threads, max_memory=max_memory)
+        memory.kept_for_arrays()
         self.gradient_evaluations = 0
         self.nonfinite: NonFinite | None = None
         self._parallel = None if executor is None else Parallel(Target(model, replay=replay), executor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 import threading
 import tracemalloc
@@ -469,6 +470,25 @@ def test_what_a_recording_cannot_notice_is_right_or_not_reliable(name, seed):
     row = fit.summary().iloc[0]
     assert abs(row["mean"] - mean) < 0.05 * sd and abs(row["sd"] / sd - 1) < 0.05
     assert fit.looped and fit.verdict == "caution" and "on their types, or catches errors" in fit.reasons[0]
+
+
+def asking(z):
+    scale = 1.0
+    if type(z[0]) is np.float64 and z[0] > 1.3:  # where a recording goes on, and the function does not
+        scale = 3.0
+    return -0.5 * (z[0] / scale) ** 2 - anp.log(scale)
+
+
+def test_the_line_from_which_a_recording_is_not_the_function_is_named():
+    lines, first = inspect.getsourcelines(asking)
+    line = first + next(k for k, text in enumerate(lines) if "where a recording goes on" in text)
+    fit = bbvi.fit(asking, 1, seed=1)
+    assert f"from test_leaks.py, line {line} on" in fit.reasons[0]
+
+
+def test_a_state_that_takes_the_same_lines_names_none():
+    fit = bbvi.fit(counted_by_a_dict(), 1, seed=1)
+    assert not any(" on)" in reason for reason in fit.reasons)
 
 
 def test_with_few_evaluations_left_what_asks_for_types_is_still_not_reliable():

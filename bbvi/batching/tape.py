@@ -161,10 +161,15 @@ def _outside(frame: FrameType) -> bool:
     return not file.startswith((_PACKAGE, _AUTOGRAD)) or file.startswith(_GALLERY)
 
 
+def is_users(frame: FrameType) -> bool:
+    """Whether code runs that the user wrote."""
+    return _outside(frame) and "site-packages" not in frame.f_code.co_filename
+
+
 def _place() -> str:
     """The user's line that is being carried out, in brackets."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and not (_outside(frame) and "site-packages" not in frame.f_code.co_filename):
+    while frame is not None and not is_users(frame):
         frame = frame.f_back
     return "" if frame is None else f" ({Path(frame.f_code.co_filename).name}, line {frame.f_lineno})"
 
@@ -333,7 +338,7 @@ def told(error: Exception) -> str:
     """An error of a function under recording in one line, with the user's line where it arose."""
     place, trace = "", error.__traceback__
     while trace is not None:
-        if _outside(trace.tb_frame) and "site-packages" not in trace.tb_frame.f_code.co_filename:
+        if is_users(trace.tb_frame):
             place = f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return f"autograd's boxes met {type(error).__name__}: {error}{place}"

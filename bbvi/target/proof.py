@@ -76,6 +76,7 @@ def prove(target: Target, u: Array) -> Proof:
     """Compare the recording of the log joint with the function, one by one, at draws `u` (S, D)."""
     if target.verify(u):
         return Proof(len(u), "")
-    worst = next((row for row in u if not target.verify(row[None])), u[0])
+    k = next((k for k, row in enumerate(u) if not target.verify(row[None])), 0)
+    worst, line = u[k], target.parting(u[k], u[0] if k else u[-1])
     draw = {name: x[0] for name, x in target.constrain(worst[None])[0].items()}
-    return Proof(len(u), f"at {describe_draw(draw)}")
+    return Proof(len(u), f"at {describe_draw(draw)}" + (f", from {line} on" if line else ""))

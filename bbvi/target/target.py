@@ -11,6 +11,7 @@ import numpy as np
 
 from bbvi import memory
 from bbvi.batching.autodiff import vjp
+from bbvi.batching.course import course, parting
 from bbvi.batching.replay import Recording
 from bbvi.batching.tape import is_own_fault
 from bbvi.model.draw import describe_draw
@@ -298,6 +299,17 @@ class Target(OfDraws):
             return True
         self.evaluations += len(u)
         return self._agrees(recording, self._function("density"), self._plain_draws(u))
+
+    def parting(self, u: Array, other: Array) -> str:
+        """The user's line from which the log joint goes another way at draw `u` (D,) than where it is recorded.
+
+        Or than at another draw (D,), if it does not; empty where it carries out the same lines.
+        """
+        function = self._bare("density", self.near)
+        here, there = (self._one(self._plain_draws(at[None]), 0) for at in (u, other))
+        plain = course(lambda: function(here))
+        of_recording, of_other = course(lambda: Recording(function, here)), course(lambda: function(there))
+        return parting(of_recording, plain) or parting(of_other, plain)
 
     # ---- elsewhere, and by differences ------------------------------------------------------------------------------
 

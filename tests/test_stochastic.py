@@ -328,6 +328,9 @@ def test_mini_batches():
         def optimum(self):
             return np.mean(self.y, keepdims=True), np.array([-0.5 * np.log(self.y.size)])
 
+        def separable(self):
+            pass
+
         def minibatch(self, size, rng):
             self.evaluations += 10
             self.sizes.add(size)

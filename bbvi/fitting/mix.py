@@ -91,15 +91,15 @@ def _squeezed(found: Chains, labels: Sequence[str], policy: BudgetPolicy) -> tup
     """Whether there is a funnel whose neck ejects the chains, which all of them then miss alike.
 
     One trajectory of thousands is ejected by chance anywhere; where coordinates straighten the funnel, none is. A few
-    say little of their share, so that it counts with its standard error. Of many latents the widths may follow one so
-    closely that chains turn back before the neck, and none is ejected.
+    say little of their share, so that it counts with its standard error. The widths may follow one latent so closely
+    that chains turn back before the neck, and none is ejected.
     """
     u = found.draws.reshape(-1, found.draws.shape[-1])
     equal = np.full(len(u), 1.0 / len(u))
     strength = steering(u, equal)[0]
     latent, steers = int(np.argmax(strength)), float(np.max(strength))
     ejected = found.divergent + np.sqrt(found.divergent / len(u)) > policy.chains.careful
-    closely = u.shape[1] >= policy.chains.warp.fewest and steers >= policy.neck
+    closely = steers >= (policy.neck if u.shape[1] >= policy.chains.warp.fewest else policy.neck_of_few)
     if not closely and not (ejected and is_funnel(steers, u.shape[1])):
         return ()
     return (funnel(labels[latent], steers),)

@@ -209,7 +209,10 @@ def test_a_recording_that_does_not_fail_where_the_function_does_is_told():
     target.values(np.zeros((2, 1)))
     failing = True
     u = np.array([[0.0], [2.0]])
-    assert target.recorded and prove(target, u[:1]).difference == "" and "z = [2.]" in prove(target, u).difference
+    assert target.recorded and prove(target, u[:1]).difference == ""
+    told = prove(target, u).difference
+    line = log_joint.__code__.co_firstlineno + 1
+    assert "z = [2.]" in told and f"from test_leaks.py, line {line} on" in told
 
 
 def test_what_is_plain_is_recorded_still():

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bbvi.batching.tape import is_users
+from bbvi.batching.tape import NotRecordable, is_users
 
 Line = tuple[str, int]
 
@@ -36,8 +36,8 @@ def course(call: Callable[[], Any]) -> list[Line]:
     sys.settrace(entered)
     try:
         call()
-    except Exception:  # noqa: BLE001, S110
-        # Where a course ends in an error, it parts from one that does not.
+    except (Exception, NotRecordable):  # noqa: BLE001, S110
+        # Where a course ends in an error, or a recording is refused, it parts from one that goes on.
         pass
     finally:
         sys.settrace(before)
@@ -45,8 +45,7 @@ def course(call: Callable[[], Any]) -> list[Line]:
 
 
 def parting(one: list[Line], other: list[Line]) -> str:
-    """The last line that two courses have in common before they part, in words; empty where one begins the other."""
-    for k, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return "" if k == 0 else f"{Path(one[k - 1][0]).name}, line {one[k - 1][1]}"
-    return ""
+    """The last line that two courses have in common before they part, or one ends early; in words, empty if none."""
+    parts = (k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    k = next(parts, len(one) if len(one) < len(other) else 0)
+    return "" if k == 0 else f"{Path(one[k - 1][0]).name}, line {one[k - 1][1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -90,46 +89,45 @@ def beyond(
         furthest = np.abs(columns - mean).max(axis=0) / np.sqrt(variances)
     furthest = np.where(np.isfinite(furthest), furthest, 0.0)
     found = np.zeros(len(mean))
-    for row in np.argsort(-furthest, kind="stable")[:most]:
-        if furthest[row] > policy.far:
-            above, below = (partial(_one_side, reported, int(row), float(mean[row]), sign) for sign in (1.0, -1.0))
-            both = sum(_second_moment(values, side, u, weights, policy) for side in (above, below))
-            found[row] = np.sqrt(both / variances[row]) - 1.0
+    rows = [int(row) for row in np.argsort(-furthest, kind="stable")[:most] if furthest[row] > policy.far]
+    if not rows:
+        return found
+    inner, outer = np.linspace(0.0, 1.0, policy.within) ** 2, np.geomspace(1.0, policy.reach, policy.further + 1)
+    r = np.concatenate([inner, outer[1:]])
+    middle = weights @ u
+    sides = [(row, sign) for row in rows for sign in (1.0, -1.0)]
+    ends = np.array([_outermost(sign * columns[:, row], u, weights, policy) for row, sign in sides])
+    points = (middle + r[:, None] * (ends - middle)[:, None]).reshape(-1, u.shape[1])
+    densities, reached = values(points).reshape(len(sides), -1), reported(points).reshape(len(sides), len(r), -1)
+    for (row, sign), density, at in zip(sides, densities, reached, strict=True):
+        x = np.maximum(sign * (columns[:, row] - mean[row]), 0.0)
+        with np.errstate(all="ignore"):
+            along = np.nan_to_num(np.maximum(sign * (at[:, row] - mean[row]), 0.0), posinf=0.0)
+        found[row] += _second_moment(x, weights, r, density, along, policy)
+    found[rows] = np.sqrt(found[rows] / variances[rows]) - 1.0
     return found
 
 
-def _one_side(reported: Callable[[Array], Array], row: int, mean: float, sign: float, u: Array) -> Array:
-    """How far one quantity (S,) at draws u (S, D) is to one side of its mean; zero on the other, and if no number."""
-    with np.errstate(all="ignore"):
-        return np.nan_to_num(np.maximum(sign * (reported(u)[:, row] - mean), 0.0), posinf=0.0)
-
-
-def _second_moment(
-    values: Callable[[Array], Array],
-    side: Callable[[Array], Array],
-    u: Array,
-    weights: Array,
-    policy: BeyondPolicy,
-) -> float:
-    """The second moment of what is positive on one side: of the draws up to the outermost, and further out of a ray."""
-    x = side(u)
+def _outermost(x: Array, u: Array, weights: Array, policy: BeyondPolicy) -> Array:
+    """The mean (D,) of the draws u (S, D) at which x (S,) is largest."""
     order = np.argsort(-x)
     count = max(int(np.searchsorted(np.cumsum(weights[order]), policy.outer)) + 1, policy.fewest)
-    outermost = order[:count]
-    start, end = weights @ u, weights[outermost] @ u[outermost] / weights[outermost].sum()
-    inner, outer = np.linspace(0.0, 1.0, policy.within) ** 2, np.geomspace(1.0, policy.reach, policy.further + 1)
-    r = np.concatenate([inner, outer[1:]])
-    points = start + r[:, None] * (end - start)
-    density, reached = values(points), side(points)
+    chosen = order[:count]
+    return np.asarray(weights[chosen] @ u[chosen] / weights[chosen].sum())
+
+
+def _second_moment(x: Array, weights: Array, r: Array, density: Array, along: Array, policy: BeyondPolicy) -> float:
+    """The second moment on one side: of draws x (S,) up to the outermost, and beyond by a ray's values `along` r."""
+    last = policy.within - 1
     # Where a density is as high among the outermost draws as in the middle, it is their room that is small, as in the
     # neck of a funnel, and a line tells nothing of it.
-    if not density[policy.within - 1] < density[0] - policy.lower:
+    if not density[last] < density[0] - policy.lower:
         return float(weights @ x**2)
     with np.errstate(all="ignore"):
-        terms = np.exp(density - density[np.isfinite(density)].max(initial=-np.inf)) * reached**2
+        terms = np.exp(density - density[np.isfinite(density)].max(initial=-np.inf)) * along**2
         pieces = np.nan_to_num(0.5 * (terms[1:] + terms[:-1]) * np.diff(r), posinf=0.0)
-        ratio = pieces[policy.within - 1 :].sum() / pieces[: policy.within - 1].sum()
+        ratio = pieces[last:].sum() / pieces[:last].sum()
     if not np.isfinite(ratio):
         return float(weights @ x**2)
-    within = x <= reached[policy.within - 1]
+    within = x <= along[last]
     return float(weights[within] @ x[within] ** 2 * (1.0 + ratio))

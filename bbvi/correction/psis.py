@@ -9,6 +9,8 @@ import numpy as np
 Array = np.ndarray
 
 NO_TAIL = 0.0  # k-hat of weights whose upper tail is flat or too short to have a shape, yet harmless
+# Numbers of an array that caches hold.
+_AT_HAND = 2**18
 UNUSABLE = 10.0  # k-hat where nothing can be estimated; beyond any value that a fit of the tail returns
 _SHORTEST_TAIL = 5
 _PRIOR_DRAWS, _PRIOR_SHAPE = 10.0, 0.5  # weight and centre of the prior on k (Vehtari et al. 2024, appendix G)
@@ -159,9 +161,12 @@ def fit_generalized_pareto(excess: Array) -> tuple[Array, Array]:
     grid = _grid_size(size)
     steps = 1.0 - np.sqrt(grid / (np.arange(grid) + 0.5))
     b = 1.0 / excess[-1] + steps[:, None] / (3.0 * excess[_quartile(size)])  # (grid, N)
-    # One point of the grid after the other: all at once would be more memory than the processor keeps at hand.
-    room = np.empty_like(excess)
-    shapes = np.array([np.log1p(np.multiply(-one, excess, out=room), out=room).mean(axis=0) for one in b])
+    if grid * excess.size <= _AT_HAND:
+        shapes = np.log1p(-b[:, None] * excess).mean(axis=1)
+    else:
+        # One point of the grid after the other: all at once would be more memory than the processor keeps at hand.
+        room = np.empty_like(excess)
+        shapes = np.array([np.log1p(np.multiply(-one, excess, out=room), out=room).mean(axis=0) for one in b])
     profile = size * (np.log(-b / shapes) - shapes - 1.0)
     posterior = np.exp(profile - profile.max(axis=0))
     posterior /= posterior.sum(axis=0)

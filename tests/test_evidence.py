@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import autograd.numpy as anp
 import numpy as np
 import pytest
 from scipy import special, stats
+from test_many_groups import SIZE, data_of, model_of
 
 import bbvi
 from bbvi.correction.evidence import log_evidence_of
-from bbvi.stats import halfnorm, norm
-
-SIZE = 5
-
-
-def data_of(groups: int, between: float, seed: int) -> np.ndarray:
-    """Means of groups of five values, whose sd within groups is one and known."""
-    rng = np.random.default_rng(seed)
-    return np.asarray(2.0 + between * rng.standard_normal(groups) + rng.standard_normal(groups) / np.sqrt(SIZE))
-
-
-def fitted(means: np.ndarray, centred: bool, seed: int) -> bbvi.Fit:
-    def log_joint(z, means):
-        prior = norm.logpdf(z.mu, 0, 10) + halfnorm.logpdf(z.tau, 0, 1)
-        if centred:
-            effects, prior = z.e, prior + anp.sum(norm.logpdf(z.e, z.mu, z.tau))
-        else:
-            effects, prior = z.mu + z.tau * z.e, prior + anp.sum(norm.logpdf(z.e))
-        return prior + anp.sum(norm.logpdf(means, effects, 1.0 / np.sqrt(SIZE)))
-
-    latents = {"mu": bbvi.Real(), "tau": bbvi.Positive(), "e": len(means)}
-    return bbvi.fit(bbvi.Model(log_joint, latents, {"means": means}), seed=seed)
 
 
 def exact(means: np.ndarray) -> float:
@@ -49,7 +27,7 @@ def exact(means: np.ndarray) -> float:
 def test_evidence_of_chains_is_within_its_errors(groups: int, between: float, centred: bool) -> None:
     """Beyond 3.5 errors with a probability of 1 in 270 for the eight of them."""
     means = data_of(groups, between, 0)
-    fit = fitted(means, centred, 0)
+    fit = bbvi.fit(model_of(means, centred), seed=0)
     assert fit.kind == "chains"
     assert fit.log_evidence_se < 0.15
     assert abs(fit.log_evidence - exact(means)) < 3.5 * fit.log_evidence_se
@@ -57,7 +35,7 @@ def test_evidence_of_chains_is_within_its_errors(groups: int, between: float, ce
 
 def test_a_model_that_is_wrong_by_a_factor_shows() -> None:
     means = data_of(60, 2.0, 1)
-    fit = fitted(means, False, 1)
+    fit = bbvi.fit(model_of(means, False), seed=1)
     assert abs(fit.log_evidence - exact(means) - np.log(1.3)) > 3.5 * fit.log_evidence_se
 
 

@@ -49,22 +49,30 @@ def exact(means: np.ndarray) -> tuple[float, float]:
     return mean, float(np.sqrt(weights @ (tau - mean) ** 2))
 
 
-@pytest.mark.parametrize("centred", [False, True])
-@pytest.mark.parametrize(("groups", "between"), [(20, 0.8), (40, 2.0), (60, 2.0), (100, 0.8), (190, 0.8), (400, 0.8)])
-def test_scales_of_groups_are_right_where_they_are_reliable(groups, between, centred):
-    """Ten data sets each: all that are reliable within 0.1 sd and 10 %, and eight of ten are; of all 120 it is 118."""
-    reliable, wrong = 0, []
-    for seed in range(10):
-        means = data_of(groups, between, seed)
-        fit = bbvi.fit(model_of(means, centred), seed=seed)
-        mean, sd = exact(means)
-        row = fit.summary().loc["tau"]
-        off = abs(row["mean"] - mean) / sd, abs(row["sd"] / sd - 1)
-        reliable += fit.verdict == "reliable"
-        if fit.verdict == "reliable" and (off[0] > 0.1 or off[1] > 0.1):
-            wrong.append((seed, *off))
+SETTINGS = [(20, 0.8), (40, 2.0), (60, 2.0), (100, 0.8), (190, 0.8), (400, 0.8)]
+
+
+def test_scales_of_groups_are_right_where_they_are_reliable():
+    """Ten data sets of each setting: all that are reliable within 0.1 sd and 10 %, and nine of ten of them all are."""
+    reliable, wrong = {}, []
+    for groups, between in SETTINGS:
+        for centred in (False, True):
+            count = 0
+            for seed in range(10):
+                means = data_of(groups, between, seed)
+                fit = bbvi.fit(model_of(means, centred), seed=seed)
+                mean, sd = exact(means)
+                row = fit.summary().loc["tau"]
+                off = abs(row["mean"] - mean) / sd, abs(row["sd"] / sd - 1)
+                count += fit.verdict == "reliable"
+                if fit.verdict == "reliable" and (off[0] > 0.1 or off[1] > 0.1):
+                    wrong.append((groups, between, centred, seed, *off))
+            reliable[groups, between, centred] = count
+    print(reliable)
     assert wrong == []
-    assert reliable >= 8
+    assert sum(reliable.values()) >= 0.9 * 10 * len(reliable)
+    # No setting is given up for the others.
+    assert min(reliable.values()) >= 7
 
 
 def test_intervals_cover_what_the_data_were_made_with():
